@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+# ruff: noqa: T201 - printing is what a command line is for
+"""The command line: ``python -m analysis``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from .errors import AnalysisError
+
+_EXAMPLES = """examples:
+  python -m analysis report results/latest
+      Table 3, figures and web page of the newest experiment, into results/latest/report
+  python -m analysis import-vcsp VCSP/postcopy results/vcsp-raw
+      the paper's own raw data as an experiment; report then gives the published Table 3
+
+exit status: 0 done; 2 bad input, or no Table 3 can be made from it (standard error says why)
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return the exit status."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        if options.command == "report":
+            return _report(options.directory)
+        return _import_vcsp(options.raw_directory, options.directory)
+    except AnalysisError as error:
+        print(f"error: {error}", file=sys.stderr)
+    except OSError as error:
+        print(f"error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
+    return 2
+
+
+def _report(directory: Path) -> int:
+    # Imported here: pandas and Altair take a second, which --help need not.
+    from .report import report, text_table
+    from .wording import progress
+
+    paths = report(directory)
+    for entry in (*paths.summary.experiment.skipped, *paths.summary.curves.skipped):
+        print(f"skipped {entry.name}: {entry.reason}", file=sys.stderr)
+    if paths.table3_csv is None:
+        print(f"error: {paths.summary.notice} ({progress(paths.summary.experiment)})", file=sys.stderr)
+    else:
+        print(text_table(paths.summary))
+    print(f"\nReport: {paths.html}")
+    return 2 if paths.table3_csv is None else 0
+
+
+def _import_vcsp(raw_directory: Path, directory: Path) -> int:
+    from .vcsp_raw import import_vcsp_raw
+
+    count = import_vcsp_raw(raw_directory, directory)
+    print(f"{count} trials written to {directory}; next: python -m analysis report {directory}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m analysis",
+        description="From the records of an experiment to Table 3, figures and a report.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    report = commands.add_parser("report", help="write the report of an experiment and print its Table 3")
+    report.add_argument("directory", type=Path, metavar="DIR", help="directory of the experiment, finished or not")
+    importer = commands.add_parser("import-vcsp", help="turn the raw data of the paper's authors into an experiment")
+    importer.add_argument(
+        "raw_directory", type=Path, metavar="RAW_DIR", help="their folder postcopy/, any subset of its files"
+    )
+    importer.add_argument("directory", type=Path, metavar="DIR", help="directory to make; must be new or empty")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

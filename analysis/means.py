@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Means of trials with their 95 % intervals."""
+
+from __future__ import annotations
+
+import pandas as pd
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+def means(trials: pd.DataFrame, by: list[str], measurement: str) -> pd.DataFrame:
+    """Average ``measurement`` over the valid ones of ``trials`` within each group of the columns ``by``.
+
+    Returns:
+        A row a group that has values, in order of appearance: ``by``, ``mean``, ``low``, ``high`` (Student's t
+        interval, in the unit of the measurement; NaN for a single trial) and ``n``.
+    """
+    values = trials[trials["valid"]].dropna(subset=[measurement])
+    groups = values.groupby(by, sort=False, dropna=False)[measurement]
+    frame = groups.agg(["mean", "sem", "count"]).reset_index()
+    half = frame["sem"] * stats.t.ppf(0.5 + CONFIDENCE / 2, frame["count"] - 1)
+    frame["low"], frame["high"] = frame["mean"] - half, frame["mean"] + half
+    return frame.rename(columns={"count": "n"}).drop(columns="sem")

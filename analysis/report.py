@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report of an experiment: Table 3, figures and web page in its ``report`` directory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from .atomic import write_file
+from .figures import draw_figures
+from .html import report_html
+from .markdown import table3_markdown
+from .summary import Summary, summarise
+from .table3 import table3_csv
+from .text_table import text_table
+
+__all__ = ["ReportPaths", "report", "text_table"]
+
+REPORT_DIRECTORY = "report"
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """The files of a report and what they show; the CSV tables are None without a Table 3 (see ``summary.notice``)."""
+
+    table3_csv: Path | None
+    table3_paper_convention_csv: Path | None
+    table3_md: Path
+    figures: tuple[Path, ...]
+    html: Path
+    summary: Summary
+
+
+def report(directory: Path) -> ReportPaths:
+    """Write the report of the experiment in ``directory``, finished or not, into ``directory/report``.
+
+    Every file is replaced as a whole. When no Table 3 can be made, the CSV tables of an earlier report are removed, so
+    that none is taken for the present one; the other files are written and say why.
+
+    Raises:
+        AnalysisError: ``directory`` holds no readable experiment; nothing is written.
+        OSError: the report cannot be written.
+    """
+    summary = summarise(directory)
+    figures = draw_figures(summary.trials, summary.curves, summary.experiment.methods)
+    page = report_html(summary, figures)
+    target = directory / REPORT_DIRECTORY
+    target.mkdir(exist_ok=True)
+    baseline_csv, paper_csv = target / "table3.csv", target / "table3_paper_convention.csv"
+    if summary.table is None:
+        baseline_csv.unlink(missing_ok=True)
+        paper_csv.unlink(missing_ok=True)
+    else:
+        write_file(baseline_csv, table3_csv(summary.table, "baseline").encode("utf-8"))
+        write_file(paper_csv, table3_csv(summary.table, "paper").encode("utf-8"))
+    table_md, html = target / "table3.md", target / "report.html"
+    write_file(table_md, table3_markdown(summary).encode("utf-8"))
+    for name, svg in figures.items():
+        write_file(target / name, svg.encode("utf-8"))
+    write_file(html, page.encode("utf-8"))
+    has_table = summary.table is not None
+    return ReportPaths(
+        baseline_csv if has_table else None,
+        paper_csv if has_table else None,
+        table_md,
+        tuple(target / name for name in figures),
+        html,
+        summary,
+    )

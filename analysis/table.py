@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Records as one tidy table: a row a trial, a column a variable."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from .records import Experiment, Record
+from .schema import measurement_names
+
+SETTING_COLUMNS = ("trial_id", "repeat", "method", "workload", "window_mb", "pattern", "work_per_page")
+VALIDITY_COLUMNS = ("valid", "reasons")
+
+
+def tidy(experiment: Experiment) -> pd.DataFrame:
+    """Return the trials of ``experiment``, valid or not, by workload, method (in the scenario's order) and repeat.
+
+    Columns: ``trial_id``, ``repeat``, ``method``, ``workload`` (a label), ``window_mb`` (nullable integer),
+    ``pattern``, ``work_per_page`` (nullable integer), ``valid``, ``reasons`` (joined by "; "), and every measurement
+    under its name in the record, unit included, as float with NaN for what is missing.
+    """
+    place = {cell: index for index, cell in enumerate(experiment.planned)}
+    rows = [_row(record) for record in sorted(experiment.records, key=lambda record: place[record.cell])]
+    frame = pd.DataFrame(rows, columns=[*SETTING_COLUMNS, *VALIDITY_COLUMNS, *measurement_names()])
+    types = dict.fromkeys(measurement_names(), "float64")
+    return frame.astype({**types, "window_mb": "Int64", "work_per_page": "Int64", "repeat": "int64", "valid": "bool"})
+
+
+def _row(record: Record) -> dict[str, object]:
+    trial = record.data["trial"]
+    return {
+        "trial_id": record.trial_id,
+        "repeat": trial["repeat"],
+        "method": trial["method"]["name"],
+        "workload": record.cell.workload,
+        **trial["workload"],
+        "valid": record.valid,
+        "reasons": "; ".join(record.reasons),
+        **record.data["measurements"],
+    }

@@ -1,0 +1,48 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Controller side of vcsp.testbed.lock; its documentation is in plugins/modules/lock.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.vcsp.testbed.plugins.plugin_utils import controller, lock
+
+
+class ActionModule(ActionBase):
+    """Takes or gives back the machine's lock in the name of the running ansible-playbook."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Do it and return what the documentation tells."""
+        returned: dict[str, Any] = super().run(tmp, task_vars)
+        _validation, arguments = self.validate_argument_spec(
+            argument_spec={
+                "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+                "path": {"type": "path", "default": str(lock.default_path())},
+                "purpose": {"type": "str"},
+            },
+            required_if=[("state", "present", ["purpose"])],
+        )
+        path, pid = Path(arguments["path"]), controller.playbook_pid()
+        try:
+            if arguments["state"] == "present":
+                lock.check(path, pid)
+                if not self._task.check_mode:
+                    lock.acquire(path, arguments["purpose"], str(controller.COLLECTION_ROOT), pid)
+            elif not self._task.check_mode:
+                lock.release(path, pid)
+        except lock.LockedError as error:
+            raise AnsibleActionFail(str(error)) from None
+        except OSError as error:
+            raise AnsibleActionFail(f"{path}: {error.strerror}; remove that file, or give another path") from None
+        # A lock is a promise among processes and no state of the machine: it never counts as a change.
+        returned.update(changed=False, path=str(path))
+        return returned

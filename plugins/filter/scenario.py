@@ -1,0 +1,67 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: scenario
+short_description: Check and normalise a scenario
+version_added: 0.1.0
+description:
+  - Returns the scenario with every default filled in and every method as a mapping with all its settings.
+  - Refuses a scenario that cannot be run, naming all its problems and their places at once.
+  - A normalised scenario comes back unchanged.
+author:
+  - vcsp.testbed contributors (!UNKNOWN)
+positional: source
+options:
+  _input:
+    description: A scenario, as YAML text or as the mapping that such a text holds.
+    type: raw
+    required: true
+  source:
+    description: Where the scenario comes from, for messages.
+    type: str
+    default: scenario
+seealso:
+  - plugin: vcsp.testbed.scenario
+    plugin_type: lookup
+  - plugin: vcsp.testbed.trials
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Show what a scenario of one's own amounts to
+  ansible.builtin.debug:
+    msg: "{{ {'name': 'mine', 'workloads': [{'window_mb': 8}], 'methods': ['vcsp']} | vcsp.testbed.scenario }}"
+"""
+
+RETURN = r"""
+_value:
+  description:
+    - The normalised scenario, with the keys C(name), C(repeats), C(seed), C(guest), C(link), C(baseline_s),
+      C(observation_s), C(workloads) and C(methods).
+  type: dict
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import ScenarioError, load
+
+
+def scenario(value: str | Mapping[str, Any], source: str = "scenario") -> dict[str, Any]:
+    """Return the normalised scenario, or raise AnsibleFilterError with every problem of it."""
+    try:
+        return load(value, source)
+    except ScenarioError as error:
+        raise AnsibleFilterError(f"This scenario cannot be run:\n{error}") from None
+
+
+class FilterModule:
+    """What Ansible asks for the filters of this file."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """Return name -> filter."""
+        return {"scenario": scenario}

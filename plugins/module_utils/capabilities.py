@@ -1,0 +1,164 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a host can do, each answer found by trying where trying is cheap, and its provenance."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import pwd
+import re
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import thp_mode
+from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import Block, Prefetch, PrefetchError, cgroup_of
+
+KVM_BOOT_TIMEOUT_S = 10
+# Printed by a kernel without root file system right before it gives up: everything before it worked.
+KERNEL_CAME_UP = "Unable to mount root fs"
+UFFD_SYSCTL = Path("/proc/sys/vm/unprivileged_userfaultfd")
+
+
+def answer(usable: bool, reason: str) -> dict[str, Any]:
+    return {"usable": usable, "reason": reason}
+
+
+def qemu(binary: str) -> dict[str, Any] | None:
+    """Version of a QEMU binary and what follows from it; None where it is not installed."""
+    try:
+        text = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True, timeout=30).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    match = re.search(r"version (\d+)\.(\d+)\.(\d+)", text)
+    if match is None:
+        return None
+    major, minor, _micro = (int(part) for part in match.groups())
+    return {
+        "version": ".".join(match.groups()),
+        "major": major,
+        "postcopy_preempt": major >= 8,  # capability postcopy-preempt: since 8.0 usable together with post-copy recovery
+        "postcopy_blocktime": (major, minor) >= (3, 0),
+    }
+
+
+def accelerator(binary: str, kernel: Path | None, cache: Path | None) -> dict[str, Any]:
+    """KVM when it boots a kernel within seconds, else TCG, with the reason.
+
+    :param kernel: the guest's kernel. Without it KVM cannot be tried, and TCG is the safe answer.
+    :param cache: file that keeps the answer for this boot, kernel and QEMU, since a hanging KVM costs 10 s a try.
+    """
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return {"name": "tcg", "reason": "there is no usable /dev/kvm"}
+    if kernel is None or not kernel.exists():
+        return {"name": "tcg", "reason": "KVM was not tried: there is no guest kernel to boot yet"}
+    version = qemu(binary)
+    stamp = kernel.stat()
+    key = [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), stamp.st_size, stamp.st_mtime, version]
+    try:
+        known = json.loads(cache.read_text()) if cache is not None else None
+        if known and known["key"] == json.loads(json.dumps(key)):
+            return known["accelerator"]
+    except (OSError, ValueError, KeyError):
+        pass  # no answer kept yet
+    found = _try_kvm(binary, kernel)
+    if cache is not None and cache.parent.is_dir():
+        temporary = cache.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"key": key, "accelerator": found}))
+        temporary.replace(cache)
+    return found
+
+
+def _try_kvm(binary: str, kernel: Path) -> dict[str, Any]:
+    command = [
+        binary, "-accel", "kvm", "-cpu", "host", "-m", "256", "-nodefaults", "-display", "none", "-no-reboot",
+        "-serial", "stdio", "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1",
+    ]  # fmt: skip
+    started = time.monotonic()
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=KVM_BOOT_TIMEOUT_S)
+        output = done.stdout + done.stderr
+    except subprocess.TimeoutExpired:
+        return {"name": "tcg", "reason": f"/dev/kvm exists, but a kernel did not boot with it in {KVM_BOOT_TIMEOUT_S} s"}
+    except OSError as error:
+        return {"name": "tcg", "reason": f"{binary} cannot be run: {error}"}
+    if KERNEL_CAME_UP in output:
+        return {"name": "kvm", "reason": f"a kernel booted with KVM in {time.monotonic() - started:.1f} s"}
+    last = output.strip().splitlines()[-1:] or ["no output"]
+    return {"name": "tcg", "reason": f"/dev/kvm exists, but a kernel did not boot with it: {last[0][:200]}"}
+
+
+def userfaultfd(qemu_conf: Path = Path("/etc/libvirt/qemu.conf")) -> dict[str, Any]:
+    """Whether QEMU, as the user that libvirt runs it as, may use userfaultfd(2)."""
+    user = qemu_user(qemu_conf)
+    if not UFFD_SYSCTL.exists() and not Path("/dev/userfaultfd").exists():
+        return answer(False, "the kernel has no userfaultfd")
+    if user == "root":
+        return answer(True, "QEMU runs as root")
+    if UFFD_SYSCTL.exists() and UFFD_SYSCTL.read_text().strip() == "1":
+        return answer(True, "vm.unprivileged_userfaultfd is 1")
+    return answer(False, f"QEMU runs as {user} and vm.unprivileged_userfaultfd is not 1")
+
+
+def qemu_user(qemu_conf: Path) -> str:
+    """User of libvirt's QEMU processes: the setting, else the distribution's account, else root."""
+    try:
+        match = re.search(r'^\s*user\s*=\s*"([^"]+)"', qemu_conf.read_text(), re.MULTILINE)
+    except OSError:
+        match = None
+    if match:
+        return match[1]
+    try:
+        return pwd.getpwnam("libvirt-qemu").pw_name
+    except KeyError:
+        return "root"
+
+
+def ebpf(program: Path) -> dict[str, Any]:
+    """Whether the prefetch program loads and attaches here, tried on this very process."""
+    try:
+        with Prefetch(program, Block("pc.ram", 4096, 1 << 20), pages=2, trace_entries=16) as loaded:
+            loaded.attach(os.getpid(), port=1)
+    except (PrefetchError, OSError) as error:
+        return answer(False, str(error))
+    return answer(True, "the prefetch program loads and attaches")
+
+
+def cgroup() -> dict[str, Any]:
+    """Version of the hierarchy that holds the CPU controller, and whether there is one."""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _device, point, kind, options, *_rest = line.split()
+        if kind == "cgroup" and "cpu" in options.split(","):
+            return {"version": 1, "cpu": True, "reason": f"cgroup v1 at {point}"}
+        if kind == "cgroup2":
+            controllers = (Path(point) / "cgroup.controllers").read_text().split()
+            if "cpu" in controllers:
+                return {"version": 2, "cpu": True, "reason": f"cgroup v2 at {point}"}
+    try:
+        cgroup_of(os.getpid())
+    except PrefetchError as error:
+        return {"version": 1, "cpu": False, "reason": str(error)}
+    return {"version": 2, "cpu": False, "reason": "no hierarchy offers the CPU controller"}
+
+
+def memory() -> dict[str, int]:
+    """Total and available memory, MB (proc_meminfo(5))."""
+    found = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE))
+    return {"total_mb": int(found["MemTotal"]) // 1024, "available_mb": int(found["MemAvailable"]) // 1024}
+
+
+def provenance() -> dict[str, Any]:
+    """Facts about the host that a result must be read with."""
+    cpuinfo = Path("/proc/cpuinfo").read_text()
+    model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', Path("/etc/os-release").read_text(), re.MULTILINE))
+    return {
+        "kernel": platform.release(),
+        "cpu": {"model": model[1] if model else platform.machine(), "count": os.cpu_count() or 0},
+        "distribution": release.get("PRETTY_NAME", "unknown"),
+        "hostname": platform.node(),
+        "thp": thp_mode(),
+    }

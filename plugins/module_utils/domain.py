@@ -1,0 +1,73 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""libvirt domains as both modules need them: XML of an incoming guest, look-up, certain end."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+from xml.etree import ElementTree
+
+try:
+    import libvirt
+except ImportError:  # reported by qmp.py
+    pass
+
+QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
+ElementTree.register_namespace("qemu", QEMU_NAMESPACE)
+
+
+def incoming_xml(source_xml: str) -> str:
+    """XML of the same guest that waits for a migration (``-incoming defer``)."""
+    root = ElementTree.fromstring(without_incoming(source_xml))
+    tag = f"{{{QEMU_NAMESPACE}}}"
+    command_line = root.find(f"{tag}commandline")
+    if command_line is None:
+        command_line = ElementTree.SubElement(root, f"{tag}commandline")
+    for value in ("-incoming", "defer"):
+        ElementTree.SubElement(command_line, f"{tag}arg", {"value": value})
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def without_incoming(xml: str) -> str:
+    """XML without the ``-incoming`` of an earlier migration, which a start of its own must not have."""
+    root = ElementTree.fromstring(xml)
+    tag = f"{{{QEMU_NAMESPACE}}}"
+    command_line = root.find(f"{tag}commandline")
+    if command_line is not None:
+        arguments = list(command_line)
+        for place, argument in enumerate(arguments):
+            if argument.get("value") == "-incoming":
+                for gone in arguments[place : place + 2]:
+                    command_line.remove(gone)
+        if not len(command_line):
+            root.remove(command_line)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def find(connection: Any, name: str) -> Any | None:
+    """The domain of that name, or None."""
+    try:
+        return connection.lookupByName(name)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
+            return None
+        raise
+
+
+def destroy(domain: Any, timeout_s: float = 30) -> None:
+    """End a guest's QEMU. A guest that ended by itself is fine.
+
+    :raise TimeoutError: QEMU does not go, e.g. because it hangs in the kernel.
+    """
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            domain.destroy()
+            return
+        except libvirt.libvirtError as error:
+            if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
+                return
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the guest {domain.name()} does not end: {error}") from error
+            time.sleep(0.2)

@@ -1,0 +1,130 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Instruments on the destination host: what the vCPU threads did, second by second, and the state of huge pages."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+PROC = Path("/proc")
+SAMPLE_S = 0.02
+
+
+@dataclass(frozen=True)
+class SchedSample:
+    """Cumulative times of all vCPU threads (proc_pid_schedstat: Documentation/scheduler/sched-stats.rst), in seconds.
+
+    :ivar time_s: CLOCK_MONOTONIC.
+    """
+
+    time_s: float
+    on_cpu_s: float
+    run_queue_s: float
+
+
+class SchedStat:
+    """Samples /proc/<pid>/task/<tid>/schedstat of vCPU threads until stopped; a context manager."""
+
+    def __init__(self, threads: Iterable[int], proc: Path = PROC) -> None:
+        self.threads = tuple(threads)
+        self.samples: list[SchedSample] = []
+        self._files = [proc / str(tid) / "task" / str(tid) / "schedstat" for tid in self.threads]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="schedstat", daemon=True)
+
+    def __enter__(self) -> SchedStat:
+        self.read()
+        self._thread.start()
+        return self
+
+    def read(self) -> None:
+        """Take a sample now; nothing is added once a thread is gone."""
+        try:
+            words = [file.read_text().split() for file in self._files]
+        except OSError:
+            return
+        on_cpu, queued = (sum(int(word[column]) for word in words) / 1e9 for column in (0, 1))
+        self.samples.append(SchedSample(time.monotonic(), on_cpu, queued))
+
+    def _run(self) -> None:
+        while not self._stop.wait(SAMPLE_S):
+            self.read()
+
+    def __exit__(self, *_exception: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def throttled_s(threads: Iterable[int], proc: Path = PROC) -> float | None:
+    """Time that the CPU controller held back the cgroups of these threads, seconds; None where it does not tell.
+
+    cgroup v1: cpu.stat throttled_time (ns); v2: throttled_usec.
+    """
+    total = 0.0
+    for tid in threads:
+        found = None
+        for point, path in _cpu_cgroups(tid, proc):
+            try:
+                stat = dict(line.split() for line in (point / path.lstrip("/") / "cpu.stat").read_text().splitlines())
+            except (OSError, ValueError):
+                continue
+            if "throttled_time" in stat:
+                found = int(stat["throttled_time"]) / 1e9
+            elif "throttled_usec" in stat:
+                found = int(stat["throttled_usec"]) / 1e6
+        if found is None:
+            return None
+        total += found
+    return total
+
+
+def _cpu_cgroups(tid: int, proc: Path) -> list[tuple[Path, str]]:
+    mounts = []
+    for line in (proc / "self" / "mounts").read_text().splitlines():
+        _device, point, kind, options, *_rest = line.split()
+        if kind == "cgroup2":
+            mounts.append((Path(point), ""))
+        elif kind == "cgroup" and "cpu" in options.split(","):
+            mounts.append((Path(point), "cpu"))
+    try:
+        lines = (proc / str(tid) / "cgroup").read_text().splitlines()
+    except OSError:
+        return []
+    paths = {}
+    for line in lines:
+        _number, controllers, path = line.split(":", 2)
+        for controller in controllers.split(","):
+            paths[controller] = path
+    return [(point, paths[controller]) for point, controller in mounts if controller in paths]
+
+
+def huge_pages_mb(pid: int, proc: Path = PROC) -> float | None:
+    """Anonymous memory of a process that is backed by transparent huge pages, MB."""
+    try:
+        text = (proc / str(pid) / "smaps_rollup").read_text()
+    except OSError:
+        return None
+    match = re.search(r"^AnonHugePages:\s+(\d+) kB", text, re.MULTILINE)
+    return int(match[1]) / 1024 if match else None
+
+
+def thp_mode(path: Path = Path("/sys/kernel/mm/transparent_hugepage/enabled")) -> str | None:
+    """The host's setting of transparent huge pages: always, madvise or never."""
+    try:
+        match = re.search(r"\[(\w+)\]", path.read_text())
+    except OSError:
+        return None
+    return match[1] if match else None
+
+
+def process_of(tid: int, proc: Path = PROC) -> int:
+    """Process that a thread belongs to."""
+    match = re.search(r"^Tgid:\s+(\d+)", (proc / str(tid) / "status").read_text(), re.MULTILINE)
+    if match is None:
+        raise OSError(f"no Tgid in /proc/{tid}/status")
+    return int(match[1])

@@ -1,0 +1,404 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Embedded lab: virtual hosts made of Linux namespaces, joined by a shaped veth link.
+
+A host is a network, mount, UTS, IPC, PID and cgroup namespace (namespaces(7)); its PID 1 is tini, so ending that one
+process ends everything the host ever started. Two networks join the hosts: ``management`` (a bridge in a namespace of
+its own, with one leg to the controller) and ``migration`` (a veth pair shaped with tbf(8) on both ends).
+
+Nothing here is imported by the rest of the collection: for roles and modules a lab host is a host behind SSH.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+NETNS_DIR = Path("/run/netns")
+MANAGEMENT_DEVICE = "mgmt0"
+MIGRATION_DEVICE = "mig0"
+
+# tbf releases at most this much at once. Small enough that a single page is paced like on a wire, large enough that
+# the timer interrupts of the bucket do not eat the processor that the guests need.
+TBF_BURST_S = 0.0005
+TBF_BURST_MIN_BYTES = 16 * 1024
+TBF_LATENCY_MS = 50
+
+Runner = Callable[[list[str]], tuple[int, str, str]]
+
+
+class LabError(Exception):
+    """The lab cannot be made, found or removed; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Host:
+    """One virtual host: its name, and its addresses without prefix length."""
+
+    name: str
+    management_address: str
+    migration_address: str
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the lab shall look like.
+
+    :ivar name: prefix of every namespace, device and cgroup that the lab makes.
+    :ivar state_dir: keys, configuration and disks of the hosts; removed by teardown.
+    :ivar run_dir: what is true only while the lab runs.
+    :ivar rate_mbit: rate of the migration link in Mbit/s, both directions.
+    """
+
+    name: str
+    state_dir: Path
+    run_dir: Path
+    hosts: tuple[Host, Host]
+    controller_address: str
+    prefix_length: int
+    rate_mbit: int
+    owner: str
+
+    @property
+    def switch(self) -> str:
+        return f"{self.name}-switch"
+
+    def netns(self, host: Host) -> str:
+        return f"{self.name}-{host.name}"
+
+    @property
+    def controller_device(self) -> str:
+        return f"{self.name}-ctl"[:15]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing that is not yet as it should be, and how to mend it."""
+
+    what: str
+    do: Callable[[], None]
+
+
+def tbf_burst_bytes(rate_mbit: int) -> int:
+    """Bucket size for a rate: see TBF_BURST_S."""
+    return max(TBF_BURST_MIN_BYTES, int(rate_mbit * 1e6 / 8 * TBF_BURST_S))
+
+
+def cgroup_hierarchies(mounts: str) -> list[tuple[Path, bool]]:
+    """Mounted cgroup hierarchies in the text of /proc/self/mounts, as (mount point, is v2)."""
+    found = []
+    for line in mounts.splitlines():
+        _device, point, kind, *_rest = line.split()
+        if kind in ("cgroup", "cgroup2") and Path(point).is_relative_to(CGROUP_ROOT):
+            found.append((Path(point), kind == "cgroup2"))
+    return found
+
+
+class Lab:
+    """Compares the machine with a Spec and mends it, step by step.
+
+    :raise LabError: a command failed, or the lab belongs to somebody else.
+    """
+
+    def __init__(self, spec: Spec, run: Runner) -> None:
+        self.spec = spec
+        self._run_command = run
+
+    # -- reading -----------------------------------------------------------------------------------------------------
+
+    def owner(self) -> dict[str, Any] | None:
+        """Contents of the owner file, or None when there is no lab."""
+        try:
+            return json.loads((self.spec.run_dir / "lab.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+
+    def check_owner(self) -> None:
+        """Refuse to touch a living lab of another checkout.
+
+        A lab whose processes are gone, or whose checkout was deleted, is free to take.
+        """
+        owner = self.owner()
+        if owner is None or owner.get("checkout") == self.spec.owner:
+            return
+        if os.path.isdir(owner.get("checkout", "")) and any(self.init_pid(host) for host in self.spec.hosts):
+            raise LabError(
+                f"the lab on this machine belongs to the checkout {owner['checkout']} (made {owner.get('created_at')}). "
+                "Run 'make teardown' there first, or name a lab of your own (local_lab_name, local_lab_state_dir and "
+                "other addresses)."
+            )
+
+    def init_pid(self, host: Host) -> int | None:
+        """PID, seen from outside, of the host's PID 1; None when the host does not run."""
+        try:
+            pid, started = (self._host_run_dir(host) / "init").read_text().split()
+        except (FileNotFoundError, ValueError):
+            return None
+        return int(pid) if start_time(int(pid)) == started else None
+
+    # -- mending -----------------------------------------------------------------------------------------------------
+
+    def steps(self) -> Iterator[Step]:
+        """Steps that are still needed, each looked at only when the one before is done."""
+        spec = self.spec
+        owner = self.owner()
+        if owner is None or owner.get("checkout") != spec.owner:
+            yield Step("claim the lab", self._write_owner)
+        for name in (spec.switch, *(spec.netns(host) for host in spec.hosts)):
+            if not (NETNS_DIR / name).exists() or not self._netns_works(name):
+                yield Step(f"network namespace {name}", lambda name=name: self._make_netns(name))  # type: ignore[misc]
+        yield from self._management_steps()
+        yield from self._migration_steps()
+        for host in spec.hosts:
+            if self.init_pid(host) is None:
+                yield Step(f"host {host.name}", lambda host=host: self._start_host(host))  # type: ignore[misc]
+
+    def stop_hosts(self) -> None:
+        """End every host and all that runs on it; ``steps`` starts them again."""
+        for host in self.spec.hosts:
+            self._stop_host(host)
+
+    def leftovers(self) -> Iterator[Step]:
+        """Steps that remove what the lab made; nothing is yielded on a machine without the lab."""
+        spec = self.spec
+        for host in spec.hosts:
+            if self.init_pid(host) is not None:
+                yield Step(f"host {host.name}", lambda host=host: self._stop_host(host))  # type: ignore[misc]
+        if self._links(None, spec.controller_device):
+            yield Step("link to the controller", lambda: self._ip("link", "delete", spec.controller_device))
+        for name in (*(spec.netns(host) for host in spec.hosts), spec.switch):
+            if (NETNS_DIR / name).exists():
+                yield Step(f"network namespace {name}", lambda name=name: self._ip("netns", "delete", name))  # type: ignore[misc]
+        groups = [point / spec.name for point, _v2 in self._cgroups() if (point / spec.name).exists()]
+        if groups:
+            yield Step("cgroups", lambda: remove_cgroups(groups))
+
+    # -- management network ------------------------------------------------------------------------------------------
+
+    def _management_steps(self) -> Iterator[Step]:
+        spec = self.spec
+        if not self._links(spec.switch, "bridge"):
+            yield Step("management bridge", self._make_bridge)
+        for host in spec.hosts:
+            if not self._links(spec.netns(host), MANAGEMENT_DEVICE):
+                yield Step(
+                    f"management link of {host.name}",
+                    lambda host=host: self._plug(host.name, spec.netns(host), MANAGEMENT_DEVICE, host.management_address),  # type: ignore[misc]
+                )
+        if not self._links(None, spec.controller_device):
+            yield Step(
+                "management link of the controller",
+                lambda: self._plug("controller", None, spec.controller_device, spec.controller_address),
+            )
+
+    def _make_bridge(self) -> None:
+        self._ip("-n", self.spec.switch, "link", "add", "bridge", "type", "bridge")
+        self._ip("-n", self.spec.switch, "link", "set", "bridge", "up")
+
+    def _plug(self, port: str, netns: str | None, device: str, address: str) -> None:
+        """A veth pair from the switch to a namespace (None: the machine's own), addressed and up."""
+        place = ["netns", netns] if netns else ["netns", str(os.getpid())]
+        self._ip("-n", self.spec.switch, "link", "add", port, "type", "veth", "peer", "name", device, *place)
+        self._ip("-n", self.spec.switch, "link", "set", port, "master", "bridge", "up")
+        self._address(netns, device, address)
+
+    def _address(self, netns: str | None, device: str, address: str) -> None:
+        inside = ["-n", netns] if netns else []
+        self._ip(*inside, "address", "add", f"{address}/{self.spec.prefix_length}", "dev", device)
+        self._ip(*inside, "link", "set", device, "up")
+
+    # -- migration link ----------------------------------------------------------------------------------------------
+
+    def _migration_steps(self) -> Iterator[Step]:
+        spec = self.spec
+        first, second = spec.hosts
+        if not self._links(spec.netns(first), MIGRATION_DEVICE):
+            yield Step("migration link", lambda: self._join(first, second))
+        for host in spec.hosts:
+            if self._rate_mbit(host) != spec.rate_mbit:
+                yield Step(
+                    f"rate of {host.name}'s migration link: {spec.rate_mbit} Mbit/s",
+                    lambda host=host: self._shape(host),  # type: ignore[misc]
+                )
+
+    def _join(self, first: Host, second: Host) -> None:
+        inside, peer = self.spec.netns(first), self.spec.netns(second)
+        self._ip("-n", inside, "link", "add", MIGRATION_DEVICE, "type", "veth", "peer", "name", MIGRATION_DEVICE, "netns", peer)
+        self._address(inside, MIGRATION_DEVICE, first.migration_address)
+        self._address(peer, MIGRATION_DEVICE, second.migration_address)
+
+    def _rate_mbit(self, host: Host) -> float | None:
+        done, out, _err = self._run_command(
+            ["tc", "-j", "-n", self.spec.netns(host), "qdisc", "show", "dev", MIGRATION_DEVICE]
+        )
+        for qdisc in json.loads(out or "[]") if done == 0 else []:
+            if qdisc.get("kind") == "tbf":
+                return qdisc["options"]["rate"] * 8 / 1e6
+        return None
+
+    def _shape(self, host: Host) -> None:
+        rate_mbit = self.spec.rate_mbit
+        self._run(
+            "tc", "-n", self.spec.netns(host), "qdisc", "replace", "dev", MIGRATION_DEVICE, "root", "tbf",
+            "rate", f"{rate_mbit}mbit", "burst", str(tbf_burst_bytes(rate_mbit)), "latency", f"{TBF_LATENCY_MS}ms",
+        )  # fmt: skip
+
+    # -- hosts -------------------------------------------------------------------------------------------------------
+
+    def _start_host(self, host: Host) -> None:
+        """Boot a host: enter its cgroups and its network, unshare the rest, run its boot script as PID 1."""
+        run_dir = self._host_run_dir(host)
+        run_dir.mkdir(parents=True, exist_ok=True)
+        self._ready_file(host).unlink(missing_ok=True)
+        groups = make_cgroups(self._cgroups(), self.spec.name, host.name)
+        log = os.open(run_dir / "boot.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        pid = os.fork()
+        if pid == 0:
+            try:
+                os.setsid()
+                null = os.open(os.devnull, os.O_RDONLY)
+                for source, target in ((null, 0), (log, 1), (log, 2)):
+                    os.dup2(source, target)
+                os.closerange(3, os.sysconf("SC_OPEN_MAX"))
+                for group in groups:
+                    (group / "cgroup.procs").write_text("0")
+                os.execvp("nsenter", [
+                    "nsenter", f"--net={NETNS_DIR / self.spec.netns(host)}",
+                    "unshare", "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--fork", "--kill-child",
+                    "/bin/sh", str(self.spec.state_dir / host.name / "boot.sh"),
+                ])  # fmt: skip
+            finally:
+                os._exit(127)
+        os.close(log)
+        init = wait_for(lambda: child_of(pid), timeout_s=10)
+        ready = self._ready_file(host)
+        wait_for(lambda: ready.exists() or os.waitpid(pid, os.WNOHANG)[0] == pid, timeout_s=30)
+        if init is None or not ready.exists():
+            text = (run_dir / "boot.log").read_text()[-2000:]
+            if start_time(pid) is not None:
+                os.kill(pid, signal.SIGKILL)
+            raise LabError(f"lab host {host.name} did not start; the end of {run_dir / 'boot.log'}:\n{text}")
+        (run_dir / "init").write_text(f"{init} {start_time(init)}\n")
+
+    def _ready_file(self, host: Host) -> Path:
+        """Written by boot.sh when sshd and libvirtd answer."""
+        return self.spec.state_dir / host.name / "ready"
+
+    def _stop_host(self, host: Host) -> None:
+        pid = self.init_pid(host)
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)  # the kernel ends every process of a PID namespace with its PID 1
+            if not wait_for(lambda: start_time(pid) is None, timeout_s=20):
+                raise LabError(f"lab host {host.name} (pid {pid}) does not end; look at 'ps -o pid,stat,wchan {pid}'")
+        (self._host_run_dir(host) / "init").unlink(missing_ok=True)
+
+    def _host_run_dir(self, host: Host) -> Path:
+        return self.spec.run_dir / host.name
+
+    # -- small things ------------------------------------------------------------------------------------------------
+
+    def _write_owner(self) -> None:
+        self.spec.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        (self.spec.run_dir / "lab.json").write_text(json.dumps({"checkout": self.spec.owner, "created_at": made}))
+
+    def _make_netns(self, name: str) -> None:
+        if (NETNS_DIR / name).exists():
+            self._ip("netns", "delete", name)  # a name without a namespace: left by a reboot
+        self._ip("netns", "add", name)
+        self._ip("-n", name, "link", "set", "lo", "up")
+
+    def _netns_works(self, name: str) -> bool:
+        return self._run_command(["ip", "-n", name, "link", "show", "lo"])[0] == 0
+
+    def _links(self, netns: str | None, device: str) -> bool:
+        return self._run_command(["ip", *(["-n", netns] if netns else []), "link", "show", device])[0] == 0
+
+    def _cgroups(self) -> list[tuple[Path, bool]]:
+        return cgroup_hierarchies(Path("/proc/self/mounts").read_text())
+
+    def _ip(self, *arguments: str) -> None:
+        self._run("ip", *arguments)
+
+    def _run(self, *command: str) -> None:
+        status, _out, error = self._run_command(list(command))
+        if status != 0:
+            raise LabError(f"'{' '.join(command)}' failed: {error.strip()}")
+
+
+def make_cgroups(hierarchies: list[tuple[Path, bool]], lab: str, host: str) -> list[Path]:
+    """Make ``/<lab>/<host>`` in every hierarchy and hand down all controllers (cgroups(7))."""
+    made = []
+    for point, is_v2 in hierarchies:
+        group = point
+        for part in (lab, host):
+            if is_v2:
+                _delegate(group)
+            group = group / part
+            group.mkdir(exist_ok=True)
+            if not is_v2 and (group / "cpuset.cpus").exists():
+                for name in ("cpuset.cpus", "cpuset.mems"):  # empty in a new group, and then it takes no process
+                    (group / name).write_text((group.parent / name).read_text())
+        made.append(group)
+    return made
+
+
+def _delegate(group: Path) -> None:
+    for controller in (group / "cgroup.controllers").read_text().split():
+        try:
+            (group / "cgroup.subtree_control").write_text(f"+{controller}")
+        except OSError:  # e.g. cpu while real-time tasks run outside the root group: testbed_info reports what is missing
+            continue
+
+
+def remove_cgroups(groups: list[Path], timeout_s: float = 10) -> None:
+    """Remove cgroup trees, deepest first. The kernel empties groups of ended processes with a delay.
+
+    :raise LabError: a group still has processes after the timeout.
+    """
+    deadline = time.monotonic() + timeout_s
+    for top in groups:
+        for path, _names, _files in os.walk(top, topdown=False):
+            while True:
+                try:
+                    os.rmdir(path)
+                    break
+                except FileNotFoundError:
+                    break
+                except OSError as error:
+                    if time.monotonic() > deadline:
+                        raise LabError(f"cgroup {path} is still in use: {error}") from error
+                    time.sleep(0.05)
+
+
+def start_time(pid: int) -> str | None:
+    """Start time of a process in clock ticks since boot (proc_pid_stat(5)); with the pid it names a process for good."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def child_of(pid: int) -> int | None:
+    """The first grandchild-free child: ``nsenter`` and ``unshare`` exec in place, so PID 1 is their only child."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return int(children[0]) if children else None
+
+
+def wait_for(ready: Callable[[], Any], timeout_s: float) -> Any:
+    """Poll until ``ready`` returns something true, or the last value at the deadline."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := ready()) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return value

@@ -1,0 +1,103 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Raw readings -> the measurements of one migration. Pure; times are the destination's CLOCK_MONOTONIC in seconds.
+
+A measurement that cannot be made is None, never 0.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+
+from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import SchedSample
+from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import PAGE_BYTES, Sample
+
+STEADY_MAX_S = 2.0
+STEADY_MIN_S = 0.5
+# After the last page the guest is given this long before its rate counts as steady.
+STEADY_SETTLE_S = 0.3
+MB = 1 << 20
+
+Curve = Sequence[tuple[float, float]]
+
+
+def at(curve: Curve, time_s: float) -> float | None:
+    """Value of a piecewise linear curve, None outside of it."""
+    place = bisect_left(curve, (time_s, float("-inf")))
+    if place < len(curve) and curve[place][0] == time_s:
+        return curve[place][1]
+    if place == 0 or place == len(curve):
+        return None
+    (t0, v0), (t1, v1) = curve[place - 1], curve[place]
+    return v0 + (v1 - v0) * (time_s - t0) / (t1 - t0)
+
+
+def rate_mb_per_s(pages: Curve, start_s: float, end_s: float) -> float | None:
+    """Guest memory processed a second between two times, MB/s."""
+    first, last = at(pages, start_s), at(pages, end_s)
+    if first is None or last is None or end_s <= start_s:
+        return None
+    return (last - first) * PAGE_BYTES / MB / (end_s - start_s)
+
+
+def pages_curve(samples: Sequence[Sample], stop_s: float | None, resume_s: float | None) -> list[tuple[float, float]]:
+    """Pages walked over time.
+
+    Between the last sample before the stop and the first one after the resume the guest ran, stood still, and ran: the
+    source's rate leads up to the stop, and the count stands until the resume.
+    """
+    curve = [(sample.time_s, float(sample.pages)) for sample in samples]
+    if stop_s is None or resume_s is None:
+        return curve
+    before = [point for point in curve if point[0] <= stop_s]
+    after = [point for point in curve if point[0] >= resume_s]
+    if len(before) < 2 or not after:
+        return curve
+    (t0, v0), (t1, v1) = before[-2], before[-1]
+    at_stop = min(v1 + (v1 - v0) / (t1 - t0) * (stop_s - t1), after[0][1])
+    return [*before, (stop_s, at_stop), *([(resume_s, at_stop)] if resume_s > stop_s else []), *after]
+
+
+def time_when(curve: Curve, value: float) -> float | None:
+    """First time at which a growing curve reaches a value."""
+    for (t0, v0), (t1, v1) in zip(curve, curve[1:]):
+        if v0 < value <= v1:
+            return t0 + (t1 - t0) * (value - v0) / (v1 - v0)
+    return None
+
+
+def page_wait_ms(samples: Sequence[SchedSample], vcpus: int, resume_s: float, completed_s: float) -> float | None:
+    """Wall time of the vCPU threads less their time on a CPU and in a run queue, summed over vCPUs, ms.
+
+    Before the resume the threads sleep, so their counters at the resume are those of any earlier sample.
+    """
+    on_cpu = [(sample.time_s, sample.on_cpu_s) for sample in samples]
+    queued = [(sample.time_s, sample.run_queue_s) for sample in samples]
+    used = [at(curve, completed_s) for curve in (on_cpu, queued)]
+    before = [sample for sample in samples if sample.time_s <= resume_s]
+    if used[0] is None or used[1] is None or not before:
+        return None
+    busy_s = used[0] - before[-1].on_cpu_s + used[1] - before[-1].run_queue_s
+    return max(0.0, (vcpus * (completed_s - resume_s) - busy_s) * 1000)
+
+
+def run_queue_ms(samples: Sequence[SchedSample], resume_s: float, completed_s: float) -> float | None:
+    """Time the vCPU threads waited for a processor between two times, ms; throttling is part of it."""
+    queued = [(sample.time_s, sample.run_queue_s) for sample in samples]
+    last = at(queued, completed_s)
+    before = [value for time_s, value in queued if time_s <= resume_s]
+    return None if last is None or not before else (last - before[-1]) * 1000
+
+
+def steady_window(completed_s: float, end_s: float) -> tuple[float, float] | None:
+    """The end of the observation window, where the guest's rate counts as its steady one on the destination."""
+    start_s = max(completed_s + STEADY_SETTLE_S, end_s - STEADY_MAX_S)
+    return (start_s, end_s) if end_s - start_s >= STEADY_MIN_S else None
+
+
+def longest_gap_ms(samples: Sequence[Sample], start_s: float, end_s: float) -> float | None:
+    """Longest time without a line from the guest around the switch: its blackout as an outsider sees it, ms."""
+    times = [sample.time_s for sample in samples if start_s <= sample.time_s <= end_s]
+    gaps = [after - before for before, after in zip(times, times[1:])]
+    return max(gaps) * 1000 if gaps else None

@@ -1,0 +1,227 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Prefetching: the eBPF program that lengthens page requests on their way to the source, and its request trace.
+
+The program is ``prefetch.bpf.c`` of the role hypervisor. It is loaded with libbpf through ctypes and lives exactly as
+long as the file descriptors of this process: the sockops program by a bpf_link (bpf(2), BPF_LINK_CREATE), the sk_msg
+program by the socket map that it is attached to. A killed process leaves plain post-copy behind.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import ctypes.util
+import mmap
+import os
+import re
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+BPF_SK_MSG_VERDICT = 7
+SO_NETNS_COOKIE = 71
+ID_MAX = 64
+SETTINGS = struct.Struct(f"=QQIIII{ID_MAX}s")
+STATE = struct.Struct("=QII")
+REQUEST = struct.Struct("=QQII")
+
+
+class PrefetchError(Exception):
+    """The program cannot be loaded or attached; the message says at which step and why."""
+
+
+@dataclass(frozen=True)
+class Block:
+    """A RAMBlock of the guest: name, page size and used length in bytes (HMP ``info ramblock``)."""
+
+    name: str
+    page_bytes: int
+    used_bytes: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """A page request as it crossed the wire.
+
+    :ivar time_s: CLOCK_MONOTONIC of the destination.
+    :ivar start: offset in its RAMBlock, bytes.
+    :ivar asked: bytes QEMU asked for.
+    :ivar sent: bytes the program asked for.
+    """
+
+    time_s: float
+    start: int
+    asked: int
+    sent: int
+
+
+def parse_ramblocks(text: str) -> list[Block]:
+    """Blocks in HMP's ``info ramblock`` (QEMU system/physmem.c, ram_block_format)."""
+    units = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+    blocks = []
+    for line in text.splitlines():
+        match = re.match(r"\s*(\S+)\s+(\d+)\s+(B|KiB|MiB|GiB)\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)\s+0x([0-9a-f]+)", line)
+        if match:
+            name, size, unit, _offset, used, _total = match.groups()
+            blocks.append(Block(name, int(size) * units[unit], int(used, 16)))
+    return blocks
+
+
+def cgroup_of(pid: int, proc: Path = Path("/proc")) -> Path:
+    """Directory of a process's cgroup in the v2 hierarchy, where sockops programs are attached.
+
+    :raise PrefetchError: no cgroup v2 hierarchy is mounted.
+    """
+    path = next(
+        (line.split("::", 1)[1] for line in (proc / str(pid) / "cgroup").read_text().splitlines() if line.startswith("0::")),
+        "/",
+    )
+    for line in (proc / "self" / "mounts").read_text().splitlines():
+        _device, point, kind, *_rest = line.split()
+        if kind == "cgroup2":
+            return Path(point + path)
+    raise PrefetchError("no cgroup v2 hierarchy is mounted, and sockops programs attach to one")
+
+
+def load_libbpf() -> ctypes.CDLL:
+    """libbpf, with the types of what is used of it.
+
+    :raise PrefetchError: the library is missing.
+    """
+    name = ctypes.util.find_library("bpf") or "libbpf.so.1"
+    try:
+        lib = ctypes.CDLL(name, use_errno=True)
+    except OSError as error:
+        raise PrefetchError(f"libbpf cannot be loaded ({error}): install the package libbpf1") from error
+    pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
+    lib.libbpf_set_print(None)  # it would print to stderr; what failed is in the exceptions
+    for function, result, arguments in (
+        ("bpf_object__open_file", pointer, [text, pointer]),
+        ("bpf_object__load", number, [pointer]),
+        ("bpf_object__close", None, [pointer]),
+        ("bpf_object__find_map_by_name", pointer, [pointer, text]),
+        ("bpf_object__find_program_by_name", pointer, [pointer, text]),
+        ("bpf_map__set_max_entries", number, [pointer, ctypes.c_uint32]),
+        ("bpf_map__fd", number, [pointer]),
+        ("bpf_program__fd", number, [pointer]),
+        ("bpf_map_update_elem", number, [number, pointer, pointer, ctypes.c_uint64]),
+        ("bpf_prog_attach", number, [number, number, number, ctypes.c_uint]),
+        ("bpf_program__attach_cgroup", pointer, [pointer, number]),
+        ("bpf_link__destroy", number, [pointer]),
+    ):
+        getattr(lib, function).restype = result
+        getattr(lib, function).argtypes = arguments
+    return lib
+
+
+class Prefetch:
+    """The loaded program, a context manager.
+
+    :param program: path of the compiled ``prefetch.bpf.o``.
+    :param block: the RAMBlock whose requests are extended.
+    :param pages: pages per request, the paper's N; 1 only records.
+    :param trace_entries: requests the trace has room for; further ones are counted, not recorded.
+    """
+
+    def __init__(self, program: Path, block: Block, pages: int, trace_entries: int) -> None:
+        self.program, self.block, self.pages, self.trace_entries = program, block, pages, trace_entries
+        self._lib = load_libbpf()
+        self._object: Any = None
+        self._link: Any = None
+        self._views: list[mmap.mmap] = []
+
+    def __enter__(self) -> Prefetch:
+        lib = self._lib
+        if not self.program.exists():
+            raise PrefetchError(f"{self.program} does not exist: run playbooks/provision.yml on this host")
+        self._object = self._check(lib.bpf_object__open_file(os.fsencode(self.program), None), f"open {self.program}")
+        try:
+            self._status(lib.bpf_map__set_max_entries(self._map("trace"), self.trace_entries), "size the trace")
+            self._status(lib.bpf_object__load(self._object), "load the program into the kernel")
+            self._state = self._view("state", STATE.size)
+            self._trace = self._view("trace", REQUEST.size * self.trace_entries)
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def attach(self, pid: int, port: int) -> None:
+        """Adopt every connection that process ``pid`` accepts on local ``port`` from now on.
+
+        :raise PrefetchError: the kernel refuses one of the two attachments.
+        """
+        lib = self._lib
+        with socket.socket() as probe:
+            cookie = struct.unpack("=Q", probe.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8))[0]
+        name = self.block.name.encode()
+        if len(name) > ID_MAX:
+            raise PrefetchError(f"the name of the RAMBlock {self.block.name} is longer than {ID_MAX} bytes")
+        value = SETTINGS.pack(
+            cookie, self.block.used_bytes, port, self.block.page_bytes, self.pages, len(name), name.ljust(ID_MAX, b"\0")
+        )
+        key = ctypes.c_uint32(0)
+        settings = lib.bpf_map__fd(self._map("settings"))
+        self._status(lib.bpf_map_update_elem(settings, ctypes.byref(key), value, 0), "write the settings")
+        verdict = lib.bpf_program__fd(self._program("extend"))
+        connections = lib.bpf_map__fd(self._map("connections"))
+        self._status(lib.bpf_prog_attach(verdict, connections, BPF_SK_MSG_VERDICT, 0), "attach the sk_msg program")
+        cgroup = os.open(cgroup_of(pid), os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            link = lib.bpf_program__attach_cgroup(self._program("adopt"), cgroup)
+            self._link = self._check(link, "attach the sockops program to the cgroup of QEMU")
+        finally:
+            os.close(cgroup)
+
+    @property
+    def connections(self) -> int:
+        """Migration connections adopted so far."""
+        return STATE.unpack_from(self._state)[2]
+
+    @property
+    def requests_seen(self) -> int:
+        """Requests that crossed the wire, recorded or not."""
+        return STATE.unpack_from(self._state)[0]
+
+    def requests(self) -> Iterator[Request]:
+        """The trace, oldest first."""
+        for place in range(min(self.requests_seen, self.trace_entries)):
+            time_ns, start, asked, sent = REQUEST.unpack_from(self._trace, place * REQUEST.size)
+            yield Request(time_ns / 1e9, start, asked, sent)
+
+    def __exit__(self, *_exception: object) -> None:
+        for view in self._views:
+            view.close()
+        self._views.clear()
+        if self._link:
+            self._lib.bpf_link__destroy(self._link)
+            self._link = None
+        if self._object:
+            self._lib.bpf_object__close(self._object)
+            self._object = None
+
+    def _map(self, name: str) -> Any:
+        return self._check(self._lib.bpf_object__find_map_by_name(self._object, name.encode()), f"find the map {name}")
+
+    def _program(self, name: str) -> Any:
+        found = self._lib.bpf_object__find_program_by_name(self._object, name.encode())
+        return self._check(found, f"find the program {name}")
+
+    def _view(self, name: str, size: int) -> mmap.mmap:
+        length = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
+        view = mmap.mmap(self._lib.bpf_map__fd(self._map(name)), length, prot=mmap.PROT_READ)
+        self._views.append(view)
+        return view
+
+    @staticmethod
+    def _check(pointer: Any, what: str) -> Any:
+        if not pointer:
+            raise PrefetchError(f"cannot {what}: {os.strerror(ctypes.get_errno())}")
+        return pointer
+
+    @staticmethod
+    def _status(status: int, what: str) -> None:
+        if status < 0:
+            raise PrefetchError(f"cannot {what}: {os.strerror(-status)}")

@@ -1,0 +1,71 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""vCPU quota: E % of a processor for every vCPU of a guest (paper, section 3: "Schedule E% of the CPU time").
+
+Set through libvirt on the vCPU cgroups (vcpu_period, vcpu_quota), never on the whole process: QEMU's own threads move
+the memory. While a quota of ours is in force, the guest's metadata says what to put back, so that a later call can lift
+what a killed one left behind, and only that.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from xml.etree import ElementTree
+
+try:
+    import libvirt
+except ImportError:  # reported by qmp.py
+    pass
+
+NAMESPACE = "https://github.com/vcsp/testbed/quota/1"
+UNLIMITED = -1
+# Kernel limits of a CFS period (sched-bwc.rst) and libvirt's lower limit of a quota.
+PERIOD_MIN_US, PERIOD_MAX_US, QUOTA_MIN_US = 1000, 1_000_000, 1000
+
+
+def quota_us(percent: int, period_us: int) -> int:
+    """Quota in microseconds a period for E % of a processor, at least what the kernel takes."""
+    return max(QUOTA_MIN_US, period_us * percent // 100)
+
+
+def throttle(domain: Any, percent: int, period_us: int) -> None:
+    """Hold every vCPU of a guest to ``percent`` of a processor until ``lift``.
+
+    :raise libvirt.libvirtError: e.g. no CPU controller in the host's cgroups.
+    """
+    before = domain.schedulerParametersFlags(libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    note = ElementTree.Element(
+        "throttled", {"period": str(before["vcpu_period"]), "quota": str(before["vcpu_quota"])}
+    )
+    domain.setMetadata(
+        libvirt.VIR_DOMAIN_METADATA_ELEMENT,
+        ElementTree.tostring(note, encoding="unicode"),
+        "vcsp",
+        NAMESPACE,
+        libvirt.VIR_DOMAIN_AFFECT_LIVE,
+    )
+    _set(domain, period_us, quota_us(percent, period_us))
+
+
+def lift(domain: Any) -> bool:
+    """Put back what was before ``throttle``; False when no quota of ours is in force."""
+    try:
+        text = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_METADATA:
+            return False
+        raise
+    note = ElementTree.fromstring(text)
+    _set(domain, int(note.attrib["period"]), int(note.attrib["quota"]))
+    domain.setMetadata(
+        libvirt.VIR_DOMAIN_METADATA_ELEMENT, None, "vcsp", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE
+    )
+    return True
+
+
+def _set(domain: Any, period_us: int, quota: int) -> None:
+    # 0 is what libvirt reports for "never set"; written back, "no limit" is -1.
+    wanted = {"vcpu_quota": quota or UNLIMITED}
+    if period_us:
+        wanted["vcpu_period"] = period_us
+    domain.setSchedulerParametersFlags(wanted, libvirt.VIR_DOMAIN_AFFECT_LIVE)

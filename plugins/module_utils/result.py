@@ -1,0 +1,245 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Readings of a migration -> what the module returns: measurements, instruments, validity, files. Pure."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from typing import Any
+
+from ansible_collections.vcsp.testbed.plugins.module_utils import metrics
+from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import thp_mode
+from ansible_collections.vcsp.testbed.plugins.module_utils.migration import Readings, Settings
+from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import Sample
+
+# Beyond these bounds two instruments that see the same thing contradict each other.
+REQUESTS_TOLERANCE = 0.02
+REQUESTS_TOLERANCE_MIN = 16
+
+
+def build(settings: Settings, readings: Readings) -> dict[str, Any]:
+    """The module's return value: ``measurements``, ``instruments``, ``events``, ``clock_offset``, ``memory_verified``,
+    ``validity`` and ``files`` (name -> base64 of zlib of the text)."""
+    resumed = readings.time_of("destination", "RESUME")
+    measurements = measure(settings, readings, resumed)
+    verified = readings.verified
+    return {
+        "measurements": measurements,
+        "instruments": instruments(readings, resumed),
+        "events": events(readings, resumed),
+        "clock_offset": clock_offset(readings),
+        "memory_verified": None if verified is None else verified.bad == 0 and verified.pages > 0,
+        "validity": validity(settings, readings, measurements),
+        "files": {name: pack(text) for name, text in files(readings, resumed).items()},
+        "recoveries": readings.recoveries,
+        "taken_over": readings.taken_over,
+    }
+
+
+def measure(settings: Settings, readings: Readings, resumed: float | None) -> dict[str, float | None]:
+    """Measurements as DESIGN defines them; None where a reading is missing."""
+    stopped = readings.time_of("source", "STOP")
+    switched = readings.time_of("source", "MIGRATION", status="postcopy-active")
+    completed = completed_s(readings)
+    ram = readings.source_migrate.get("ram", {})
+    found: dict[str, float | None] = dict.fromkeys((
+        "downtime_ms", "stop_and_copy_ms", "page_wait_ms", "total_migration_time_s", "page_requests", "pages_sent", "sent_kb",
+        "throughput_mb_per_s", "baseline_mb_per_s", "steady_mb_per_s", "stall_loss_s", "slow_down_percent", "throttled_ms",
+        "window_walk_s", "postcopy_rate_mb_per_s",
+    ))  # fmt: skip
+    if ram:
+        found["page_requests"] = ram.get("postcopy-requests")
+        found["sent_kb"] = ram["transferred"] / 1024
+        found["pages_sent"] = ram.get("normal")
+    if resumed is None or completed is None:
+        return found
+    if switched is not None:
+        found["total_migration_time_s"] = completed - switched
+    if stopped is not None:
+        found["stop_and_copy_ms"] = (resumed - stopped) * 1000
+    if readings.sched is not None:
+        found["page_wait_ms"] = metrics.page_wait_ms(
+            readings.sched.samples, len(readings.vcpu_threads), resumed, completed
+        )
+    if found["page_wait_ms"] is not None and found["stop_and_copy_ms"] is not None:
+        found["downtime_ms"] = found["page_wait_ms"] + found["stop_and_copy_ms"]
+    if readings.throttled_s is not None:
+        found["throttled_ms"] = readings.throttled_s * 1000
+    found.update(guest_view(settings, readings, stopped, resumed, completed))
+    return found
+
+
+def guest_view(
+    settings: Settings, readings: Readings, stopped: float | None, resumed: float, completed: float
+) -> dict[str, float | None]:
+    """Measurements from the guest's telemetry."""
+    samples = all_samples(readings)
+    curve = metrics.pages_curve(samples, stopped, resumed)
+    found: dict[str, float | None] = {}
+    if stopped is not None and settings.baseline_s > 0:
+        found["baseline_mb_per_s"] = metrics.rate_mb_per_s(curve, stopped - settings.baseline_s, stopped)
+    found["postcopy_rate_mb_per_s"] = metrics.rate_mb_per_s(curve, resumed, completed)
+    at_resume = metrics.at(curve, resumed)
+    if at_resume is not None and settings.window_pages is not None:
+        walked = metrics.time_when([p for p in curve if p[0] >= resumed], at_resume + settings.window_pages)
+        found["window_walk_s"] = None if walked is None else walked - resumed
+    end = readings.observation_end_s
+    if end is None:
+        return found
+    throughput = found["throughput_mb_per_s"] = metrics.rate_mb_per_s(curve, resumed, end)
+    window = metrics.steady_window(completed, end)
+    steady = found["steady_mb_per_s"] = None if window is None else metrics.rate_mb_per_s(curve, *window)
+    baseline = found.get("baseline_mb_per_s")
+    if steady and throughput is not None:
+        found["stall_loss_s"] = (end - resumed) * (1 - throughput / steady)
+    if steady is not None and baseline:
+        found["slow_down_percent"] = 100 * (1 - steady / baseline)
+    return found
+
+
+def instruments(readings: Readings, resumed: float | None) -> dict[str, dict[str, Any]]:
+    """Every instrument, marked present or absent with the reason; none is faked."""
+    completed = completed_s(readings)
+    found: dict[str, dict[str, Any]] = {}
+
+    def put(name: str, values: dict[str, Any], missing: str) -> None:
+        values = {key: value for key, value in values.items() if value is not None}
+        found[name] = {"present": bool(values), "reason": None if values else missing, "values": values}
+
+    sched: dict[str, Any] = {}
+    if readings.sched is not None and resumed is not None and completed is not None:
+        sched["page_wait_ms"] = metrics.page_wait_ms(
+            readings.sched.samples, len(readings.vcpu_threads), resumed, completed
+        )
+        sched["run_queue_ms"] = metrics.run_queue_ms(readings.sched.samples, resumed, completed)
+    put("schedstat", sched, "no vCPU thread could be sampled between resume and completion")
+    put("cgroup", {"throttled_ms": _ms(readings.throttled_s)}, "no quota was set, or the CPU controller does not tell")
+    blocktime = readings.destination_migrate
+    put(
+        "qemu_blocktime",
+        {key.replace("-", "_"): blocktime.get(key) for key in blocktime if key.startswith(("postcopy-blocktime", "postcopy-latency", "postcopy-vcpu"))},
+        "this QEMU reports no postcopy-blocktime",
+    )  # fmt: skip
+    guest: dict[str, Any] = {}
+    samples = all_samples(readings)
+    if samples and resumed is not None and completed is not None:
+        before = [sample for sample in samples if sample.time_s <= resumed]
+        after = [sample for sample in samples if sample.time_s <= completed + 0.2]
+        if before and after:
+            guest["stalls"] = after[-1].stalls - before[-1].stalls
+            guest["stall_ms"] = after[-1].stall_ms - before[-1].stall_ms
+        guest["longest_gap_ms"] = metrics.longest_gap_ms(samples, resumed - 1, completed + 1)
+    put("guest_stalls", guest, "the guest has no telemetry channel, or said nothing")
+    requests: dict[str, Any] = {}
+    if readings.requests is not None:
+        requests = {
+            "requests": readings.requests_seen,
+            "asked_kb": sum(request.asked for request in readings.requests) / 1024,
+            "sent_kb": sum(request.sent for request in readings.requests) / 1024,
+        }
+    put("request_trace", requests, readings.prefetch_absent or "the program was not loaded")
+    put(
+        "huge_pages",
+        {"destination_mb": readings.huge_pages_mb, "destination_thp": thp_mode()},
+        "the kernel does not tell",
+    )
+    return found
+
+
+def validity(settings: Settings, readings: Readings, measurements: dict[str, float | None]) -> dict[str, Any]:
+    """The rules that make a trial invalid (DESIGN, section 4), each a sentence when broken."""
+    reasons = []
+    resumed, completed = readings.time_of("destination", "RESUME"), completed_s(readings)
+    if readings.taken_over:
+        return {"valid": False, "reasons": ["an interrupted migration was brought home; nothing of it was measured"]}
+    if readings.time_of("source", "MIGRATION", status="postcopy-active") is None:
+        reasons.append("the migration ended before post-copy began")
+    if readings.recoveries:
+        reasons.append(f"the migration stalled and was recovered {readings.recoveries} times")
+    end = readings.observation_end_s
+    if end is not None and completed is not None and completed > end:
+        reasons.append(f"the migration ended {completed - end:.1f} s after the observation window")
+    if len({sample.boot for sample in all_samples(readings)}) > 1:
+        reasons.append("the guest rebooted")
+    if settings.verify:
+        if readings.verified is None:
+            reasons.append("the guest's memory was not verified")
+        elif readings.verified.bad or not readings.verified.pages:
+            reasons.append(f"the guest's memory is wrong on {readings.verified.bad} of {readings.verified.pages} pages")
+    for capability in ("postcopy-ram", *(["postcopy-preempt"] if settings.transfer == "demand" else [])):
+        if not readings.capabilities.get(capability):
+            reasons.append(f"the capability {capability} was not in force")
+    seen, counted = readings.requests_seen, measurements["page_requests"]
+    if seen is not None and counted is not None:
+        tolerance = max(REQUESTS_TOLERANCE_MIN, REQUESTS_TOLERANCE * counted)
+        if abs(seen - counted) > tolerance:
+            reasons.append(f"the request trace saw {seen} requests, QEMU's source counted {counted:.0f}")
+    wait = measurements["page_wait_ms"]
+    if wait is not None and resumed is not None and completed is not None:
+        if wait > len(readings.vcpu_threads) * (completed - resumed) * 1000 + 1:
+            reasons.append("page wait is longer than the post-copy phase")
+    needed = ["downtime_ms", "total_migration_time_s", "page_requests"]
+    if settings.observation_s is not None:
+        needed.append("throughput_mb_per_s")
+    reasons += [f"{name} could not be measured" for name in needed if measurements[name] is None]
+    return {"valid": not reasons, "reasons": reasons}
+
+
+def events(readings: Readings, resumed: float | None) -> list[dict[str, Any]]:
+    """Events of both QEMUs and the module's own marks, oldest first; 0 s is the resume on the destination."""
+    zero = resumed if resumed is not None else min((time_s for time_s, _event in readings.events), default=0.0)
+    found = [
+        {"host": event.host, "name": event.name, "data": event.data, "time_s": round(time_s - zero, 6)}
+        for time_s, event in readings.events
+    ]
+    for name, time_s in (
+        ("WINDOW_WALKED", readings.released_s),
+        ("QUOTA_LIFTED", readings.quota_lifted_s),
+        ("OBSERVATION_END", readings.observation_end_s),
+    ):
+        if time_s is not None:
+            found.append({"host": "module", "name": name, "data": {}, "time_s": round(time_s - zero, 6)})
+    return sorted(found, key=lambda event: event["time_s"])
+
+
+def clock_offset(readings: Readings) -> dict[str, float] | None:
+    """Source's clock less the destination's, and the bound of its error."""
+    if readings.clock_offset_s is None:
+        return None
+    offset_s, bound_s = readings.clock_offset_s
+    return {"offset_ms": offset_s * 1000, "bound_ms": bound_s * 1000}
+
+
+def files(readings: Readings, resumed: float | None) -> dict[str, str]:
+    """CSV texts of telemetry and requests, times from the resume on."""
+    found = {}
+    zero = resumed or 0.0
+    samples = all_samples(readings)
+    if samples:
+        rows = [f"{s.time_s - zero:.4f},{s.host},{s.pages},{s.stalls},{s.stall_ms:.3f}" for s in samples]
+        found["telemetry.csv"] = "\n".join(["time_s,host,pages,stalls,stall_ms", *rows, ""])
+    if readings.requests is not None:
+        rows = [f"{r.time_s - zero:.6f},{r.start},{r.asked},{r.sent}" for r in readings.requests]
+        found["requests.csv"] = "\n".join(["time_s,start,asked,sent", *rows, ""])
+    return found
+
+
+def pack(text: str) -> str:
+    """Text as it travels to the controller: base64 of zlib."""
+    return base64.b64encode(zlib.compress(text.encode())).decode()
+
+
+def completed_s(readings: Readings) -> float | None:
+    """Time of the last page: the destination's ``completed``."""
+    return readings.time_of("destination", "MIGRATION", status="completed")
+
+
+def all_samples(readings: Readings) -> list[Sample]:
+    """Telemetry of both hosts in the order of arrival."""
+    channels = (readings.source_channel, readings.destination_channel)
+    return sorted((s for channel in channels if channel for s in channel.samples), key=lambda s: s.time_s)
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else seconds * 1000

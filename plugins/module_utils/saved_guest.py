@@ -1,0 +1,143 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Guests under test: booted once, saved with their workload running, restored for every trial.
+
+So every trial starts from the same memory, and none waits for a boot.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+from ansible_collections.vcsp.testbed.plugins.module_utils import domain as domains
+from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import Channel
+
+try:
+    import libvirt
+except ImportError:  # reported by qmp.py
+    pass
+
+# In the domain's metadata: only guests that carry it are ever ended or replaced.
+MARK = "{https://github.com/vcsp/testbed/guest/1}guest"
+# The workload's telemetry has to flow for this long before its state is saved.
+SETTLE_S = 3.0
+BASE = "base.save"
+
+
+class GuestError(Exception):
+    """The guest cannot be made, saved or restored; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """What the guest's workload program walks."""
+
+    window_mb: int
+    pattern: str
+    work_per_page: int
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.window_mb:04}mb-{self.pattern}-w{self.work_per_page}.save"
+
+    @property
+    def command(self) -> str:
+        return f"start {self.window_mb} {self.pattern} {self.work_per_page}"
+
+
+def is_ours(domain: Any) -> bool:
+    """Whether a domain was made by this collection."""
+    return ElementTree.fromstring(domain.XMLDesc()).find(f"./metadata/{MARK}") is not None
+
+
+def remove(connection: Any, name: str) -> bool:
+    """End the guest of that name; False when there is none.
+
+    :raise GuestError: it is not one of ours.
+    """
+    domain = domains.find(connection, name)
+    if domain is None:
+        return False
+    if not is_ours(domain):
+        raise GuestError(f"the guest {name} was not made by this testbed and is left alone: choose another guest_name")
+    domains.destroy(domain)
+    return True
+
+
+def restore(connection: Any, name: str, path: Path) -> None:
+    """Run the guest saved at ``path``, replacing one of ours that is left over.
+
+    :raise GuestError: no such saved state, or QEMU refuses it.
+    """
+    if not path.exists():
+        raise GuestError(f"there is no saved state {path}: run playbooks/guest.yml")
+    remove(connection, name)
+    try:
+        connection.restoreFlags(str(path), None, libvirt.VIR_DOMAIN_SAVE_RUNNING)
+    except libvirt.libvirtError as error:
+        raise GuestError(f"the saved state {path} cannot be restored ({error}): delete it and run playbooks/guest.yml") from error
+
+
+def make(connection: Any, name: str, xml: str, path: Path, workload: Workload, boot_timeout_s: float) -> None:
+    """Make the saved state ``path`` of a workload from the booted guest, saved beside it when it is first needed.
+
+    :raise GuestError: the guest does not boot, or its workload does not start.
+    """
+    remove(connection, name)
+    base = path.with_name(BASE)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if not base.exists():
+            _save(_boot(connection, name, xml, boot_timeout_s), base)
+        restore(connection, name, base)
+        _save(_start(connection, name, workload), path)
+    finally:
+        remove(connection, name)
+
+
+def _boot(connection: Any, name: str, xml: str, timeout_s: float) -> Any:
+    domain = connection.createXML(xml)
+    channel = Channel(domain, "source")
+    try:
+        _wait(lambda: channel.ready, timeout_s, f"the guest {name} did not come up in {timeout_s:.0f} s; look at its console log")
+    finally:
+        channel.close()
+    return domain
+
+
+def _start(connection: Any, name: str, workload: Workload) -> Any:
+    domain = connection.lookupByName(name)
+    channel = Channel(domain, "source")
+    # Filling the window takes an emulated processor a while.
+    timeout_s = 60 + workload.window_mb * 0.2
+    try:
+        _wait(lambda: channel.ready, 30, f"the guest {name} did not answer after it was restored")
+        channel.send(workload.command)
+        _wait(
+            lambda: channel.samples and channel.samples[-1].time_s - channel.samples[0].time_s > SETTLE_S,
+            timeout_s,
+            f"the workload of {workload.window_mb} MB did not start in {timeout_s:.0f} s: is the guest's memory too small?",
+        )
+    finally:
+        channel.close()
+    return domain
+
+
+def _save(domain: Any, path: Path) -> None:
+    """Save and end a guest, whole or not at all."""
+    temporary = path.with_suffix(".part")
+    domain.saveFlags(str(temporary), None, libvirt.VIR_DOMAIN_SAVE_RUNNING)
+    temporary.replace(path)
+
+
+def _wait(condition: Callable[[], Any], timeout_s: float, otherwise: str) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > deadline_s:
+            raise GuestError(otherwise)
+        time.sleep(0.05)

@@ -1,0 +1,127 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The guest's own view: lines of its workload program over a virtio-serial channel (roles/guest_image/files/workload.c)."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+try:
+    import libvirt
+except ImportError:  # reported by qmp.py
+    pass
+
+CHANNEL = "vcsp.telemetry"
+PAGE_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One line ``sample`` of the workload.
+
+    :ivar time_s: arrival, CLOCK_MONOTONIC of the listening host.
+    :ivar host: host that the guest ran on.
+    :ivar boot: the guest kernel's boot id.
+    :ivar pages, stalls, stall_ms: cumulative since the workload started.
+    """
+
+    time_s: float
+    host: str
+    boot: str
+    guest_time_s: float
+    pages: int
+    stalls: int
+    stall_ms: float
+
+
+@dataclass(frozen=True)
+class Verified:
+    """Answer to ``verify``: pages looked at, and how many of them were wrong."""
+
+    pages: int
+    bad: int
+
+
+def parse(line: str, host: str, time_s: float) -> Sample | Verified | str | None:
+    """A line of the workload: a Sample, a Verified, the boot id of a guest that is ready, or None for anything else."""
+    kind, *words = line.split()
+    try:
+        if kind == "sample":
+            boot, guest_ns, pages, stalls, stall_ns = words
+            return Sample(time_s, host, boot, int(guest_ns) / 1e9, int(pages), int(stalls), int(stall_ns) / 1e6)
+        if kind == "verified":
+            return Verified(int(words[0]), int(words[1]))
+        if kind == "ready":
+            return words[0]
+    except (ValueError, IndexError):
+        return None
+    return None
+
+
+class Channel:
+    """A guest's telemetry channel through libvirt, local or remote. Lines arrive in the event loop's thread.
+
+    :raise libvirt.libvirtError: the guest has no channel of that name, or somebody else listens.
+    """
+
+    def __init__(self, domain: Any, host: str) -> None:
+        self.host = host
+        self.samples: list[Sample] = []
+        self.verified: list[Verified] = []
+        self.ready: str | None = None
+        self._rest = b""
+        self._lock = threading.Lock()
+        self._stream = domain.connect().newStream(libvirt.VIR_STREAM_NONBLOCK)
+        domain.openChannel(CHANNEL, self._stream, libvirt.VIR_DOMAIN_CHANNEL_FORCE)
+        events = libvirt.VIR_STREAM_EVENT_READABLE | libvirt.VIR_STREAM_EVENT_ERROR | libvirt.VIR_STREAM_EVENT_HANGUP
+        self._stream.eventAddCallback(events, self._readable, None)
+
+    def _readable(self, stream: Any, events: int, _opaque: Any) -> None:
+        now = time.monotonic()
+        try:
+            data = stream.recv(65536)
+        except libvirt.libvirtError:
+            data = b""
+        if data == -2:  # would block
+            return
+        if not data:
+            self.close()
+            return
+        with self._lock:
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            for line in lines:
+                self._take(parse(line.decode("ascii", "replace"), self.host, now) if line.strip() else None)
+
+    def _take(self, item: Sample | Verified | str | None) -> None:
+        if isinstance(item, Sample):
+            self.samples.append(item)
+        elif isinstance(item, Verified):
+            self.verified.append(item)
+        elif item is not None:
+            self.ready = item
+
+    def send(self, command: str) -> None:
+        """Send a command line: ``start WINDOW_MB PATTERN WORK``, ``verify`` or ``stop``."""
+        self._stream.send(command.encode() + b"\n")
+
+    def close(self) -> None:
+        stream, self._stream = self._stream, None
+        if stream is None:
+            return
+        for end in (stream.eventRemoveCallback, stream.abort):
+            try:
+                end()
+            except libvirt.libvirtError:  # the guest or the connection ended before
+                pass
+
+
+def has_channel(xml: str) -> bool:
+    """Whether a domain XML defines the telemetry channel."""
+    from xml.etree import ElementTree
+
+    return any(
+        target.get("name") == CHANNEL for target in ElementTree.fromstring(xml).iterfind("./devices/channel/target")
+    )

@@ -1,0 +1,165 @@
+#!/usr/bin/python
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: lab
+short_description: Make or remove the embedded lab of two virtual hosts
+version_added: 0.1.0
+description:
+  - Makes two virtual hosts on this machine out of Linux namespaces, joined by a migration link shaped with tbf and by a
+    management network, and mends what is missing of them.
+  - Needs the files that the role P(vcsp.testbed.local_lab#role) puts into O(state_dir); use the role.
+  - Removes only what it made itself.
+author:
+  - vcsp.testbed contributors
+options:
+  state:
+    description:
+      - V(present) makes and mends, V(restarted) also ends and starts the hosts, V(absent) removes the lab.
+    type: str
+    choices: [present, restarted, absent]
+    default: present
+  name:
+    description: Prefix of every namespace, device and cgroup of the lab.
+    type: str
+    default: vcsp
+  state_dir:
+    description: Directory with one folder a host that holds its C(boot.sh).
+    type: path
+    default: /var/lib/vcsp-lab
+  run_dir:
+    description: Directory for what is true only while the lab runs.
+    type: path
+    default: /run/vcsp-lab
+  owner:
+    description: Checkout that the lab belongs to. A living lab of another checkout is refused.
+    type: path
+    required: true
+  hosts:
+    description: The two hosts.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description: Name of the host.
+        type: str
+        required: true
+      management_address:
+        description: IPv4 address on the management network.
+        type: str
+        required: true
+      migration_address:
+        description: IPv4 address on the migration link.
+        type: str
+        required: true
+  controller_address:
+    description: IPv4 address of this machine on the management network.
+    type: str
+    required: true
+  prefix_length:
+    description: Prefix length of both networks.
+    type: int
+    default: 24
+  rate_mbit:
+    description: Rate of the migration link in Mbit/s, in both directions.
+    type: int
+    default: 1000
+attributes:
+  check_mode:
+    description: Can run in check mode and return what would be done.
+    support: full
+  diff_mode:
+    description: Returns the steps as difference.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Have the lab running
+  vcsp.testbed.lab:
+    owner: "{{ playbook_dir | dirname }}"
+    controller_address: 198.18.0.1
+    hosts:
+      - {name: source, management_address: 198.18.0.11, migration_address: 198.18.1.11}
+      - {name: destination, management_address: 198.18.0.12, migration_address: 198.18.1.12}
+
+- name: Remove it
+  vcsp.testbed.lab:
+    state: absent
+    owner: "{{ playbook_dir | dirname }}"
+    controller_address: 198.18.0.1
+    hosts:
+      - {name: source, management_address: 198.18.0.11, migration_address: 198.18.1.11}
+      - {name: destination, management_address: 198.18.0.12, migration_address: 198.18.1.12}
+"""
+
+RETURN = r"""
+steps:
+  description: What was done, or in check mode the first things that would be done.
+  type: list
+  elements: str
+  returned: success
+  sample: [network namespace vcsp-source, host source]
+"""
+
+import os
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.vcsp.testbed.plugins.module_utils.lab import Host, Lab, LabError, Spec
+
+
+def main() -> None:
+    host = {
+        "name": {"type": "str", "required": True},
+        "management_address": {"type": "str", "required": True},
+        "migration_address": {"type": "str", "required": True},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "state": {"type": "str", "choices": ["present", "restarted", "absent"], "default": "present"},
+            "name": {"type": "str", "default": "vcsp"},
+            "state_dir": {"type": "path", "default": "/var/lib/vcsp-lab"},
+            "run_dir": {"type": "path", "default": "/run/vcsp-lab"},
+            "owner": {"type": "path", "required": True},
+            "hosts": {"type": "list", "elements": "dict", "required": True, "options": host},
+            "controller_address": {"type": "str", "required": True},
+            "prefix_length": {"type": "int", "default": 24},
+            "rate_mbit": {"type": "int", "default": 1000},
+        },
+        supports_check_mode=True,
+    )
+    wanted = dict(module.params)
+    state = wanted.pop("state")
+    if len(wanted["hosts"]) != 2:
+        module.fail_json(msg="hosts: the lab has exactly two hosts, a source and a destination")
+    if wanted["rate_mbit"] < 1:
+        module.fail_json(msg="rate_mbit: must be at least 1")
+    if os.geteuid() != 0:
+        module.fail_json(msg="the embedded lab needs root: run as root or with sudo, or use -i inventory/lab with real hosts")
+    wanted["hosts"] = tuple(Host(**item) for item in wanted["hosts"])
+    for key in ("state_dir", "run_dir"):
+        wanted[key] = Path(wanted[key])
+    lab = Lab(Spec(**wanted), run=module.run_command)
+    done = []
+    try:
+        lab.check_owner()
+        if state == "restarted":
+            done.append("end of both hosts")
+            if not module.check_mode:
+                lab.stop_hosts()
+        for step in lab.leftovers() if state == "absent" else lab.steps():
+            done.append(step.what)
+            if module.check_mode:
+                break  # the next steps depend on this one
+            step.do()
+    except (LabError, OSError) as error:
+        module.fail_json(msg=str(error), steps=done)
+    module.exit_json(changed=bool(done), steps=done)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,243 @@
+#!/usr/bin/python
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: postcopy_migration
+short_description: Migrate one running guest to this host by post-copy, and measure it
+version_added: 0.1.0
+description:
+  - Runs on the B(destination) host and brings one running QEMU guest here by post-copy live migration, with a quota on its
+    virtual CPUs (VCSP) and prefetching of adjacent pages as asked.
+  - The migration is driven by QMP through libvirt on both hosts. Prefetching is an eBPF program on this host that lengthens
+    the page requests that QEMU sends; QEMU itself is not changed.
+  - Whatever happens, the quota is lifted and the eBPF program gone when the module ends. Before the switch a failure
+    leaves the guest running on the source. After the switch the migration is watched, paused and recovered when it stalls.
+  - Called for a guest that an interrupted call left half migrated, it brings the guest home and returns RV(taken_over=true).
+author:
+  - vcsp.testbed contributors
+options:
+  name:
+    description: Name of the libvirt domain, running on the source.
+    type: str
+    required: true
+  source_uri:
+    description: libvirt URI of the source, as seen from this host.
+    type: str
+    required: true
+  destination_uri:
+    description: libvirt URI of this host.
+    type: str
+    default: qemu:///system
+  migration_address:
+    description: Address of this host on which QEMU listens for the migration. The port is chosen by the kernel.
+    type: str
+    required: true
+  vcpu_quota_percent:
+    description: Share of a processor that each vCPU gets from resume to completion; V(100) sets no quota.
+    type: int
+    default: 100
+  vcpu_period_us:
+    description: Period of the quota in microseconds, 1000 to 1000000.
+    type: int
+    default: 10000
+  prefetch_pages:
+    description: Pages asked for by each page request; V(1) is plain demand paging.
+    type: int
+    default: 1
+  transfer:
+    description:
+      - V(push) is QEMU's ordinary behaviour, memory is pushed in the background at once.
+      - V(demand) is the paper's demand paging. The push is held down until the guest has walked its working window once, or
+        asks for no more pages. Needs QEMU 8.0.
+    type: str
+    choices: [demand, push]
+    default: push
+  window_mb:
+    description: Working window of the guest's workload, MB. Without it V(demand) ends when the guest asks for no more pages.
+    type: int
+  baseline_s:
+    description: Time for which the guest is watched on the source first.
+    type: float
+    default: 0
+  observation_s:
+    description: Fixed window after the resume over which throughput is measured. Needs a guest with telemetry channel.
+    type: float
+  verify:
+    description: Let the guest's workload verify its memory at the end.
+    type: bool
+    default: false
+  prefetch_program:
+    description: The compiled eBPF program, installed by the role P(vcsp.testbed.hypervisor#role).
+    type: path
+    default: /var/lib/libvirt/vcsp/prefetch.bpf.o
+  timeout_s:
+    description: Time for everything besides baseline and observation.
+    type: float
+    default: 300
+  stall_timeout_s:
+    description: Time without any progress after which a migration is paused and recovered.
+    type: float
+    default: 15
+attributes:
+  check_mode:
+    description: Checks both hosts and the guest, and migrates nothing.
+    support: full
+  diff_mode:
+    description: There is nothing to show a difference of.
+    support: none
+requirements:
+  - python3-libvirt on this host
+  - QEMU 8.0 on both hosts for O(transfer=demand)
+  - libbpf 1.0 and a kernel with sockops, sk_msg and bpf_link for O(prefetch_pages) above 1
+"""
+
+EXAMPLES = r"""
+- name: Bring a guest here, gently
+  vcsp.testbed.postcopy_migration:
+    name: web1
+    source_uri: qemu+ssh://root@node1/system
+    migration_address: 192.0.2.12
+    vcpu_quota_percent: 50
+    prefetch_pages: 10
+  delegate_to: node2
+
+- name: Run one trial of the paper's VCSP-prefetching
+  vcsp.testbed.postcopy_migration:
+    name: vcsp-guest
+    source_uri: qemu+ssh://root@source/system
+    migration_address: 198.18.1.12
+    vcpu_quota_percent: 50
+    prefetch_pages: 10
+    transfer: demand
+    window_mb: 64
+    baseline_s: 5
+    observation_s: 8
+    verify: true
+"""
+
+RETURN = r"""
+measurements:
+  description: Numbers with their unit in the name; null where it could not be measured.
+  type: dict
+  returned: success
+  sample: {downtime_ms: 1694.2, total_migration_time_s: 3.8, page_requests: 16901}
+instruments:
+  description: Every instrument with C(present), C(reason) and C(values).
+  type: dict
+  returned: success
+events:
+  description: QEMU's events of both hosts in seconds from the resume on this host.
+  type: list
+  elements: dict
+  returned: success
+clock_offset:
+  description: The source's clock less this host's, with the bound of its error, ms.
+  type: dict
+  returned: success
+memory_verified:
+  description: Whether the guest found its memory as it must be; null if it was not asked.
+  type: bool
+  returned: success
+validity:
+  description: Whether the measurement counts, and the reasons if not.
+  type: dict
+  returned: success
+  sample: {valid: true, reasons: []}
+files:
+  description: Telemetry and request trace as CSV, compressed with zlib, in base64.
+  type: dict
+  returned: success
+recoveries:
+  description: How often the migration stalled and was recovered.
+  type: int
+  returned: success
+taken_over:
+  description: Whether this call brought home what an interrupted one had left half migrated.
+  type: bool
+  returned: success
+phase:
+  description: Where the migration, and so the guest, stands after a failure.
+  type: str
+  returned: failure
+  sample: pre-copy
+"""
+
+import time
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.vcsp.testbed.plugins.module_utils import quota
+from ansible_collections.vcsp.testbed.plugins.module_utils.migration import Migration, MigrationError, Settings
+from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import PrefetchError
+from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import (
+    LIBVIRT_IMPORT_ERROR,
+    ConnectionFailed,
+    QmpError,
+)
+from ansible_collections.vcsp.testbed.plugins.module_utils.result import build
+
+ARGUMENTS = {
+    "name": {"type": "str", "required": True},
+    "source_uri": {"type": "str", "required": True},
+    "destination_uri": {"type": "str", "default": "qemu:///system"},
+    "migration_address": {"type": "str", "required": True},
+    "vcpu_quota_percent": {"type": "int", "default": 100},
+    "vcpu_period_us": {"type": "int", "default": 10000},
+    "prefetch_pages": {"type": "int", "default": 1},
+    "transfer": {"type": "str", "choices": ["demand", "push"], "default": "push"},
+    "window_mb": {"type": "int"},
+    "baseline_s": {"type": "float", "default": 0},
+    "observation_s": {"type": "float"},
+    "verify": {"type": "bool", "default": False},
+    "prefetch_program": {"type": "path", "default": "/var/lib/libvirt/vcsp/prefetch.bpf.o"},
+    "timeout_s": {"type": "float", "default": 300},
+    "stall_timeout_s": {"type": "float", "default": 15},
+}
+
+
+def problems(params: dict) -> list[str]:
+    """What is wrong with the arguments, before anything is touched."""
+    found = []
+    if not 1 <= params["vcpu_quota_percent"] <= 100:
+        found.append(f"vcpu_quota_percent: {params['vcpu_quota_percent']} is not between 1 and 100")
+    if not quota.PERIOD_MIN_US <= params["vcpu_period_us"] <= quota.PERIOD_MAX_US:
+        found.append(f"vcpu_period_us: {params['vcpu_period_us']} is not between {quota.PERIOD_MIN_US} and {quota.PERIOD_MAX_US}")
+    for name in ("prefetch_pages", "window_mb", "observation_s", "timeout_s", "stall_timeout_s"):
+        if params[name] is not None and params[name] <= 0:
+            found.append(f"{name}: {params[name]} must be greater than 0")
+    if params["baseline_s"] < 0:
+        found.append("baseline_s: must not be negative")
+    return found
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    if LIBVIRT_IMPORT_ERROR is not None:
+        module.fail_json(msg=missing_required_lib("python3-libvirt"), exception=str(LIBVIRT_IMPORT_ERROR))
+    wrong = problems(module.params)
+    if wrong:
+        module.fail_json(msg="; ".join(wrong))
+    settings = Settings(**{**module.params, "prefetch_program": Path(module.params["prefetch_program"])})
+    migration = Migration(settings, report=module.warn)
+    started_at = now()
+    try:
+        if module.check_mode:
+            migration.check()
+            module.exit_json(changed=True)
+        readings = migration.run()
+    except MigrationError as error:
+        module.fail_json(msg=str(error), phase=error.phase.value)
+    except (ConnectionFailed, PrefetchError, QmpError) as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=True, started_at=started_at, ended_at=now(), **build(settings, readings))
+
+
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+if __name__ == "__main__":
+    main()

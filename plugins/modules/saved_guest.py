@@ -1,0 +1,158 @@
+#!/usr/bin/python
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: saved_guest
+short_description: Boot a guest under test once, save it with its workload running, restore it for trials
+version_added: 0.1.0
+description:
+  - Keeps saved states of a guest whose workload is running, so that every trial starts from the same memory.
+  - Ends or replaces only guests that carry the testbed's mark in their metadata.
+author:
+  - vcsp.testbed contributors
+options:
+  name:
+    description: Name of the guest's libvirt domain.
+    type: str
+    required: true
+  state:
+    description:
+      - V(saved) makes the saved state of O(workload) when it does not exist.
+      - V(running) restores it; a guest of ours with that name is replaced.
+      - V(absent) ends the guest. Saved states stay.
+    type: str
+    choices: [saved, running, absent]
+    required: true
+  uri:
+    description: libvirt URI.
+    type: str
+    default: qemu:///system
+  directory:
+    description: Directory of the saved states of one guest. It holds a file for each workload, and one of the booted guest.
+    type: path
+  xml:
+    description: Domain XML of the guest.
+    type: str
+  workload:
+    description: What the workload walks.
+    type: dict
+    suboptions:
+      window_mb:
+        description: Working window, MB.
+        type: int
+        required: true
+      pattern:
+        description: Order of the walk.
+        type: str
+        choices: [sequential, random]
+        default: sequential
+      work_per_page:
+        description: How often each visit reads the page.
+        type: int
+        default: 4
+  boot_timeout_s:
+    description: Time for the guest to boot.
+    type: float
+    default: 300
+attributes:
+  check_mode:
+    description: Changes nothing and tells what would be done.
+    support: full
+  diff_mode:
+    description: There is nothing to show a difference of.
+    support: none
+requirements:
+  - python3-libvirt
+"""
+
+EXAMPLES = r"""
+- name: Have a saved state of an 8 MB workload
+  vcsp.testbed.saved_guest:
+    name: vcsp-guest
+    state: saved
+    directory: /var/lib/libvirt/vcsp/states/512mb
+    xml: "{{ lookup('ansible.builtin.template', 'domain.xml.j2') }}"
+    workload: {window_mb: 8}
+
+- name: Run it
+  vcsp.testbed.saved_guest:
+    name: vcsp-guest
+    state: running
+    directory: /var/lib/libvirt/vcsp/states/512mb
+    workload: {window_mb: 8}
+"""
+
+RETURN = r"""
+path:
+  description: File of the saved state.
+  type: str
+  returned: unless O(state=absent)
+"""
+
+import signal
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+
+from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import LIBVIRT_IMPORT_ERROR, ConnectionFailed, connect
+from ansible_collections.vcsp.testbed.plugins.module_utils.domain import find
+from ansible_collections.vcsp.testbed.plugins.module_utils import saved_guest
+
+try:
+    import libvirt
+except ImportError:
+    pass
+
+
+def main() -> None:
+    workload = {
+        "window_mb": {"type": "int", "required": True},
+        "pattern": {"type": "str", "choices": ["sequential", "random"], "default": "sequential"},
+        "work_per_page": {"type": "int", "default": 4},
+    }
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "state": {"type": "str", "choices": ["saved", "running", "absent"], "required": True},
+            "uri": {"type": "str", "default": "qemu:///system"},
+            "directory": {"type": "path"},
+            "xml": {"type": "str"},
+            "workload": {"type": "dict", "options": workload},
+            "boot_timeout_s": {"type": "float", "default": 300},
+        },
+        required_if=[("state", "saved", ["directory", "xml", "workload"]), ("state", "running", ["directory", "workload"])],
+        supports_check_mode=True,
+    )
+    if LIBVIRT_IMPORT_ERROR is not None:
+        module.fail_json(msg=missing_required_lib("python3-libvirt"), exception=str(LIBVIRT_IMPORT_ERROR))
+    # sshd hangs up when the controller goes away: end as if asked to, so that no guest is left behind.
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    try:
+        module.exit_json(**act(module))
+    except (saved_guest.GuestError, ConnectionFailed, TimeoutError, libvirt.libvirtError) as error:
+        module.fail_json(msg=str(error))
+
+
+def act(module: AnsibleModule) -> dict[str, Any]:
+    """Do what is asked; returns what the module returns."""
+    params = module.params
+    connection = connect(params["uri"])
+    name, state = params["name"], params["state"]
+    if state == "absent":
+        return {"changed": find(connection, name) is not None if module.check_mode else saved_guest.remove(connection, name)}
+    workload = saved_guest.Workload(**params["workload"])
+    path = Path(params["directory"]) / workload.file_name
+    changed = state == "running" or not path.exists()
+    if changed and not module.check_mode:
+        if state == "running":
+            saved_guest.restore(connection, name, path)
+        else:
+            saved_guest.make(connection, name, params["xml"], path, workload, params["boot_timeout_s"])
+    return {"changed": changed, "path": str(path)}
+
+
+if __name__ == "__main__":
+    main()

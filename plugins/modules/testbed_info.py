@@ -1,0 +1,143 @@
+#!/usr/bin/python
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: testbed_info
+short_description: What a host can do for post-copy migration, and its provenance
+version_added: 0.1.0
+description:
+  - Reports what a migration host can do, found by trying where trying is cheap. KVM counts when it really boots a kernel,
+    eBPF when the prefetch program really loads.
+author:
+  - vcsp.testbed contributors
+options:
+  qemu_binary:
+    description: QEMU to look at.
+    type: str
+    default: qemu-system-x86_64
+  kernel:
+    description: Kernel of the guest, to try KVM with. Without it the accelerator is V(tcg).
+    type: path
+  prefetch_program:
+    description: The compiled eBPF program.
+    type: path
+    default: /var/lib/libvirt/vcsp/prefetch.bpf.o
+  cache:
+    description: File that keeps the accelerator for this boot of the host, since a KVM that hangs costs ten seconds a try.
+    type: path
+    default: /var/lib/libvirt/vcsp/accelerator.json
+attributes:
+  check_mode:
+    description: Only reads, apart from the file O(cache).
+    support: full
+  diff_mode:
+    description: Only reads.
+    support: none
+"""
+
+EXAMPLES = r"""
+- name: Ask a host
+  vcsp.testbed.testbed_info:
+    kernel: /var/lib/libvirt/images/vcsp/vmlinuz
+  register: host
+
+- name: Show its accelerator
+  ansible.builtin.debug:
+    msg: "{{ host.info.accelerator.name }}: {{ host.info.accelerator.reason }}"
+"""
+
+RETURN = r"""
+info:
+  description: The host.
+  returned: success
+  type: dict
+  contains:
+    qemu:
+      description: Version and features of QEMU; null where it is not installed.
+      type: dict
+      sample: {version: 10.0.2, major: 10, postcopy_preempt: true, postcopy_blocktime: true}
+    libvirt:
+      description: Version of libvirt; null where its Python binding or daemon is missing.
+      type: dict
+      sample: {version: 11.3.0}
+    accelerator:
+      description: Accelerator that really works, and why it was chosen.
+      type: dict
+      sample: {name: tcg, reason: "there is no usable /dev/kvm"}
+    userfaultfd:
+      description: Whether QEMU may use userfaultfd.
+      type: dict
+    ebpf:
+      description: Whether the prefetch program loads and attaches.
+      type: dict
+    cgroup:
+      description: Version of the CPU controller's hierarchy, and whether there is one.
+      type: dict
+    memory:
+      description: Total and available memory, MB.
+      type: dict
+    kernel:
+      description: Kernel release.
+      type: str
+    cpu:
+      description: Model and number of processors.
+      type: dict
+    distribution:
+      description: Name of the distribution.
+      type: str
+    hostname:
+      description: Name of the host.
+      type: str
+    thp:
+      description: The host's setting of transparent huge pages.
+      type: str
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.vcsp.testbed.plugins.module_utils import capabilities
+from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import LIBVIRT_IMPORT_ERROR, ConnectionFailed, connect
+
+
+def libvirt_version() -> dict[str, str] | None:
+    if LIBVIRT_IMPORT_ERROR is not None:
+        return None
+    try:
+        connection = connect("qemu:///system")
+    except ConnectionFailed:
+        return None
+    number = connection.getLibVersion()
+    connection.close()
+    return {"version": f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "qemu_binary": {"type": "str", "default": "qemu-system-x86_64"},
+            "kernel": {"type": "path"},
+            "prefetch_program": {"type": "path", "default": "/var/lib/libvirt/vcsp/prefetch.bpf.o"},
+            "cache": {"type": "path", "default": "/var/lib/libvirt/vcsp/accelerator.json"},
+        },
+        supports_check_mode=True,
+    )
+    binary, kernel = module.params["qemu_binary"], module.params["kernel"]
+    info = {
+        "qemu": capabilities.qemu(binary),
+        "libvirt": libvirt_version(),
+        "accelerator": capabilities.accelerator(binary, Path(kernel) if kernel else None, Path(module.params["cache"])),
+        "userfaultfd": capabilities.userfaultfd(),
+        "ebpf": capabilities.ebpf(Path(module.params["prefetch_program"])),
+        "cgroup": capabilities.cgroup(),
+        "memory": capabilities.memory(),
+        **capabilities.provenance(),
+    }
+    module.exit_json(changed=False, info=info)
+
+
+if __name__ == "__main__":
+    main()

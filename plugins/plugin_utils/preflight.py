@@ -1,0 +1,130 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Can these two hosts run this scenario? Every reason why not, before anything is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+# QEMU's own memory beside the guest's, on the generous side.
+QEMU_OVERHEAD_MB = 128
+PROVISION = "run playbooks/provision.yml"
+
+
+def preflight(scenario: Mapping[str, Any], source: Mapping[str, Any], destination: Mapping[str, Any]) -> list[str]:
+    """Return every reason why the hosts cannot run a scenario, ready for people; an empty list if they can.
+
+    :param scenario: normalised scenario
+    :param source: what vcsp.testbed.testbed_info returned for the source; a key that is missing or null counts as
+        something that the host does not have
+    :param destination: the same for the destination
+    """
+    methods = scenario["methods"]
+    demand = [method["name"] for method in methods if method["transfer"] == "demand"]
+    problems = [
+        problem
+        for role, host in (("source", source), ("destination", destination))
+        for problem in (*_software(role, host, demand), *_size(role, host, scenario["guest"]))
+    ]
+    problems += _destination_only(destination, methods)
+    problems += _together(source, destination, scenario["guest"])
+    return problems
+
+
+def _label(role: str, host: Mapping[str, Any]) -> str:
+    return f"{role} ({host.get('hostname') or 'unnamed host'})"
+
+
+def _because(part: Mapping[str, Any]) -> str:
+    return f" ({part['reason']})" if part.get("reason") else ""
+
+
+def _software(role: str, host: Mapping[str, Any], demand: list[str]) -> Iterator[str]:
+    label = _label(role, host)
+    qemu = host.get("qemu")
+    if not qemu:
+        yield f"{label}: no QEMU for x86-64 guests found; {PROVISION}"
+    elif demand and (qemu["major"] < 8 or not qemu.get("postcopy_preempt")):
+        yield (
+            f"{label}: QEMU {qemu['version']} has no postcopy-preempt (QEMU 8 or newer has), which 'transfer: demand' "
+            f"of {', '.join(demand)} needs; install a newer QEMU (Debian 12: bookworm-backports), or use "
+            f"'transfer: push'"
+        )
+    if not host.get("libvirt"):
+        yield f"{label}: libvirt does not answer; start libvirtd, or {PROVISION}"
+
+
+def _size(role: str, host: Mapping[str, Any], guest: Mapping[str, Any]) -> Iterator[str]:
+    label = _label(role, host)
+    available_mb = (host.get("memory") or {}).get("available_mb")
+    needed_mb = guest["memory_mb"] + QEMU_OVERHEAD_MB
+    if available_mb is None:
+        yield f"{label}: its free memory is not known, and the guest needs {needed_mb} MB; is this host running Linux?"
+    elif available_mb < needed_mb:
+        yield (
+            f"{label}: {available_mb} MB of memory are free, the guest needs {needed_mb} MB; free some, or lower "
+            f"guest.memory_mb"
+        )
+    count = (host.get("cpu") or {}).get("count")
+    if count is not None and count < guest["vcpus"]:
+        yield (
+            f"{label}: has {count} CPUs, the guest has {guest['vcpus']} virtual ones, which would stop each other; "
+            f"lower guest.vcpus"
+        )
+
+
+def _destination_only(host: Mapping[str, Any], methods: list[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what the destination alone must have: there the faults, the quota and the prefetching happen."""
+    label = _label("destination", host)
+    userfaultfd = host.get("userfaultfd") or {}
+    if not userfaultfd.get("usable"):
+        yield (
+            f"{label}: userfaultfd cannot be used{_because(userfaultfd)}, without which there is no post-copy; "
+            f"set sysctl vm.unprivileged_userfaultfd=1, or {PROVISION}"
+        )
+    prefetching = [method["name"] for method in methods if method["prefetch_pages"] > 1]
+    ebpf = host.get("ebpf") or {}
+    if prefetching and not ebpf.get("usable"):
+        yield (
+            f"{label}: the eBPF prefetch program cannot be loaded{_because(ebpf)}, which {', '.join(prefetching)} "
+            f"needs; {PROVISION}, or use 'prefetch_pages: 1'"
+        )
+    throttled = [method["name"] for method in methods if method["vcpu_quota_percent"] < 100]
+    cgroup = host.get("cgroup") or {}
+    if throttled and not cgroup.get("cpu"):
+        yield (
+            f"{label}: the cgroup CPU controller is not there{_because(cgroup)}, which the CPU quota of "
+            f"{', '.join(throttled)} needs; mount it, or use 'vcpu_quota_percent: 100'"
+        )
+
+
+def _together(source: Mapping[str, Any], destination: Mapping[str, Any], guest: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what each host would be fine with, but not both."""
+    old, new = (_release(host) for host in (source, destination))
+    if old and new and old > new:
+        yield (
+            f"{_label('destination', destination)}: its QEMU {destination['qemu']['version']} is older than the "
+            f"source's {source['qemu']['version']}, and QEMU migrates to the same or a newer release only; "
+            f"upgrade it, or let the hosts change places"
+        )
+    boot_id = source.get("boot_id")
+    if boot_id and boot_id == destination.get("boot_id"):
+        free_mb = [(host.get("memory") or {}).get("available_mb") for host in (source, destination)]
+        known_mb = [value for value in free_mb if value is not None]
+        needed_mb = guest["memory_mb"] + QEMU_OVERHEAD_MB
+        # What one guest alone already lacks has been said.
+        if known_mb and needed_mb <= min(known_mb) < 2 * needed_mb:
+            yield (
+                f"source and destination share one machine ({source.get('hostname')}, {destination.get('hostname')}): "
+                f"{min(known_mb)} MB of memory are free, and during a migration the guest exists twice and needs "
+                f"{2 * needed_mb} MB; free some, or lower guest.memory_mb"
+            )
+
+
+def _release(host: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the major and minor version of a host's QEMU; None if it has none or calls it by no number."""
+    parts = str((host.get("qemu") or {}).get("version", "")).split(".")
+    if len(parts) < 2 or not (parts[0].isdecimal() and parts[1].isdecimal()):
+        return None
+    return int(parts[0]), int(parts[1])

@@ -1,0 +1,47 @@
+#!/bin/sh
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+#
+# build.sh RELEASE TARGET: builds the guest image of a Debian release into the folder TARGET, whole or not at all:
+#   root.squashfs  vmlinuz  initrd  SHA256SUMS
+# Run from the folder that holds workload.c and its companions. Needs root, mmdebstrap, squashfs-tools and gcc.
+set -eu
+release=$1
+target=$2
+here=$(pwd)
+work=$(mktemp -d "$target.XXXXXX")
+trap 'rm -rf "$work"' EXIT
+trap 'exit 129' HUP INT TERM
+
+cc -O2 -Wall -Wextra -static -pthread -o "$work/vcsp-workload" workload.c
+
+# The mirror that this machine already uses for Debian; without one mmdebstrap's default.
+mirror=$(apt-get indextargets --format '$(ORIGIN) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
+    awk '$1 == "Debian" && $2 == "main" { print $3; exit }')
+
+# Quoted for the shell that mmdebstrap starts: "$1" is the root of the new system.
+mmdebstrap --variant=minbase --format=tar \
+    --include=systemd-sysv,udev,initramfs-tools,zstd,linux-image-cloud-amd64 \
+    --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+    --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --essential-hook="copy-in '$here/initramfs' /tmp" \
+    --essential-hook='mkdir -p "$1/etc/initramfs-tools/scripts/init-bottom"' \
+    --essential-hook='install -m 755 "$1/tmp/initramfs/overlay" "$1/etc/initramfs-tools/scripts/init-bottom/overlay"' \
+    --essential-hook='cat "$1/tmp/initramfs/modules" >> "$1/etc/initramfs-tools/modules"; rm -r "$1/tmp/initramfs"' \
+    --customize-hook="copy-in '$work/vcsp-workload' /usr/local/sbin" \
+    --customize-hook="copy-in '$here/vcsp-workload.service' '$here/vcsp.target' /etc/systemd/system" \
+    --customize-hook='chroot "$1" systemctl set-default vcsp.target' \
+    --customize-hook='chroot "$1" systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer systemd-tmpfiles-clean.timer' \
+    --customize-hook='echo vcsp-guest > "$1/etc/hostname"; : > "$1/etc/machine-id"' \
+    --customize-hook="cp \"\$1\"/boot/vmlinuz-* '$work/vmlinuz'; cp \"\$1\"/boot/initrd.img-* '$work/initrd'" \
+    "$release" "$work/root.tar" ${mirror:+"$mirror"}
+# zstd unpacks several times faster than xz, which matters where the guest is emulated.
+sqfstar -quiet -no-progress -comp zstd "$work/root.squashfs" < "$work/root.tar"
+
+rm "$work/vcsp-workload" "$work/root.tar"
+(cd "$work" && sha256sum root.squashfs vmlinuz initrd > SHA256SUMS)
+chmod 755 "$work"
+chmod 644 "$work"/*
+sync
+rm -rf "$target"
+mv "$work" "$target"

@@ -1,0 +1,342 @@
+// Copyright: vcsp.testbed contributors
+// GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+//
+// The workload of a guest under test (paper, section 4.1: "a stress test program ... controlled by a working window").
+//
+// Walks a working window of W MiB page after page, one walker a CPU, each in a slice of its own. A visit reads the
+// whole page `work` times and counts itself in the page's first word; the rest of the page is pseudo-random and never
+// changes. So the expected content of every page is known at any time, and "verify" proves that migration lost none.
+//
+// Spoken over a virtio-serial port, a line each:
+//   host to guest   start WINDOW_MB sequential|random WORK     verify     stop
+//   guest to host   ready BOOT                                 each second while no window is walked and the system
+//                                                              has nothing else to do, as after its boot
+//                   sample BOOT TIME_NS PAGES STALLS STALL_NS  each 100 ms; PAGES, STALLS, STALL_NS cumulative
+//                   verified PAGES BAD                         PAGES looked at, BAD of them wrong
+//                   error TEXT
+// A stall is a first access to a page that took longer than STALL_NS_MIN: the guest's own view of a post-copy fault.
+
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { PAGE_BYTES = 4096, PAGE_WORDS = PAGE_BYTES / 8, MAX_WALKERS = 64, SAMPLE_MS = 100, STALL_NS_MIN = 50 * 1000 };
+
+struct walker {
+    pthread_t thread;
+    uint64_t *slice;              // first word of the slice
+    uint64_t first_page, pages;   // place and size of the slice in the window
+    unsigned order_bits;          // smallest k with 2^k >= pages
+    bool random;
+    unsigned work;
+    _Atomic uint64_t visits, stalls, stall_ns;
+} __attribute__((aligned(64)));
+
+static struct walker walkers[MAX_WALKERS];
+static unsigned walker_count;
+static uint64_t *window;
+static size_t window_bytes;
+static volatile uint64_t sink;  // keeps the compiler from dropping the reads
+
+static _Atomic bool leave;
+static pthread_mutex_t pause_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t pause_change = PTHREAD_COND_INITIALIZER;
+static _Atomic bool pause_asked;
+static unsigned paused;
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+// splitmix64: a bijective mix, so every word of every page is different
+static uint64_t mix(uint64_t x)
+{
+    x += 0x9e3779b97f4a7c15u;
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+static uint64_t expected_word(uint64_t page, unsigned word)
+{
+    return mix(page * PAGE_WORDS + word);
+}
+
+// The page visited at a step of a sweep. Random: a fixed permutation of 2^bits (each line is bijective), walked until
+// it falls inside the slice. Any `pages` visits in a row touch every page once, wherever migration catches the walker.
+static uint64_t page_at(const struct walker *w, uint64_t step)
+{
+    if (!w->random)
+        return step;
+    const uint64_t mask = (1ull << w->order_bits) - 1;
+    const unsigned half = w->order_bits / 2 + 1;
+    uint64_t x = step;
+    do {
+        for (unsigned round = 0; round < 3; round++) {
+            x = (x * 0x9e3779b97f4a7c15u + 0x7f4a7c15u + round) & mask;
+            x ^= x >> half;
+        }
+    } while (x >= w->pages);
+    return x;
+}
+
+static void wait_while_paused(void)
+{
+    pthread_mutex_lock(&pause_lock);
+    paused++;
+    pthread_cond_broadcast(&pause_change);
+    while (pause_asked && !leave)
+        pthread_cond_wait(&pause_change, &pause_lock);
+    paused--;
+    pthread_mutex_unlock(&pause_lock);
+}
+
+static void *walk(void *argument)
+{
+    struct walker *w = argument;
+    while (!leave) {
+        for (uint64_t step = 0; step < w->pages && !leave; step++) {
+            if (pause_asked)
+                wait_while_paused();
+            volatile uint64_t *page = w->slice + page_at(w, step) * PAGE_WORDS;
+            const uint64_t before = now_ns();
+            uint64_t sum = page[0];
+            const uint64_t waited = now_ns() - before;
+            if (waited > STALL_NS_MIN) {
+                w->stalls++;
+                w->stall_ns += waited;
+            }
+            for (unsigned pass = 0; pass < w->work; pass++) {
+                const uint64_t *word = (const uint64_t *)page;
+                for (unsigned i = 0; i < PAGE_WORDS; i++)
+                    sum += word[i];
+                atomic_signal_fence(memory_order_seq_cst);  // each pass reads again
+            }
+            sink = sum;
+            page[0]++;
+            w->visits++;
+        }
+    }
+    return NULL;
+}
+
+static void pause_walkers(void)
+{
+    pthread_mutex_lock(&pause_lock);
+    pause_asked = true;
+    while (paused < walker_count)
+        pthread_cond_wait(&pause_change, &pause_lock);
+    pthread_mutex_unlock(&pause_lock);
+}
+
+static void resume_walkers(void)
+{
+    pthread_mutex_lock(&pause_lock);
+    pause_asked = false;
+    pthread_cond_broadcast(&pause_change);
+    pthread_mutex_unlock(&pause_lock);
+}
+
+// Number of pages whose content is not what the walk so far must have left.
+static uint64_t count_bad_pages(void)
+{
+    uint64_t bad = 0;
+    for (unsigned n = 0; n < walker_count; n++) {
+        const struct walker *w = &walkers[n];
+        const uint64_t sweeps = w->visits / w->pages, into = w->visits % w->pages;
+        for (uint64_t step = 0; step < w->pages; step++) {
+            const uint64_t at = page_at(w, step);
+            const uint64_t *page = w->slice + at * PAGE_WORDS;
+            bool good = page[0] == sweeps + (step < into);
+            for (unsigned i = 1; i < PAGE_WORDS && good; i++)
+                good = page[i] == expected_word(w->first_page + at, i);
+            bad += !good;
+        }
+    }
+    return bad;
+}
+
+static void stop_walkers(void)
+{
+    if (!window)
+        return;
+    leave = true;
+    resume_walkers();
+    for (unsigned n = 0; n < walker_count; n++)
+        pthread_join(walkers[n].thread, NULL);
+    munmap(window, window_bytes);
+    window = NULL;
+    walker_count = 0;
+    leave = false;
+}
+
+static const char *start_walkers(unsigned long window_mb, bool random, unsigned work)
+{
+    stop_walkers();
+    window_bytes = window_mb << 20;
+    window = mmap(NULL, window_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    if (window == MAP_FAILED) {
+        window = NULL;
+        return "no memory for the window";
+    }
+    const uint64_t pages = window_bytes / PAGE_BYTES;
+    for (uint64_t page = 0; page < pages; page++) {
+        window[page * PAGE_WORDS] = 0;
+        for (unsigned i = 1; i < PAGE_WORDS; i++)
+            window[page * PAGE_WORDS + i] = expected_word(page, i);
+    }
+    const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+    walker_count = cpus < 1 ? 1 : cpus > MAX_WALKERS ? MAX_WALKERS : (unsigned)cpus;
+    for (unsigned n = 0; n < walker_count; n++) {
+        struct walker *w = &walkers[n];
+        memset(w, 0, sizeof *w);
+        w->first_page = pages * n / walker_count;
+        w->pages = pages * (n + 1) / walker_count - w->first_page;
+        w->slice = window + w->first_page * PAGE_WORDS;
+        while ((1ull << w->order_bits) < w->pages)
+            w->order_bits++;
+        w->random = random;
+        w->work = work;
+        if (pthread_create(&w->thread, NULL, walk, w))
+            abort();
+    }
+    return NULL;
+}
+
+// The port takes nothing while no host listens: a line is then dropped, never waited for.
+static void say(int port, const char *line)
+{
+    ssize_t done = write(port, line, strlen(line));
+    (void)done;
+}
+
+static void obey(int port, const char *command)
+{
+    char pattern[16], line[96];
+    unsigned long window_mb;
+    unsigned work;
+    if (sscanf(command, "start %lu %15s %u", &window_mb, pattern, &work) == 3) {
+        const char *error = start_walkers(window_mb, strcmp(pattern, "random") == 0, work);
+        if (error) {
+            snprintf(line, sizeof line, "error %s\n", error);
+            say(port, line);
+        }
+    } else if (strcmp(command, "verify") == 0 && window) {
+        pause_walkers();
+        const uint64_t bad = count_bad_pages();
+        resume_walkers();
+        snprintf(line, sizeof line, "verified %zu %lu\n", window_bytes / PAGE_BYTES, bad);
+        say(port, line);
+    } else if (strcmp(command, "stop") == 0) {
+        stop_walkers();
+    } else {
+        say(port, "error unknown command, or no window to verify\n");
+    }
+}
+
+// Whether the processors idled for most of the time since the last call.
+static bool is_idle(void)
+{
+    static unsigned long long idle_before, all_before;
+    unsigned long long value[8] = {0}, all = 0;
+    FILE *file = fopen("/proc/stat", "r");
+    if (!file)
+        return true;
+    const int read = fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", value, value + 1, value + 2, value + 3,
+                            value + 4, value + 5, value + 6, value + 7);
+    fclose(file);
+    for (int i = 0; i < 8; i++)
+        all += value[i];
+    const unsigned long long idle = value[3] - idle_before, passed = all - all_before;
+    idle_before = value[3];
+    all_before = all;
+    return read == 8 && idle * 10 >= passed * 9;
+}
+
+static void report(int port, const char *boot)
+{
+    static unsigned ticks;
+    char line[192];
+    if (window) {
+        uint64_t visits = 0, stalls = 0, stall_ns = 0;
+        for (unsigned n = 0; n < walker_count; n++) {
+            visits += walkers[n].visits;
+            stalls += walkers[n].stalls;
+            stall_ns += walkers[n].stall_ns;
+        }
+        snprintf(line, sizeof line, "sample %s %lu %lu %lu %lu\n", boot, now_ns(), visits, stalls, stall_ns);
+        say(port, line);
+    } else if (ticks++ % 10 == 0 && is_idle()) {
+        snprintf(line, sizeof line, "ready %s\n", boot);
+        say(port, line);
+    }
+}
+
+static void read_boot_id(char *boot, size_t size)
+{
+    FILE *file = fopen("/proc/sys/kernel/random/boot_id", "r");
+    if (!file || !fgets(boot, (int)size, file))
+        strcpy(boot, "unknown");
+    boot[strcspn(boot, "\n")] = '\0';
+    if (file)
+        fclose(file);
+}
+
+int main(int argc, char **argv)
+{
+    const char *path = argc > 1 ? argv[1] : "/dev/virtio-ports/vcsp.telemetry";
+    int port;
+    while ((port = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC)) < 0)
+        usleep(100 * 1000);
+    char boot[64];
+    read_boot_id(boot, sizeof boot);
+    mlockall(MCL_CURRENT);
+    struct sched_param above = {.sched_priority = 10};  // telemetry goes before the walkers
+    sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &above);
+
+    char command[128];
+    size_t length = 0;
+    uint64_t next = now_ns();
+    for (;;) {
+        const uint64_t now = now_ns();
+        if (now >= next) {
+            report(port, boot);
+            next += SAMPLE_MS * 1000000ull;
+            if (next < now)
+                next = now + SAMPLE_MS * 1000000ull;
+        }
+        struct pollfd wait = {.fd = port, .events = POLLIN};
+        const uint64_t left = next > now_ns() ? next - now_ns() : 0;
+        if (poll(&wait, 1, (int)(left / 1000000u) + 1) <= 0)
+            continue;
+        if (!(wait.revents & POLLIN)) {  // nobody listens: POLLHUP at once, every time
+            usleep((useconds_t)(left / 1000u) + 1);
+            continue;
+        }
+        char byte;
+        while (read(port, &byte, 1) == 1) {
+            if (byte == '\n') {
+                command[length] = '\0';
+                obey(port, command);
+                length = 0;
+            } else if (length + 1 < sizeof command) {
+                command[length++] = byte;
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Makes experiments for tests: scenario, records, telemetry, on the disk as the testbed writes them."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from analysis.records import scenario_hash, write_experiment, write_record
+from analysis.schema import measurement_names
+
+METHODS = {
+    "post-copy": (100, 1),
+    "post-copy-prefetching": (100, 10),
+    "vcsp": (50, 1),
+    "vcsp-prefetching": (50, 10),
+}
+
+
+def method(name: str) -> dict[str, Any]:
+    quota, pages = METHODS[name]
+    return {
+        "name": name,
+        "vcpu_quota_percent": quota,
+        "vcpu_period_us": 10000,
+        "prefetch_pages": pages,
+        "transfer": "demand",
+    }
+
+
+def workload(window_mb: int, pattern: str = "sequential", work_per_page: int = 4) -> dict[str, Any]:
+    return {"window_mb": window_mb, "pattern": pattern, "work_per_page": work_per_page}
+
+
+def experiment(
+    methods: Sequence[str] = tuple(METHODS), workloads: Sequence[Mapping[str, Any]] = (workload(8),), repeats: int = 3
+) -> dict[str, Any]:
+    scenario = {
+        "name": "synthetic",
+        "repeats": repeats,
+        "seed": 1,
+        "guest": {"memory_mb": 512, "vcpus": 1, "thp": "madvise"},
+        "link": {"rate_mbit": 1000},
+        "baseline_s": 5,
+        "observation_s": None,
+        "workloads": [dict(each) for each in workloads],
+        "methods": [method(name) for name in methods],
+    }
+    return {
+        "schema_version": 1,
+        "experiment_id": "synthetic-1",
+        "scenario": scenario,
+        "scenario_hash": scenario_hash(scenario),
+        "created_at": "2026-01-02T03:04:05Z",
+        "provenance": {"git": {"commit": "abc", "dirty": False}},
+    }
+
+
+def record(
+    of: Mapping[str, Any],
+    name: str = "post-copy",
+    load: Mapping[str, Any] | None = None,
+    repeat: int = 1,
+    measurements: Mapping[str, float] | None = None,
+    reasons: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Make a record of ``of``, valid unless there are ``reasons``; what ``measurements`` does not name is null."""
+    scenario = of["scenario"]
+    load = load or scenario["workloads"][0]
+    values = {"downtime_ms": 100.0} if measurements is None and not reasons else dict(measurements or {})
+    return copy.deepcopy(
+        {
+            "schema_version": 1,
+            "experiment_id": of["experiment_id"],
+            "trial": {
+                "id": f"r{repeat:02d}-{load['window_mb']:04d}mb-{load['pattern']}-{name}-w{load['work_per_page']}",
+                "index": 1,
+                "total": 1,
+                "repeat": repeat,
+                "workload": load,
+                "method": method(name),
+                "guest": scenario["guest"],
+                "link": scenario["link"],
+                "baseline_s": scenario["baseline_s"],
+                "observation_s": 3 + 0.075 * load["window_mb"],
+            },
+            "started_at": "2026-01-02T03:04:05.678Z",
+            "ended_at": "2026-01-02T03:05:05+00:00",
+            "provenance": {
+                "source": {"qemu": "10.0"},
+                "destination": {"qemu": "10.0"},
+                "controller": {"python": "3.11"},
+            },
+            "events": [
+                {"host": "source", "name": "MIGRATION", "data": {"status": "postcopy-active"}, "time_s": -0.01},
+                {"host": "destination", "name": "RESUME", "data": {}, "time_s": 0.0},
+                {"host": "destination", "name": "MIGRATION", "data": {"status": "completed"}, "time_s": 1.5},
+            ],
+            "clock_offset": {"offset_ms": 0.1, "bound_ms": 0.4},
+            "measurements": {key: values.get(key) for key in measurement_names()},
+            "instruments": {
+                "schedstat": {"present": True, "reason": None, "values": {"page_wait_ms": 90.0}},
+                "blocktime": {"present": False, "reason": "QEMU < 9 & <no field>", "values": {}},
+            },
+            "memory_verified": not reasons,
+            "validity": {"valid": not reasons, "reasons": list(reasons)},
+        }
+    )
+
+
+def telemetry(rates: Sequence[float], start_s: float = -1.0) -> bytes:
+    """Make a ``telemetry.csv`` of a guest that walks at ``rates`` (MB/s), each for 0.1 s."""
+    lines, pages = ["time_s,host,pages,stalls,stall_ms"], 0.0
+    for index, rate in enumerate([0.0, *rates]):
+        pages += rate * 25.6
+        time_s = start_s + index / 10
+        lines.append(f"{time_s:.3f},{'source' if time_s < 0 else 'destination'},{pages:.0f},0,0")
+    return ("\n".join(lines) + "\n").encode()
+
+
+def write(
+    directory: Path,
+    of: Mapping[str, Any],
+    records: Sequence[Mapping[str, Any]],
+    files: Mapping[str, bytes] | None = None,
+) -> Path:
+    """Write an experiment; every trial gets the same ``files``."""
+    write_experiment(directory, of)
+    for each in records:
+        write_record(directory / "trials", each, files)
+    return directory
+
+
+def full(
+    directory: Path,
+    methods: Sequence[str] = tuple(METHODS),
+    windows_mb: Sequence[int] = (8, 64),
+    patterns: Sequence[str] = ("sequential",),
+    repeats: int = 3,
+) -> Path:
+    """Write a finished experiment with all four metrics and telemetry, different in every trial."""
+    loads = [workload(window, pattern) for pattern in patterns for window in windows_mb]
+    of = experiment(methods, loads, repeats)
+    write_experiment(directory, of)
+    for load in loads:
+        for place, name in enumerate(methods, start=1):
+            for repeat in range(1, repeats + 1):
+                scale = load["window_mb"] * (1 + 0.02 * repeat) / place
+                values = {
+                    "downtime_ms": 20 * scale,
+                    "total_migration_time_s": 0.03 * scale,
+                    "page_requests": round(256 * scale),
+                    "throughput_mb_per_s": 300.0 + 10 * place + repeat,
+                }
+                rates = [300.0] * 10 + [60.0 * place + repeat] * 15 + [290.0] * 20
+                one = record(of, name, load, repeat, values)
+                write_record(
+                    directory / "trials", one, {"telemetry.csv": telemetry(rates), "requests.csv": b"time_s\n"}
+                )
+    return directory

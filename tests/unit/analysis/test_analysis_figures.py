@@ -1,0 +1,217 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Figures: what they say, and what goes into them."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import experiment_factory as factory
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.curves import largest_curves
+from analysis.errors import AnalysisError
+from analysis.figures import draw_figures
+from analysis.means import means
+from analysis.metrics import METRICS
+from analysis.records import read_experiment, write_record
+from analysis.style import colours, shapes
+from analysis.table import tidy
+from analysis.telemetry import read_telemetry, throughput_samples
+from analysis.throughput_figure import throughput_figure
+from analysis.workload_figure import workload_figure
+
+NAMES = [
+    "figure3_downtime.svg",
+    "figure4_total_migration_time.svg",
+    "figure5_pages_transferred.svg",
+    "figure6_throughput.svg",
+]
+
+
+def _draw(directory: Path) -> dict[str, str]:
+    experiment = read_experiment(directory)
+    return draw_figures(tidy(experiment), largest_curves(experiment), experiment.methods)
+
+
+def _draw_downtime(directory: Path) -> str:
+    experiment = read_experiment(directory)
+    return workload_figure(tidy(experiment), experiment.methods, METRICS[0], 3)
+
+
+def _draw_throughput(directory: Path) -> str:
+    experiment = read_experiment(directory)
+    return throughput_figure(largest_curves(experiment), experiment.methods)
+
+
+def _texts(svg: str) -> list[str]:
+    """Return all texts of an SVG, which must be well-formed."""
+    root = ElementTree.fromstring(svg)
+    return ["".join(text.itertext()) for text in root.iter("{http://www.w3.org/2000/svg}text")]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An experiment of four methods and two windows."""
+    return factory.full(tmp_path_factory.mktemp("finished"), windows_mb=(8, 16))
+
+
+@pytest.fixture(scope="module")
+def figures(finished: Path) -> dict[str, str]:
+    return _draw(finished)
+
+
+def test_the_figures_name_axes_units_methods_and_windows(figures: dict[str, str]) -> None:
+    assert list(figures) == NAMES
+    axes = ["Downtime (ms)", "Total migration time (s)", "Pages transferred (page requests)", "Throughput (MB/s)"]
+    for number, (svg, axis) in enumerate(zip(figures.values(), axes, strict=True), start=3):
+        texts = _texts(svg)
+        assert axis in texts
+        assert set(factory.METHODS) <= set(texts)
+        assert any(text.startswith(f"Figure {number}.") for text in texts)
+        assert "http" not in svg.replace("http://www.w3.org/", "")  # nothing to load
+        assert " id=" not in svg  # so that figures can share a page
+        if number < 6:
+            assert {"Working window (MB)", "8", "16"} <= set(texts)
+            assert any("means of 3 trials with 95 % intervals" in text for text in texts)
+
+
+def test_the_same_records_give_the_same_figures(figures: dict[str, str], finished: Path) -> None:
+    assert _draw(finished) == figures
+
+
+def test_the_axis_is_logarithmic_when_the_windows_are_far_apart(tmp_path: Path) -> None:
+    texts = _texts(_draw_downtime(factory.full(tmp_path, ("post-copy", "vcsp"), (8, 512), repeats=2)))
+    assert "Downtime (ms, log scale)" in texts
+    assert {"100", "1,000", "10,000"} <= set(texts)
+
+
+def test_kinds_of_walk_get_a_panel_each(tmp_path: Path) -> None:
+    factory.full(tmp_path, ("post-copy", "vcsp"), patterns=("sequential", "random"), repeats=1)
+    texts = _texts(_draw_downtime(tmp_path))
+    assert {"sequential walk, work 4 a page", "random walk, work 4 a page"} <= set(texts)
+
+
+def test_single_trials_are_drawn_without_intervals(tmp_path: Path) -> None:
+    factory.full(tmp_path, ("post-copy", "vcsp"), (8,), repeats=1)
+    assert any("single trials, so no intervals" in text for text in _texts(_draw_downtime(tmp_path)))
+    assert any("single trials" in text for text in _texts(_draw_throughput(tmp_path)))
+
+
+def test_without_data_a_figure_says_so(tmp_path: Path) -> None:
+    of = factory.experiment()
+    figures = _draw(factory.write(tmp_path, of, [factory.record(of, reasons=["failed"])], {"telemetry.csv": b""}))
+    assert list(figures) == NAMES
+    assert "No valid trial has a downtime." in _texts(figures["figure3_downtime.svg"])
+    assert "No valid trial has a usable telemetry.csv." in _texts(figures["figure6_throughput.svg"])
+
+
+def test_figure_6_marks_the_migration(figures: dict[str, str]) -> None:
+    texts = _texts(figures["figure6_throughput.svg"])
+    assert texts.count("resume") == texts.count("completed 1.50 s") == 4
+    assert "Time since resume on the destination (s)" in texts
+    assert any(text.startswith("16 MB sequential work 4, medians of 3 trials") for text in texts)
+
+
+def test_figure_6_takes_the_largest_window_of_which_all_methods_have_telemetry(tmp_path: Path) -> None:
+    factory.full(tmp_path, ("post-copy", "vcsp"), (8, 16, 64), repeats=2)
+    for trial in (tmp_path / "trials").glob("*-0064mb-*-vcsp-*"):
+        (trial / "telemetry.csv").unlink()
+    curves = largest_curves(read_experiment(tmp_path))
+    assert curves.workload == "16 MB sequential work 4"
+    assert list(curves.by_method) == ["post-copy", "vcsp"]
+    curve = curves.by_method["vcsp"]
+    assert (curve.n, curve.completion_s) == (2, 1.5)
+    # The median of the two repeats' 121 and 122 MB/s, in the sample that begins at resume.
+    after_resume = curve.samples[curve.samples["time_s"].round(3) == 0.05]
+    assert after_resume["mb_per_s"].item() == pytest.approx(121.5, abs=0.1)
+
+
+def test_a_method_without_telemetry_is_named(tmp_path: Path) -> None:
+    factory.full(tmp_path, ("post-copy", "vcsp"), (8,))
+    for trial in (tmp_path / "trials").glob("*-vcsp-*"):
+        (trial / "telemetry.csv").unlink()
+    texts = _texts(_draw_throughput(tmp_path))
+    assert any("no telemetry of vcsp" in text for text in texts)
+
+
+def test_unusable_telemetry_is_left_out_and_named(tmp_path: Path) -> None:
+    of = factory.experiment()
+    factory.write(tmp_path, of, [factory.record(of)], {"telemetry.csv": factory.telemetry([100.0] * 5)})
+    write_record(tmp_path / "trials", factory.record(of, "vcsp"), {"telemetry.csv": b"time_s\n1\n"})
+    curves = largest_curves(read_experiment(tmp_path))
+    assert list(curves.by_method) == ["post-copy"]
+    (skipped,) = curves.skipped
+    assert "-vcsp-" in skipped.name
+    assert "not in Figure 6: telemetry.csv does not begin with time_s,host,pages" in skipped.reason
+
+
+def test_completion_falls_back_on_the_total_migration_time(tmp_path: Path) -> None:
+    of = factory.experiment()
+    record = factory.record(of, measurements={"total_migration_time_s": 2.5})
+    record["events"] = [event for event in record["events"] if event["data"].get("status") != "completed"]
+    files = {"telemetry.csv": factory.telemetry([100.0] * 5)}
+    curves = largest_curves(read_experiment(factory.write(tmp_path / "some", of, [record], files)))
+    assert curves.by_method["post-copy"].completion_s == 2.5
+    record["events"] = []
+    curves = largest_curves(read_experiment(factory.write(tmp_path / "none", of, [record], files)))
+    assert curves.by_method["post-copy"].completion_s is None
+
+
+def _telemetry(tmp_path: Path, *lines: str) -> Path:
+    path = tmp_path / "telemetry.csv"
+    path.write_text("\n".join(["time_s,host,pages,stalls,stall_ms", *lines, ""]))
+    return path
+
+
+def test_throughput_is_sampled_on_the_clock_of_resume(tmp_path: Path) -> None:
+    # 2560 pages are 10 MB: 100 MB/s before resume, then a stall of 0.3 s over which one page is spread.
+    path = _telemetry(tmp_path, "-0.2,source,0,0,0", "0.0,source,5120,0,0", "0.3,destination,5888,1,300")
+    numbers, mb_per_s = throughput_samples(read_telemetry(path))
+    assert numbers.tolist() == [-2, -1, 0, 1, 2]
+    assert mb_per_s == pytest.approx(np.array([100, 100, 10, 10, 10]))
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        ([], "fewer than two"),
+        (["0,source,0,0,0"], "fewer than two"),
+        (["0,source,0,0,0", "0.1,source,nan,0,0"], "finite"),
+        (["0,source,0,0,0", "0.1,source,x,0,0"], "could not convert"),
+        (["0,source,0,0,0", "0.1,sou"], "cut short"),
+        (["0,source,9,0,0", "0.1,source,8,0,0"], "backwards"),
+        (["1,source,0,0,0", "0.1,source,8,0,0"], "backwards"),
+    ],
+)
+def test_bad_telemetry_is_refused(tmp_path: Path, lines: list[str], expected: str) -> None:
+    with pytest.raises(AnalysisError, match=expected):
+        read_telemetry(_telemetry(tmp_path, *lines))
+
+
+def test_binary_and_absent_telemetry_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "telemetry.csv"
+    with pytest.raises(AnalysisError, match="cannot be read"):
+        read_telemetry(path)
+    path.write_bytes(b"\xff\x00")
+    with pytest.raises(AnalysisError, match="no CSV text"):
+        read_telemetry(path)
+
+
+def test_means_carry_students_interval() -> None:
+    trials = pd.DataFrame(
+        {"method": ["a", "a", "a", "a", "b"], "valid": [True, True, True, False, True], "x": [1.0, 2.0, 3.0, 99.0, 5.0]}
+    )
+    three, single = means(trials, ["method"], "x").to_dict("records")
+    # t(0.975, 2) = 4.3027, standard error 1 / sqrt(3)
+    assert three == pytest.approx({"method": "a", "mean": 2, "low": -0.48414, "high": 4.48414, "n": 3}, abs=1e-4)
+    assert (single["mean"], single["n"]) == (5, 1)
+    assert np.isnan(single["low"])
+    assert np.isnan(single["high"])
+
+
+def test_many_methods_are_all_told_apart() -> None:
+    methods = [str(number) for number in range(40)]
+    assert len(set(zip(colours(methods), shapes(methods), strict=True))) == 40

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The report of an experiment and the command line that writes it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import experiment_factory as factory
+import pytest
+
+from analysis.__main__ import main
+from analysis.errors import AnalysisError
+from analysis.records import write_experiment
+from analysis.report import ReportPaths, report, text_table
+
+ROOT = Path(__file__).resolve().parents[3]
+FILES = [
+    "figure3_downtime.svg",
+    "figure4_total_migration_time.svg",
+    "figure5_pages_transferred.svg",
+    "figure6_throughput.svg",
+    "report.html",
+    "table3.csv",
+    "table3.md",
+    "table3_paper_convention.csv",
+]
+
+
+class _Page(HTMLParser):
+    """Collects tags, text and what a page would load."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.loads: list[str] = []
+        self.words: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.loads += [value or "" for name, value in attrs if name in {"src", "href", "xlink:href"}]
+
+    def handle_data(self, data: str) -> None:
+        self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> ReportPaths:
+    """The report of a finished experiment."""
+    return report(factory.full(tmp_path_factory.mktemp("finished")))
+
+
+def test_a_finished_experiment_gives_all_files(paths: ReportPaths) -> None:
+    directory = paths.html.parent
+    assert sorted(path.name for path in directory.iterdir()) == FILES
+    assert paths.table3_csv == directory / "table3.csv"
+    assert [path.name for path in paths.figures] == FILES[:4]
+    assert all(path.stat().st_size for path in directory.iterdir())
+
+    page = _Page(paths.html.read_text())
+    assert page.tags.count("svg") == 4
+    assert page.loads == []
+    assert "script" not in page.tags
+    assert "24 of 24 trials recorded: 24 valid, 0 invalid" in page.text
+    assert "None: every planned trial is valid." in page.text
+    assert "vcsp-prefetching against post-copy: better in downtime (+75.0 %)" in page.text
+    assert "8.17" in page.text
+    assert "QEMU < 9 & <no field>" in page.text
+
+    text = text_table(paths.summary)
+    assert "+75.0" in text
+    assert "8.17" in text
+    assert max(map(len, text.splitlines())) <= 110
+
+
+def test_an_experiment_of_two_methods_and_one_repeat(tmp_path: Path) -> None:
+    paths = report(factory.full(tmp_path, ("post-copy", "vcsp-prefetching"), (8,), repeats=1))
+    assert paths.table3_csv is not None
+    lines = paths.table3_csv.read_text().splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("vcsp-prefetching,50.0000,,,1,")
+    assert "no interval, some workload has a single valid trial" in paths.table3_md.read_text()
+
+
+def test_an_unfinished_experiment_says_what_is_left_out_and_why(tmp_path: Path) -> None:
+    of = factory.experiment(("post-copy", "vcsp"), repeats=3)
+    records = [
+        factory.record(of, "post-copy", repeat=1),
+        factory.record(of, "vcsp", repeat=1, measurements={"downtime_ms": 50.0}),
+        factory.record(of, "vcsp", repeat=2, reasons=["<b>guest|rebooted</b>\x1b[31m", "`again`"]),
+    ]
+    factory.write(tmp_path, of, records)
+    (tmp_path / "trials" / "cut").mkdir()
+    (tmp_path / "trials" / "cut" / "record.json").write_text('{"schema_version": 1, "<script>')
+    paths = report(tmp_path)
+    page = _Page(paths.html.read_text())
+    markdown = paths.table3_md.read_text()
+    for text in (page.text, markdown, text_table(paths.summary)):
+        assert "3 of 6 trials recorded: 2 valid, 1 invalid; 3 missing; 1 unusable entries skipped" in text
+    assert "script" not in page.tags
+    assert "b" not in page.tags
+    assert "<b>guest|rebooted</b>" in page.text
+    assert "\\<b\\>guest\\|rebooted\\</b\\>" in markdown
+    for text in (page.text, markdown):
+        assert "truncated" in text
+        assert "8 MB sequential work 4, post-copy: repeats 2, 3" in text
+        assert "8 MB sequential work 4, vcsp: repeat 3" in text
+
+
+@pytest.mark.parametrize(
+    ("methods", "expected"),
+    [(("vcsp",), "no trial of post-copy is valid"), (("post-copy",), "no method to compare with post-copy")],
+)
+def test_without_a_comparison_there_is_a_notice_and_no_table(
+    tmp_path: Path, methods: tuple[str, ...], expected: str
+) -> None:
+    factory.full(tmp_path, methods, (8,), repeats=1)
+    stale = tmp_path / "report" / "table3.csv"
+    stale.parent.mkdir()
+    stale.write_text("of an earlier report")
+    paths = report(tmp_path)
+    assert paths.table3_csv is paths.table3_paper_convention_csv is None
+    assert not stale.exists()
+    assert expected in str(paths.summary.notice)
+    assert expected in _Page(paths.html.read_text()).text
+    assert expected in paths.table3_md.read_text()
+    assert expected in text_table(paths.summary)
+    assert "|" not in paths.table3_md.read_text()
+
+
+def test_only_failed_trials_give_reasons_and_no_table(tmp_path: Path) -> None:
+    of = factory.experiment(("post-copy", "vcsp"), repeats=1)
+    factory.write(
+        tmp_path, of, [factory.record(of, name, reasons=["no userfaultfd"]) for name in ("post-copy", "vcsp")]
+    )
+    paths = report(tmp_path)
+    assert paths.table3_csv is None
+    assert "none of the 2 trials that were read is valid" in str(paths.summary.notice)
+    assert "no userfaultfd" in _Page(paths.html.read_text()).text
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": 1}', '{"schema_version": 2}'])
+def test_a_broken_experiment_gives_nothing(tmp_path: Path, content: str) -> None:
+    factory.full(tmp_path, windows_mb=(8,), repeats=1)
+    (tmp_path / "experiment.json").write_text(content)
+    with pytest.raises(AnalysisError, match=r"experiment\.json"):
+        report(tmp_path)
+    assert not (tmp_path / "report").exists()
+
+
+def test_records_that_are_all_malformed_give_no_table(tmp_path: Path) -> None:
+    factory.full(tmp_path, windows_mb=(8,), repeats=1)
+    for path in (tmp_path / "trials").glob("*/record.json"):
+        path.write_text(path.read_text()[:-10])
+    paths = report(tmp_path)
+    assert paths.table3_csv is None
+    assert "none of the 0 trials that were read is valid" in str(paths.summary.notice)
+    assert len(paths.summary.experiment.skipped) == 4
+
+
+def test_the_command_prints_the_table_and_the_path_and_gives_the_same_files_again(
+    paths: ReportPaths, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = {path.name: path.read_bytes() for path in paths.html.parent.iterdir()}
+    assert main(["report", str(paths.html.parents[1])]) == 0
+    output = capsys.readouterr()
+    assert text_table(paths.summary) in output.out
+    assert f"Report: {paths.html}" in output.out
+    assert output.err == ""
+    assert {path.name: path.read_bytes() for path in paths.html.parent.iterdir()} == first
+
+
+def test_the_command_says_on_standard_error_why_there_is_no_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_experiment(tmp_path, factory.experiment())
+    (tmp_path / "trials" / "empty").mkdir(parents=True)
+    assert main(["report", str(tmp_path)]) == 2
+    output = capsys.readouterr()
+    assert "skipped empty: no record.json" in output.err
+    assert "error: no Table 3: none of the 0 trials" in output.err
+    assert main(["report", str(tmp_path / "nowhere")]) == 2
+    assert "there is no such file; give the directory of an experiment" in capsys.readouterr().err
+
+
+def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    factory.full(tmp_path, ("post-copy", "vcsp"), (8,), repeats=1)
+    (tmp_path / "report").write_text("in the way")
+    assert main(["report", str(tmp_path)]) == 2
+    assert f"error: {tmp_path}/report: File exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [[], ["report"], ["no-such-command"], ["report", "a", "b"]])
+def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ending:
+        main(arguments)
+    assert ending.value.code == 2
+    assert "usage: python -m analysis" in capsys.readouterr().err
+
+
+def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ending:
+        main(["--help"])
+    assert ending.value.code == 0
+    assert "python -m analysis report results/latest" in capsys.readouterr().out
+
+
+def test_the_package_runs_from_the_root_and_from_within_the_collection(tmp_path: Path) -> None:
+    testbed = tmp_path / "collections" / "ansible_collections" / "vcsp" / "testbed"
+    testbed.mkdir(parents=True)
+    (testbed / "analysis").symlink_to(ROOT / "analysis")
+    write_experiment(tmp_path / "experiment", factory.experiment())
+    for package, path in (("analysis", ROOT), ("ansible_collections.vcsp.testbed.analysis", tmp_path / "collections")):
+        code = f"from {package}.records import read_experiment; from pathlib import Path; import sys;"
+        code += "print(read_experiment(Path(sys.argv[1])).methods)"
+        command = [sys.executable, "-c", code, str(tmp_path / "experiment")]
+        result = subprocess.run(command, cwd=path, capture_output=True, text=True, check=True, timeout=60)
+        assert "post-copy-prefetching" in result.stdout

@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The actions, filters and the lookup as playbooks meet them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.vcsp.testbed.plugins.plugin_utils import lock
+from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import load
+from ansible_collections.vcsp.testbed.plugins.plugin_utils.trials import trials
+
+EXPERIMENT = {
+    "name": "Begin",
+    "vcsp.testbed.experiment": {
+        "results_dir": "{{ directory }}/results",
+        "experiment_id": "{{ experiment_id | default(omit) }}",
+        "scenario": "{{ scenario | vcsp.testbed.scenario }}",
+        "lock_path": "{{ directory }}/machine.lock",
+        "provenance": {"source": {"kernel": "6"}},
+    },
+    "register": "experiment",
+}
+TELL = {
+    "name": "Tell",
+    "ansible.builtin.copy": {
+        "content": "{{ experiment | to_json }}",
+        "dest": "{{ directory }}/told.json",
+        "mode": "0644",
+    },
+    "check_mode": False,
+}
+
+
+def record(**arguments: Any) -> dict[str, Any]:
+    where = {"experiment_dir": "{{ experiment.experiment_dir }}", "experiment_id": "{{ experiment.experiment_id }}"}
+    return {
+        "name": "Record",
+        "vcsp.testbed.record": {**where, "provenance": "{{ experiment.provenance }}", **arguments},
+    }
+
+
+def told(directory: Path) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((directory / "told.json").read_text())
+    return result
+
+
+def test_an_experiment_and_its_resume(
+    playbooks: Any, tmp_path: Path, scenario: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
+) -> None:
+    variables = {"directory": str(tmp_path), "scenario": scenario, "result": trial_result()}
+    keep = [
+        record(trial="{{ experiment.pending[0] }}", result="{{ result }}"),
+        record(trial="{{ experiment.pending[1] }}", failure="it broke:\nin two lines"),
+    ]
+    run = playbooks.run([EXPERIMENT, TELL, *keep], **variables)
+    assert run.returncode == 0, run.stdout
+    first = told(tmp_path)
+    assert first["changed"]
+    assert not first["resumed"]
+    assert first["pending"] == trials(load(scenario))
+    assert first["experiment_id"].startswith("small-")
+    assert (tmp_path / "results" / "latest").resolve() == Path(first["experiment_dir"])
+    experiment = json.loads((tmp_path / "results" / "latest" / "experiment.json").read_text())
+    assert experiment["provenance"]["source"] == {"kernel": "6"}
+    assert experiment["provenance"]["controller"]["ansible_core"]
+    assert len(experiment["provenance"]["controller"]) == 7
+    # What the user saw.
+    assert f"Experiment {first['experiment_id']}: 2 trials" in run.stdout
+    assert "[1/2] " in run.stdout
+    assert "[2/2] " in run.stdout
+    assert "ok         2.1 s" in run.stdout
+    assert "FAILED         -" in run.stdout
+    assert "      it broke:\n      in two lines\n" in run.stdout
+    assert "1 valid, 1 failed" in run.stdout
+
+    run = playbooks.run([EXPERIMENT, TELL], experiment_id=first["experiment_id"], **variables)
+    assert run.returncode == 0, run.stdout
+    again = told(tmp_path)
+    assert not again["changed"]
+    assert again["resumed"]
+    assert again["done"] == [first["pending"][0]["id"]]
+    assert again["pending"] == [first["pending"][1]]
+    assert "2 trials, 1 of them done already" in run.stdout
+
+    run = playbooks.run(
+        [EXPERIMENT], experiment_id=first["experiment_id"], **{**variables, "scenario": {**scenario, "seed": 2}}
+    )
+    assert run.returncode == 2
+    assert "other settings" in run.stdout
+
+
+def test_check_mode_changes_nothing_and_says_so(
+    playbooks: Any, tmp_path: Path, scenario: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
+) -> None:
+    report = {"vcsp.testbed.report": {"experiment_dir": "{{ experiment.experiment_dir }}"}}
+    tasks = [EXPERIMENT, TELL, record(trial="{{ experiment.pending[0] }}", result="{{ result }}"), report]
+    variables = {"directory": str(tmp_path), "scenario": scenario, "result": trial_result()}
+    run = playbooks.run(tasks, "--check", "-v", **variables)
+    assert run.returncode == 0, run.stdout
+    assert told(tmp_path)["changed"]
+    assert len(told(tmp_path)["pending"]) == 2
+    assert "Experiment small-" not in playbooks.run([{**EXPERIMENT, "check_mode": True}], **variables).stdout
+    assert "check mode: no record was written" in run.stdout
+    assert "check mode: no report was written" in run.stdout
+    assert {path.name for path in tmp_path.iterdir()} == {"inventory", "playbook.yml", "told.json"}
+
+
+def test_locks(playbooks: Any, tmp_path: Path, scenario: dict[str, Any]) -> None:
+    machine = tmp_path / "machine.lock"
+    other = {"vcsp.testbed.lock": {"purpose": "lab", "path": str(machine)}}
+    look = {"ansible.builtin.slurp": {"src": str(machine)}, "register": "seen"}
+    show = {"ansible.builtin.debug": {"msg": "{{ (seen.content | b64decode | from_json).purpose }}"}}
+    free = {
+        "vcsp.testbed.experiment": {
+            "state": "absent",
+            "results_dir": str(tmp_path / "results"),
+            "experiment_id": "mine",
+            "lock_path": str(machine),
+        }
+    }
+    variables = {"directory": str(tmp_path), "scenario": scenario, "experiment_id": "mine"}
+    # The same ansible-playbook may lock again; afterwards nothing is left.
+    run = playbooks.run([other, EXPERIMENT, look, show, free], **variables)
+    assert run.returncode == 0, run.stdout
+    assert "experiment mine" in run.stdout
+    assert not machine.exists()
+    assert not (tmp_path / "results" / "mine" / ".lock").exists()
+    # Without giving it back, the end of the process does.
+    assert playbooks.run([EXPERIMENT], **variables).returncode == 0
+    assert machine.exists()
+    with subprocess.Popen(["sleep", "60"]) as process:
+        lock.acquire(machine, "experiment theirs", "/there", process.pid)
+        for tasks in ([EXPERIMENT], [other]):
+            for options in ([], ["--check"]):
+                run = playbooks.run(tasks, *options, **variables)
+                assert run.returncode == 2
+                assert f"process {process.pid} is at work here: experiment theirs" in run.stdout.replace(
+                    "\n        ", " "
+                )
+        process.kill()
+    assert playbooks.run([EXPERIMENT], **variables).returncode == 0
+
+
+def test_bad_arguments(playbooks: Any, tmp_path: Path, scenario: dict[str, Any]) -> None:
+    variables = {"directory": str(tmp_path), "scenario": scenario}
+    (tmp_path / "results").touch()
+    for wrong, message in (
+        ({"experiment_id": "../x"}, 'experiment_id: is "../x"; use at most 100'),
+        ({"experiment_id": "mine"}, "cannot be"),  # results is a file
+    ):
+        run = playbooks.run([EXPERIMENT], **variables, **wrong)
+        assert run.returncode == 2
+        assert message in run.stdout
+        assert "Traceback" not in run.stdout
+    run = playbooks.run([{"vcsp.testbed.experiment": {"results_dir": str(tmp_path)}}])
+    assert "state is present but all of the following are missing: scenario" in run.stdout
+    run = playbooks.run([{"vcsp.testbed.report": {"experiment_dir": str(tmp_path)}}])
+    assert run.returncode == 2
+    assert "No report could be made" in run.stdout
+
+
+def test_report(
+    playbooks: Any, tmp_path: Path, scenario: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
+) -> None:
+    loop = {**record(trial="{{ item }}", result="{{ result }}"), "loop": "{{ experiment.pending }}"}
+    loop["loop_control"] = {"label": "{{ item.id }}"}
+    report = {"vcsp.testbed.report": {"experiment_dir": "{{ experiment.experiment_dir }}"}}
+    variables = {"directory": str(tmp_path), "scenario": scenario, "result": trial_result()}
+    run = playbooks.run([EXPERIMENT, loop, report], **variables)
+    assert run.returncode == 0, run.stdout
+    assert run.stdout.count(" ok ") == 2
+    assert "Table 3" in run.stdout
+    html = Path(run.stdout.partition("Report: ")[2].splitlines()[0])
+    assert html.is_file()
+
+
+def test_a_record_that_cannot_be_written(playbooks: Any, tmp_path: Path, scenario: dict[str, Any]) -> None:
+    block = {
+        "ansible.builtin.file": {"path": "{{ experiment.experiment_dir }}/trials", "state": "touch", "mode": "0644"}
+    }
+    variables = {"directory": str(tmp_path), "scenario": scenario}
+    run = playbooks.run([EXPERIMENT, block, record(trial="{{ experiment.pending[0] }}", failure="x")], **variables)
+    assert run.returncode == 2
+    assert "The record of trial" in run.stdout
+    assert "was not written" in run.stdout
+
+
+def test_lookup_and_filters(playbooks: Any, tmp_path: Path) -> None:
+    (tmp_path / "scenarios").mkdir()
+    (tmp_path / "scenarios" / "mine.yml").write_text("name: mine\nworkloads: [{window_mb: 8}]\nmethods: [vcsp]\n")
+    checks = [
+        "lookup('vcsp.testbed.scenario', 'mine').repeats == 3",
+        "lookup('vcsp.testbed.scenario', 'scenarios/mine.yml') == lookup('vcsp.testbed.scenario', 'mine')",
+        "lookup('vcsp.testbed.scenario', 'quick') | vcsp.testbed.trials | length == 48",
+        "query('vcsp.testbed.scenario', 'mine', 'smoke') | map(attribute='name') == ['mine', 'smoke']",
+        "(lookup('ansible.builtin.file', 'scenarios/mine.yml') | vcsp.testbed.scenario).name == 'mine'",
+        "lookup('vcsp.testbed.scenario', 'mine') | vcsp.testbed.preflight({}, {}) | length > 0",
+    ]
+    run = playbooks.run([{"ansible.builtin.assert": {"that": checks}}])
+    assert run.returncode == 0, run.stdout
+
+
+def test_bad_scenario_in_a_playbook(playbooks: Any, tmp_path: Path) -> None:
+    (tmp_path / "bad.yml").write_text("name: bad\nworkloads: [{window_mb: 8, window_mb: 16}]\nmethods: [vcsp]\n")
+    for expression, messages in (
+        ("lookup('vcsp.testbed.scenario', 'quik')", ["quik: no such scenario; did you mean quick?"]),
+        (
+            "lookup('vcsp.testbed.scenario', './bad.yml')",
+            ["bad.yml: line 2, column 28: the key 'window_mb' stands twice; keep one of them\n"],
+        ),
+        ("{'name': 'x'} | vcsp.testbed.scenario('mine')", ["mine: workloads: missing", "mine: methods: missing"]),
+        ("'name: x' | vcsp.testbed.trials", ["scenario: workloads: missing"]),
+        ("'name: x' | vcsp.testbed.preflight(1, 2)", ["source must be what vcsp.testbed.testbed_info returned"]),
+    ):
+        run = playbooks.run([{"ansible.builtin.debug": {"msg": "{{ " + expression + " }}"}}])
+        assert run.returncode == 2
+        for message in messages:
+            assert message in run.stdout, run.stdout
+        assert "Traceback" not in run.stdout

@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The directory of an experiment."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.vcsp.testbed.analysis.records import write_record
+from ansible_collections.vcsp.testbed.plugins.plugin_utils.experiment import (
+    ExperimentError,
+    begin,
+    check_id,
+    default_id,
+    link_latest,
+    prepare,
+    standing,
+)
+from ansible_collections.vcsp.testbed.plugins.plugin_utils.record import build
+from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import load
+
+
+@pytest.fixture
+def normal(scenario: dict[str, Any]) -> dict[str, Any]:
+    return load(scenario)
+
+
+@pytest.fixture
+def directory(tmp_path: Path, normal: dict[str, Any]) -> Path:
+    """An experiment that has begun."""
+    path = tmp_path / "results" / "mine"
+    prepare(path)
+    begin(path, "mine", normal, {"controller": {}})
+    return path
+
+
+def test_begun(directory: Path, normal: dict[str, Any]) -> None:
+    experiment = json.loads((directory / "experiment.json").read_text())
+    assert experiment["scenario"] == normal
+    assert experiment["experiment_id"] == "mine"
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", experiment["created_at"])
+
+
+def test_new_experiment_is_all_to_do(tmp_path: Path, normal: dict[str, Any]) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".lock").touch()
+    for path in (tmp_path / "absent", tmp_path / "empty"):
+        found = standing(path, path.name, normal)
+        assert not found.resumed
+        assert len(found.pending) == 2
+        assert found.done == []
+
+
+def test_resumed_without_what_is_valid(
+    directory: Path, normal: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
+) -> None:
+    first, second = standing(directory, "mine", normal).pending
+    record, files = build("mine", first, trial_result(), None, {})
+    write_record(directory / "trials", record, files)
+    record, files = build("mine", second, {}, "it broke", {})
+    write_record(directory / "trials", record, files)
+    (directory / "trials" / "scrap").mkdir()
+    found = standing(directory, "mine", normal)
+    assert found.resumed
+    assert found.done == [first["id"]]
+    assert found.pending == [second]
+    assert found.notes == [f"{directory}/trials/scrap: not used: no record.json"]
+
+
+def test_truncated_record_is_run_again(
+    directory: Path, normal: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
+) -> None:
+    trials = standing(directory, "mine", normal).pending
+    path = write_record(directory / "trials", *build("mine", trials[0], trial_result(), None, {}))
+    (path / "record.json").write_text((path / "record.json").read_text()[:200])
+    found = standing(directory, "mine", normal)
+    assert found.pending == trials
+    assert "truncated" in found.notes[0]
+
+
+def test_other_settings_are_refused(directory: Path, normal: dict[str, Any]) -> None:
+    with pytest.raises(ExperimentError, match=r"other settings \(scenario small\).*another experiment_id"):
+        standing(directory, "mine", {**normal, "repeats": 2})
+
+
+def test_renamed_directory_is_refused(directory: Path, normal: dict[str, Any]) -> None:
+    with pytest.raises(ExperimentError, match="holds the experiment mine"):
+        standing(directory.rename(directory.with_name("yours")), "yours", normal)
+
+
+def test_foreign_directory_is_refused(tmp_path: Path, normal: dict[str, Any]) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ExperimentError, match=r"holds no experiment but thesis\.tex; give another"):
+        standing(tmp_path, "mine", normal)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": 2}', '{"schema_version": 1}'])
+def test_broken_experiment_is_refused(directory: Path, normal: dict[str, Any], content: str) -> None:
+    (directory / "experiment.json").write_text(content)
+    with pytest.raises(ExperimentError, match=r"experiment\.json: .*; or give another experiment_id"):
+        standing(directory, "mine", normal)
+
+
+def test_directory_that_cannot_be_made_or_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ExperimentError, match="cannot be made: Not a directory; give another results_dir"):
+        prepare(tmp_path / "file" / "mine")
+    with pytest.raises(ExperimentError, match="cannot be made"):
+        prepare(Path("/proc/mine"))
+    # To root everything is writable, but for what the kernel refuses.
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    with pytest.raises(ExperimentError, match="is not writable; change its permissions"):
+        prepare(tmp_path / "mine")
+
+
+def test_a_file_where_the_directory_should_be(tmp_path: Path, normal: dict[str, Any]) -> None:
+    (tmp_path / "mine").touch()
+    with pytest.raises(ExperimentError, match="cannot be read: Not a directory"):
+        standing(tmp_path / "mine", "mine", normal)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../x", "a/b", ".hidden", "latest", "a b", "a\n", "ä", "x" * 101])
+def test_unsafe_ids(name: str) -> None:
+    with pytest.raises(ExperimentError, match="experiment_id: is "):
+        check_id(name)
+
+
+def test_safe_ids(normal: dict[str, Any]) -> None:
+    for name in ("mine", "quick-20260131-235959", "A.b_c-1", "x" * 100, default_id(normal)):
+        check_id(name)
+    assert re.fullmatch(r"small-\d{8}-\d{6}", default_id(normal))
+
+
+def test_latest(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        link_latest(tmp_path / name)
+        assert (tmp_path / "latest").readlink() == Path(name)
+    assert {path.name for path in tmp_path.iterdir()} == {"one", "two", "latest"}
+    (tmp_path / "two").rmdir()  # a link that leads nowhere is no reason to stop
+    link_latest(tmp_path / "one")
+
+
+def test_latest_that_is_no_link(tmp_path: Path) -> None:
+    (tmp_path / "latest").mkdir()
+    with pytest.raises(ExperimentError, match="is no link"):
+        link_latest(tmp_path / "one")

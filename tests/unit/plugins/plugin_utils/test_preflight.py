@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Can two hosts run a scenario?"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from ansible_collections.vcsp.testbed.plugins.plugin_utils.preflight import preflight
+from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import load
+
+ALL = ["post-copy", "post-copy-prefetching", "vcsp", "vcsp-prefetching"]
+
+
+def host(name: str) -> dict[str, Any]:
+    return {
+        "qemu": {"version": "10.0.2", "major": 10, "postcopy_preempt": True, "postcopy_blocktime": True},
+        "accelerator": {"name": "kvm", "reason": "a kernel boots"},
+        "userfaultfd": {"usable": True, "reason": ""},
+        "ebpf": {"usable": True, "reason": ""},
+        "cgroup": {"version": 2, "cpu": True, "reason": ""},
+        "libvirt": {"version": "11.3.0"},
+        "memory": {"total_mb": 4096, "available_mb": 2048},
+        "kernel": "6.12.0",
+        "cpu": {"model": "Example", "count": 2},
+        "distribution": "Debian 13",
+        "hostname": name,
+    }
+
+
+def problems(methods: list[Any] = ALL, guest: Any = None, **changes: Any) -> list[str]:
+    """Change the hosts by ``source__ebpf={...}`` and so on."""
+    hosts = {"source": host("alpha"), "destination": host("beta")}
+    for place, value in changes.items():
+        role, _, key = place.partition("__")
+        hosts[role][key] = {**hosts[role][key], **value} if isinstance(value, dict) and hosts[role].get(key) else value
+    scenario = load({"name": "a", "workloads": [{"window_mb": 8}], "methods": methods, "guest": guest or {}})
+    before = copy.deepcopy(hosts)
+    found = preflight(scenario, hosts["source"], hosts["destination"])
+    assert hosts == before
+    return found
+
+
+def test_nothing_lacking() -> None:
+    assert problems() == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        (
+            {"destination__userfaultfd": {"usable": False, "reason": "EPERM"}},
+            ["destination (beta)", "userfaultfd", "EPERM", "sysctl vm.unprivileged_userfaultfd=1", "provision.yml"],
+        ),
+        (
+            {"destination__ebpf": {"usable": False, "reason": "no clang"}},
+            ["destination (beta)", "eBPF", "no clang", "post-copy-prefetching, vcsp-prefetching", "prefetch_pages: 1"],
+        ),
+        (
+            {"destination__cgroup": {"cpu": False, "reason": "not mounted"}},
+            ["destination (beta)", "CPU controller", "not mounted", "vcsp, vcsp-prefetching"],
+        ),
+        ({"source__libvirt": None}, ["source (alpha)", "libvirt"]),
+        ({"destination__qemu": None}, ["destination (beta)", "no QEMU", "provision.yml"]),
+        ({"source__memory": {"available_mb": 639}}, ["source (alpha)", "639 MB", "640 MB", "guest.memory_mb"]),
+        ({"source__memory": {"available_mb": None}}, ["source (alpha)", "not known", "Linux"]),
+        ({"source__qemu": {"version": "10.1.0"}}, ["destination (beta)", "10.0.2", "older", "10.1.0"]),
+        ({"guest": {"vcpus": 4}, "source__cpu": {"count": 4}}, ["destination (beta)", "2 CPUs", "guest.vcpus"]),
+    ],
+)
+def test_one_thing_lacking(changes: dict[str, Any], told: list[str]) -> None:
+    (problem,) = problems(**changes)
+    for part in told:
+        assert part in problem
+
+
+def test_old_qemu_can_push_but_not_serve_demand_only() -> None:
+    old = {"version": "6.2.0", "major": 6, "postcopy_preempt": False}
+    push = [{"name": name, "transfer": "push"} for name in ALL]
+    found = problems(source__qemu=old, destination__qemu=old)
+    assert [problem.partition(":")[0] for problem in found] == ["source (alpha)", "destination (beta)"]
+    for problem in found:
+        assert "6.2.0 has no postcopy-preempt" in problem
+        assert "'transfer: push'" in problem
+    assert problems(push, source__qemu=old, destination__qemu=old) == []
+    # The version alone does not make the capability.
+    assert len(problems(destination__qemu={"postcopy_preempt": False})) == 1
+
+
+def test_only_what_the_methods_need() -> None:
+    poor = {"destination__ebpf": {"usable": False}, "destination__cgroup": {"cpu": False}}
+    assert problems(["post-copy"], **poor) == []
+    assert len(problems(["vcsp"], **poor)) == 1
+    assert len(problems(["vcsp-prefetching"], **poor)) == 2
+
+
+def test_the_source_needs_no_faults_prefetching_or_quota() -> None:
+    poor = {
+        "source__ebpf": {"usable": False},
+        "source__cgroup": {"cpu": False},
+        "source__userfaultfd": {"usable": False},
+    }
+    assert problems(**poor) == []
+
+
+def test_hosts_on_one_machine_share_its_memory() -> None:
+    shared = {"source__boot_id": "x", "destination__boot_id": "x"}
+    for role in ("source", "destination"):
+        shared[f"{role}__memory"] = {"available_mb": 1279}  # type: ignore[assignment]
+    (problem,) = problems(**shared)
+    assert "share one machine" in problem
+    assert "1280 MB" in problem
+    assert problems(**{**shared, "source__boot_id": "y"}) == []
+
+
+def test_a_host_that_told_nothing() -> None:
+    scenario = load({"name": "a", "workloads": [{"window_mb": 8}], "methods": ALL})
+    found = preflight(scenario, {}, {})
+    assert len(found) == 9
+    assert all("unnamed host" in problem for problem in found)

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From what a trial returned to its record."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from ansible_collections.vcsp.testbed.analysis.records import validate_record
+from ansible_collections.vcsp.testbed.plugins.plugin_utils.record import build
+from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import load
+from ansible_collections.vcsp.testbed.plugins.plugin_utils.trials import trials
+
+
+@pytest.fixture
+def trial(scenario: dict[str, Any]) -> dict[str, Any]:
+    return trials(load(scenario))[0]
+
+
+def packed(content: bytes) -> str:
+    return base64.b64encode(zlib.compress(content)).decode()
+
+
+def test_good_trial(trial: dict[str, Any], trial_result: Callable[..., dict[str, Any]]) -> None:
+    table = b"time_s,host,pages,stalls,stall_ms\n"
+    provenance = {"source": {"kernel": "6"}, "controller": {"commit": None}, "elsewhere": 1}
+    record, files = build("mine", trial, trial_result(files={"telemetry.csv": packed(table)}), None, provenance)
+    assert validate_record(record) == []
+    assert files == {"telemetry.csv": table}
+    assert record["trial"] == trial
+    assert record["validity"] == {"valid": True, "reasons": []}
+    # What was not measured is null and not absent.
+    measured = {name: value for name, value in record["measurements"].items() if value is not None}
+    assert measured == {"total_migration_time_s": 2.125}
+    assert len(record["measurements"]) == 15
+    assert record["provenance"] == {"source": {"kernel": "6"}, "destination": {}, "controller": {"commit": None}}
+
+
+def test_failed_trial_keeps_evidence_but_measures_nothing(
+    trial: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
+) -> None:
+    record, _files = build("mine", trial, trial_result(), "host unreachable", {})
+    assert validate_record(record) == []
+    assert record["validity"] == {"valid": False, "reasons": ["host unreachable"]}
+    assert set(record["measurements"].values()) == {None}
+    assert record["events"]
+    bare, _files = build("mine", trial, {}, "host unreachable", {})
+    assert validate_record(bare) == []
+
+
+def test_trial_that_does_not_say_whether_it_is_valid(
+    trial: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
+) -> None:
+    record, _files = build("mine", trial, trial_result(validity=None), None, {})
+    assert record["validity"] == {"valid": False, "reasons": ["the trial did not say whether it is valid"]}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"measurements": {"downtime_ms": -1}},
+        {"measurements": {"downtime_ms": float("nan")}},
+        {"measurements": {"happiness": 1}},
+        {"measurements": [1]},
+        {"events": [{"name": "STOP"}]},
+        {"events": "none"},
+        {"clock_offset": 1},
+        {"started_at": "yesterday"},
+        {"validity": {"valid": True}},
+        {"validity": {"valid": True, "reasons": ["but"]}},
+        {"validity": [True]},
+        {"memory_verified": False},
+        {"files": {"telemetry.csv": "no base64"}},
+        {"files": {"telemetry.csv": base64.b64encode(b"no zlib").decode()}},
+        {"files": {"telemetry.csv": packed(b"cut off")[:-8]}},
+        {"files": ["telemetry.csv"]},
+        {"files": {"telemetry.csv": 1}},
+    ],
+    ids=str,
+)
+def test_nonsense_leaves_the_record_of_a_failure(
+    changes: dict[str, Any], trial: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
+) -> None:
+    record, files = build("mine", trial, trial_result(**changes), None, {})
+    assert validate_record(record) == []
+    assert not record["validity"]["valid"]
+    assert record["validity"]["reasons"][0].startswith("what the trial returned makes no record: ")
+    assert set(record["measurements"].values()) == {None}
+    assert files == {}
+
+
+def test_nonsense_does_not_hide_the_failure(trial: dict[str, Any]) -> None:
+    record, _files = build("mine", trial, {"events": 1}, "host unreachable", {})
+    assert record["validity"]["reasons"][0].startswith("host unreachable / what the trial returned makes no record")

@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The gate of scenarios."""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import (
+    ScenarioError,
+    known_methods,
+    load,
+    read,
+    resolve,
+)
+
+ROOT = Path(__file__).resolve().parents[4]
+METHOD_DEFAULTS = {"vcpu_quota_percent": 100, "vcpu_period_us": 10000, "prefetch_pages": 1, "transfer": "demand"}
+
+
+def good() -> dict[str, Any]:
+    return {"name": "mine", "workloads": [{"window_mb": 8}], "methods": ["vcsp"]}
+
+
+def problems(document: Any) -> list[str]:
+    with pytest.raises(ScenarioError) as caught:
+        load(document, "mine.yml")
+    assert all(problem.startswith("mine.yml: ") for problem in caught.value.problems)
+    return [problem.removeprefix("mine.yml: ") for problem in caught.value.problems]
+
+
+def test_defaults() -> None:
+    assert load(good()) == {
+        "name": "mine",
+        "repeats": 3,
+        "seed": 1,
+        "guest": {"memory_mb": 512, "vcpus": 1, "thp": "madvise"},
+        "link": {"rate_mbit": 1000},
+        "baseline_s": 5,
+        "observation_s": None,
+        "workloads": [{"window_mb": 8, "pattern": "sequential", "work_per_page": 4}],
+        "methods": [
+            {
+                "name": "vcsp",
+                "vcpu_quota_percent": 50,
+                "vcpu_period_us": 10000,
+                "prefetch_pages": 1,
+                "transfer": "demand",
+            }
+        ],
+    }
+
+
+def test_the_papers_four_methods() -> None:
+    settings = {name: (known["vcpu_quota_percent"], known["prefetch_pages"]) for name, known in known_methods().items()}
+    assert settings == {
+        "post-copy": (100, 1),
+        "post-copy-prefetching": (100, 10),
+        "vcsp": (50, 1),
+        "vcsp-prefetching": (50, 10),
+    }
+    assert {known["transfer"] for known in known_methods().values()} == {"demand"}
+
+
+def test_method_of_ones_own_and_override() -> None:
+    methods = load(
+        {**good(), "methods": [{"name": "gentle", "prefetch_pages": 7}, {"name": "vcsp", "transfer": "push"}]}
+    )
+    assert methods["methods"] == [
+        {**METHOD_DEFAULTS, "name": "gentle", "prefetch_pages": 7},
+        {**METHOD_DEFAULTS, "name": "vcsp", "vcpu_quota_percent": 50, "transfer": "push"},
+    ]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "scenarios").glob("*.yml")), ids=lambda path: path.stem)
+def test_shipped_scenarios(path: Path) -> None:
+    assert read(path)["name"] == path.stem
+
+
+def test_shipped_scenarios_are_the_agreed_ones() -> None:
+    names = list(known_methods())
+    smoke, quick, paper = (read(ROOT / "scenarios" / f"{name}.yml") for name in ("smoke", "quick", "paper"))
+    assert (smoke["repeats"], [method["name"] for method in smoke["methods"]]) == (1, [names[0], names[3]])
+    assert [workload["window_mb"] for workload in smoke["workloads"]] == [8]
+    assert (quick["repeats"], quick["guest"]["memory_mb"]) == (3, 512)
+    assert [workload["window_mb"] for workload in quick["workloads"]] == [8, 16, 32, 64]
+    assert (paper["repeats"], paper["guest"]["memory_mb"], paper["link"]["rate_mbit"]) == (5, 2048, 1000)
+    assert [workload["window_mb"] for workload in paper["workloads"]] == [8, 16, 32, 64, 128, 256, 512]
+    for scenario in (quick, paper):
+        assert [method["name"] for method in scenario["methods"]] == names
+
+
+BAD = {
+    "unknown key": ({"colour": 1}, "colour: unknown key; known: name, repeats"),
+    "misspelt key": (
+        {"workloads": [{"window_mb": 8}, {"windw_mb": 8}]},
+        "workloads[1].windw_mb: unknown key; did you mean window_mb?",
+    ),
+    "quota 0": ({"methods": [{"name": "a", "vcpu_quota_percent": 0}]}, "methods[0].vcpu_quota_percent: is 0; must be"),
+    "quota -5": ({"methods": [{"name": "a", "vcpu_quota_percent": -5}]}, "methods[0].vcpu_quota_percent: is -5; must"),
+    "quota 101": ({"methods": [{"name": "a", "vcpu_quota_percent": 101}]}, "whole number from 1 to 100"),
+    "quota half": ({"methods": [{"name": "a", "vcpu_quota_percent": "half"}]}, 'is "half"; must be a whole number'),
+    "quota that Linux cannot grant": (
+        {"methods": [{"name": "a", "vcpu_quota_percent": 5}]},
+        "methods[0].vcpu_quota_percent: 5 % of a period of 10000 us",
+    ),
+    "prefetch 0": ({"methods": [{"name": "a", "prefetch_pages": 0}]}, "methods[0].prefetch_pages: is 0; must be"),
+    "prefetch 1.5": ({"methods": [{"name": "a", "prefetch_pages": 1.5}]}, "methods[0].prefetch_pages: is 1.5; must be"),
+    "prefetch larger than the guest": (
+        {"methods": [{"name": "a", "prefetch_pages": 131073}]},
+        "methods[0].prefetch_pages: is 131073, but a guest of 512 MB has 131072 pages",
+    ),
+    "workload larger than the guest": (
+        {"workloads": [{"window_mb": 353}]},
+        "workloads[0].window_mb: is 353, but a guest of 512 MB has 352 MB",
+    ),
+    "repeat of 0": ({"repeats": 0}, "repeats: is 0; must be a whole number from 1"),
+    "boolean as number": ({"repeats": True}, "repeats: is true; must be a whole number"),
+    "empty value": ({"repeats": None}, "repeats: is empty; must be"),
+    "not a number": ({"baseline_s": math.nan}, "baseline_s: is nan; must be a number from 1 to 120"),
+    "infinity": ({"observation_s": math.inf}, "observation_s: is inf; must be a number from 1 to 3600 or null"),
+    "huge": ({"seed": 10**5000}, "text: Exceeds the limit"),
+    "unknown method": ({"methods": ["vcps"]}, "methods[0]: no method is called vcps; did you mean vcsp? (known: post-"),
+    "no method's name": ({"methods": ["A B"]}, 'methods[0]: is "A B"; must be a name of at most 40'),
+    "line feed in a name": ({"name": "mine\n"}, "name: is"),
+    "long name": ({"name": "a" * 41}, "name: is"),
+    "path as name": ({"name": "../mine"}, "name: is"),
+    "same method twice": (
+        {"methods": ["vcsp", {"name": "vcsp", "transfer": "push"}]},
+        "methods[1]: the same as methods[0]",
+    ),
+    "same workload twice": (
+        {"workloads": [{"window_mb": 8}, {"window_mb": 8, "work_per_page": 4}]},
+        "workloads[1]: the same as workloads[0]",
+    ),
+    "no workloads": ({"workloads": []}, "workloads: is an empty list; must be a list with at least one entry"),
+    "workloads as mapping": ({"workloads": {"window_mb": 8}}, "workloads: is a mapping; must be a list"),
+    "guest as list": ({"guest": [1]}, "guest: is a list; must be a mapping with the keys memory_mb, vcpus, thp"),
+    "small guest": ({"guest": {"memory_mb": 255}}, "guest.memory_mb: is 255; must be"),
+    "unknown THP": ({"guest": {"thp": "often"}}, 'guest.thp: is "often"; must be one of always, madvise, never'),
+}
+
+
+@pytest.mark.parametrize(("changes", "expected"), BAD.values(), ids=BAD.keys())
+def test_bad_scenario(changes: dict[str, Any], expected: str) -> None:
+    found = problems({**good(), **changes})
+    assert len(found) == (2 if "missing; give" in found[-1] else 1), found  # a misspelt key is missing, too
+    assert expected in found[0]
+
+
+def test_missing_keys() -> None:
+    assert [problem.partition(":")[0] for problem in problems({})] == ["name", "workloads", "methods"]
+
+
+def test_all_problems_at_once() -> None:
+    found = problems({**good(), "repeats": 0, "methods": ["vcps", "vcsp"], "workloads": [{"window_mb": 9999}], "x": 1})
+    assert {problem.partition(":")[0] for problem in found} == {"repeats", "methods[0]", "workloads[0].window_mb", "x"}
+
+
+@pytest.mark.parametrize("document", ["", "- a\n", "text", "12", [1], None, 5])
+def test_not_a_mapping(document: Any) -> None:
+    assert re.match("top level: is .*; must be a mapping", problems(document)[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name: a\nrepeats: 1\nrepeats: 2\n", "line 3, column 1: the key 'repeats' stands twice"),
+        ("name: a\nguest: {vcpus: 1, vcpus: 2}\n", "line 2, column 19: the key 'vcpus' stands twice"),
+        ("name: [\n", "line 2, column 1: "),
+        ("name: a\n---\nname: b\n", "expected a single document"),
+        ("name: !!python/object:os.system x\n", "line 1, column 7: could not determine a constructor"),
+        ("repeats: " + "9" * 5000, "text: Exceeds the limit"),
+        ("a: " + "[" * 100000, "text: maximum recursion depth exceeded"),
+    ],
+)
+def test_bad_yaml(text: str, expected: str) -> None:
+    (problem,) = problems(text)
+    assert expected in problem
+
+
+def test_yaml_text_and_mapping_are_alike() -> None:
+    assert load(yaml.safe_dump(good())) == load(good())
+
+
+def test_whole_seconds_are_the_same_scenario() -> None:
+    assert load({**good(), "baseline_s": 5.0}) == load({**good(), "baseline_s": 5})
+
+
+def test_input_is_left_alone() -> None:
+    document = good()
+    before = copy.deepcopy(document)
+    load(document)
+    assert document == before
+
+
+# Every scenario, and scenarios with one thing wrong
+
+
+NAMES = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,39}", fullmatch=True)
+METHODS = st.one_of(
+    st.sampled_from(sorted(known_methods())),
+    st.fixed_dictionaries(
+        {"name": NAMES},
+        optional={
+            "vcpu_quota_percent": st.integers(1, 100),
+            "vcpu_period_us": st.integers(100000, 1000000),
+            "prefetch_pages": st.integers(1, 256 * 256),
+            "transfer": st.sampled_from(["demand", "push"]),
+        },
+    ).filter(lambda method: method.get("vcpu_quota_percent", 100) >= 10 or "vcpu_period_us" in method),
+)
+WORKLOADS = st.fixed_dictionaries(
+    {"window_mb": st.integers(1, 96)},
+    optional={"pattern": st.sampled_from(["sequential", "random"]), "work_per_page": st.integers(1, 1000)},
+)
+SCENARIOS = st.fixed_dictionaries(
+    {
+        "name": NAMES,
+        "workloads": st.lists(
+            WORKLOADS,
+            min_size=1,
+            max_size=4,
+            unique_by=lambda load: (load["window_mb"], load.get("pattern", "sequential"), load.get("work_per_page", 4)),
+        ),
+        "methods": st.lists(
+            METHODS,
+            min_size=1,
+            max_size=4,
+            unique_by=lambda method: method if isinstance(method, str) else method["name"],
+        ),
+    },
+    optional={
+        "repeats": st.integers(1, 1000),
+        "seed": st.integers(0, 2**32 - 1),
+        "guest": st.fixed_dictionaries(
+            {},
+            optional={
+                "memory_mb": st.integers(256, 4096),
+                "vcpus": st.integers(1, 16),
+                "thp": st.sampled_from(["always", "madvise", "never"]),
+            },
+        ),
+        "link": st.fixed_dictionaries({}, optional={"rate_mbit": st.integers(1, 100000)}),
+        "baseline_s": st.integers(1, 120) | st.floats(1, 120),
+        "observation_s": st.none() | st.floats(1, 3600),
+    },
+)
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 2**70) | st.floats() | st.text(max_size=5) | st.just("vcsp"),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3) | st.just("name"), inner, max_size=2)
+    ),
+    max_leaves=4,
+)
+
+
+@given(SCENARIOS)
+def test_normalising_twice_is_normalising_once(document: dict[str, Any]) -> None:
+    once = load(document)
+    assert load(once) == once
+    assert load(yaml.safe_dump(once)) == once
+
+
+def whole(value: Any, low: int, high: int) -> bool:
+    return type(value) is int and low <= value <= high
+
+
+def number(value: Any, low: int, high: int) -> bool:
+    return type(value) in (int, float) and low <= value <= high
+
+
+def name(value: Any) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,39}", value) is not None
+
+
+def only(value: Any, required: set[str], optional: set[str]) -> bool:
+    return isinstance(value, dict) and required <= value.keys() <= required | optional
+
+
+def admissible(document: Any) -> bool:
+    """The rules of docs/scenario.md once more, as directly as Python can say them."""
+    if not only(
+        document, {"name", "workloads", "methods"}, {"repeats", "seed", "guest", "link", "baseline_s", "observation_s"}
+    ):
+        return False
+    guest, link = document.get("guest", {}), document.get("link", {})
+    if not (only(guest, set(), {"memory_mb", "vcpus", "thp"}) and only(link, set(), {"rate_mbit"})):
+        return False
+    memory_mb = guest.get("memory_mb", 512)
+    workloads, methods = document["workloads"], document["methods"]
+    if not (isinstance(workloads, list) and isinstance(methods, list) and workloads and methods):
+        return False
+    return (
+        name(document["name"])
+        and whole(document.get("repeats", 3), 1, 1000)
+        and whole(document.get("seed", 1), 0, 2**32 - 1)
+        and whole(memory_mb, 256, 2**20)
+        and whole(guest.get("vcpus", 1), 1, 16)
+        and guest.get("thp", "madvise") in ("always", "madvise", "never")
+        and whole(link.get("rate_mbit", 1000), 1, 10**6)
+        and number(document.get("baseline_s", 5), 1, 120)
+        and (document.get("observation_s") is None or number(document["observation_s"], 1, 3600))
+        and all(admissible_workload(workload, memory_mb) for workload in workloads)
+        and all(admissible_method(method, memory_mb) for method in methods)
+        and len({workload_key(workload) for workload in workloads}) == len(workloads)
+        and len({method if isinstance(method, str) else method["name"] for method in methods}) == len(methods)
+    )
+
+
+def workload_key(workload: dict[str, Any]) -> tuple[Any, ...]:
+    return workload["window_mb"], workload.get("pattern", "sequential"), workload.get("work_per_page", 4)
+
+
+def admissible_workload(workload: Any, memory_mb: int) -> bool:
+    return (
+        only(workload, {"window_mb"}, {"pattern", "work_per_page"})
+        and whole(workload["window_mb"], 1, memory_mb - 160)
+        and workload.get("pattern", "sequential") in ("sequential", "random")
+        and whole(workload.get("work_per_page", 4), 1, 1000)
+    )
+
+
+def admissible_method(method: Any, memory_mb: int) -> bool:
+    if isinstance(method, str):
+        return method in known_methods()
+    if not only(method, {"name"}, set(METHOD_DEFAULTS)) or not name(method["name"]):
+        return False
+    settings = {**METHOD_DEFAULTS, **known_methods().get(method["name"], {}), **method}
+    quota, period_us = settings["vcpu_quota_percent"], settings["vcpu_period_us"]
+    return (
+        whole(quota, 1, 100)
+        and whole(period_us, 1000, 1000000)
+        and (quota == 100 or quota * period_us / 100 >= 1000)
+        and whole(settings["prefetch_pages"], 1, memory_mb * 256)
+        and settings["transfer"] in ("demand", "push")
+    )
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Every place inside a document, and a new key in each of its mappings."""
+    found = [path]
+    if isinstance(value, dict):
+        found += [place for key in value for place in places(value[key], (*path, key))] + [(*path, "new")]
+    if isinstance(value, list):
+        found += [place for index, entry in enumerate(value) for place in places(entry, (*path, index))]
+    return found
+
+
+@given(SCENARIOS, JUNK, st.data())
+def test_nothing_else_is_accepted(document: Any, junk: Any, data: st.DataObject) -> None:
+    place = data.draw(st.sampled_from(places(document)))
+    if place:
+        inner = document
+        for key in place[:-1]:
+            inner = inner[key]
+        inner[place[-1]] = junk
+    else:
+        document = junk
+    if isinstance(document, str):
+        return  # is read as YAML text
+    try:
+        load(document)
+    except ScenarioError as error:
+        assert not admissible(document), error
+    else:
+        assert admissible(document)
+
+
+@given(st.text(max_size=60) | st.binary(max_size=60).map(lambda raw: raw.decode("latin-1")))
+def test_any_text_is_a_scenario_or_a_scenario_error(text: str) -> None:
+    with pytest.raises(ScenarioError):
+        load(text)
+
+
+# Files
+
+
+def test_resolve_name_and_path(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    mine = tmp_path / "here" / "mine.yml"
+    mine.write_text(yaml.safe_dump(good()))
+    assert resolve("mine", [tmp_path / "absent", tmp_path / "here"]) == mine
+    assert resolve(str(mine), []) == mine
+
+
+def test_resolve_unknown(tmp_path: Path) -> None:
+    (tmp_path / "quick.yml").touch()
+    (tmp_path / "paper.yml").touch()
+    with pytest.raises(ScenarioError, match=r"quik: no such scenario; did you mean quick\? \(known: paper, quick\)"):
+        resolve("quik", [tmp_path])
+    with pytest.raises(ScenarioError, match=r"x/y\.yml: no such scenario file; a path is relative to"):
+        resolve("x/y.yml", [tmp_path])
+    with pytest.raises(ScenarioError, match="known: none"):
+        resolve("quick", [tmp_path / "absent"])
+
+
+def test_read_what_cannot_be_read(tmp_path: Path) -> None:
+    (tmp_path / "latin.yml").write_bytes(b"name: \xe4\n")
+    for path in (tmp_path / "latin.yml", tmp_path / "absent.yml", tmp_path):
+        with pytest.raises(ScenarioError, match="cannot be read"):
+            read(path)
