@@ -4,7 +4,7 @@
 #
 # usage: tests/lint.sh      needs the tools of requirements-dev.txt in PATH
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 failed=()
 
 check() {

@@ -27,14 +27,19 @@ import sys
 print(get_venv_packages(SimpleNamespace(version="%d.%d" % sys.version_info[:2]))["pip"])')
 printf 'import ensurepip\n\nensurepip.bootstrap()\n' >"$home/.ansible/test/cache/get_pip_${pip_version//./_}.py"
 
+export XDG_CONFIG_HOME=${XDG_CONFIG_HOME:-$HOME/.config} # of pip
+export HOME=$home LC_ALL=C.UTF-8
 sanity() {
-  XDG_CONFIG_HOME=${XDG_CONFIG_HOME:-$HOME/.config} HOME=$home LC_ALL=C.UTF-8 \
-    ansible-test sanity --color no --python "$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')" "$@"
+  ansible-test sanity --color no --python "$(python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')" "$@"
 }
 cd "$copy"
-# pylint and pep8: ruff and mypy see to that with the project's own settings. yamllint: ansible-lint runs it.
-# pslint: there is no PowerShell here.
-sanity --skip-test import --skip-test pylint --skip-test pep8 --skip-test yamllint --skip-test pslint
+status=0
+# pylint and pep8: ruff and mypy see to that with the project's own settings. yamllint: ansible-lint runs it. changelog:
+# tests/lint.sh runs antsibull-changelog. pslint: there is no PowerShell here. shellcheck: PyPI does not have it, and what
+# passes must not depend on the machine.
+sanity --skip-test import --skip-test pylint --skip-test pep8 --skip-test yamllint --skip-test changelog \
+  --skip-test pslint --skip-test shellcheck || status=1
 # What runs on hosts must import with nothing but Python there. Plugins of the controller may use requirements.txt, which
 # this test does not install; the unit tests import them.
-sanity --test import plugins/modules plugins/module_utils
+sanity --test import plugins/modules/ plugins/module_utils/ || status=1
+exit "$status"

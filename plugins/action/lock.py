@@ -33,12 +33,13 @@ class ActionModule(ActionBase):
         )
         path, pid = Path(arguments["path"]), controller.playbook_pid()
         try:
-            if arguments["state"] == "present":
-                lock.check(path, pid)
+            if arguments["state"] == "absent":
                 if not self._task.check_mode:
-                    lock.acquire(path, arguments["purpose"], str(controller.COLLECTION_ROOT), pid)
-            elif not self._task.check_mode:
-                lock.release(path, pid)
+                    lock.release(path, pid)
+            elif self._task.check_mode:
+                lock.check(path, pid)
+            else:
+                lock.acquire(path, arguments["purpose"], str(controller.COLLECTION_ROOT), pid)
         except lock.LockedError as error:
             raise AnsibleActionFail(str(error)) from None
         except OSError as error:

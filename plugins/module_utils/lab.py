@@ -272,7 +272,7 @@ class Lab:
                 os.execvp("nsenter", [
                     "nsenter", f"--net={NETNS_DIR / self.spec.netns(host)}",
                     "unshare", "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--fork", "--kill-child",
-                    "/bin/sh", str(self.spec.state_dir / host.name / "boot.sh"),
+                    "/bin/sh", str(self.spec.state_dir / "boot.sh"), host.name, host.management_address,
                 ])  # fmt: skip
             finally:
                 os._exit(127)

@@ -95,6 +95,7 @@ class Settings:
     baseline_s: float
     observation_s: float | None
     verify: bool
+    end_guest: bool
     timeout_s: float
     stall_timeout_s: float
 
@@ -179,6 +180,8 @@ class Migration:
                 raise
             self._observe()
             self._collect()
+            if self.settings.end_guest:
+                domains.destroy(self._destination.domain)
         return self.readings
 
     def check(self) -> None:

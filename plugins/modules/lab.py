@@ -26,7 +26,7 @@ options:
     type: str
     default: vcsp
   state_dir:
-    description: Directory with one folder a host that holds its C(boot.sh).
+    description: Directory that holds C(boot.sh), which PID 1 of each host runs, and a folder for each host.
     type: path
     default: /var/lib/vcsp-lab
   run_dir:

@@ -68,6 +68,10 @@ options:
     description: Let the guest's workload verify its memory at the end.
     type: bool
     default: false
+  end_guest:
+    description: End the guest on this host when everything was measured, as a trial does.
+    type: bool
+    default: false
   prefetch_program:
     description: The compiled eBPF program, installed by the role P(vcsp.testbed.hypervisor#role).
     type: path
@@ -192,6 +196,7 @@ ARGUMENTS = {
     "baseline_s": {"type": "float", "default": 0},
     "observation_s": {"type": "float"},
     "verify": {"type": "bool", "default": False},
+    "end_guest": {"type": "bool", "default": False},
     "prefetch_program": {"type": "path", "default": "/var/lib/libvirt/vcsp/prefetch.bpf.o"},
     "timeout_s": {"type": "float", "default": 300},
     "stall_timeout_s": {"type": "float", "default": 15},

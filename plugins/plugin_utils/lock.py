@@ -50,6 +50,7 @@ def acquire(path: Path, purpose: str, checkout: str, pid: int) -> None:
     :raises LockedError: another process holds it
     :raises OSError: the lock file cannot be written
     """
+    check(path, pid)  # says who holds it also to those who may read but not write the file
     holder = Holder(pid, _identity(pid) or "", purpose, checkout)
     with _opened(path) as descriptor:
         _refuse_other(path, _read(descriptor), pid)
