@@ -21,9 +21,11 @@ KVM_BOOT_TIMEOUT_S = 10
 # Printed by a kernel without root file system right before it gives up: everything before it worked.
 KERNEL_CAME_UP = "Unable to mount root fs"
 UFFD_SYSCTL = Path("/proc/sys/vm/unprivileged_userfaultfd")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def answer(usable: bool, reason: str) -> dict[str, Any]:
+    """An answer as testbed_info returns it: whether something is usable, and why or why not."""
     return {"usable": usable, "reason": reason}
 
 
@@ -40,7 +42,7 @@ def qemu(binary: str) -> dict[str, Any] | None:
     return {
         "version": ".".join(match.groups()),
         "major": major,
-        "postcopy_preempt": major >= 8,  # capability postcopy-preempt: since 8.0 usable together with post-copy recovery
+        "postcopy_preempt": major >= 8,  # the capability: since 8.0 usable together with post-copy recovery
         "postcopy_blocktime": (major, minor) >= (3, 0),
     }
 
@@ -57,11 +59,12 @@ def accelerator(binary: str, kernel: Path | None, cache: Path | None) -> dict[st
         return {"name": "tcg", "reason": "KVM was not tried: there is no guest kernel to boot yet"}
     version = qemu(binary)
     stamp = kernel.stat()
-    key = [Path("/proc/sys/kernel/random/boot_id").read_text().strip(), stamp.st_size, stamp.st_mtime, version]
+    key = [BOOT_ID.read_text().strip(), stamp.st_size, stamp.st_mtime, version]
     try:
         known = json.loads(cache.read_text()) if cache is not None else None
         if known and known["key"] == json.loads(json.dumps(key)):
-            return known["accelerator"]
+            kept: dict[str, Any] = known["accelerator"]
+            return kept
     except (OSError, ValueError, KeyError):
         pass  # no answer kept yet
     found = _try_kvm(binary, kernel)
@@ -82,7 +85,8 @@ def _try_kvm(binary: str, kernel: Path) -> dict[str, Any]:
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=KVM_BOOT_TIMEOUT_S)
         output = done.stdout + done.stderr
     except subprocess.TimeoutExpired:
-        return {"name": "tcg", "reason": f"/dev/kvm exists, but a kernel did not boot with it in {KVM_BOOT_TIMEOUT_S} s"}
+        reason = f"/dev/kvm exists, but a kernel did not boot with it in {KVM_BOOT_TIMEOUT_S} s"
+        return {"name": "tcg", "reason": reason}
     except OSError as error:
         return {"name": "tcg", "reason": f"{binary} cannot be run: {error}"}
     if KERNEL_CAME_UP in output:
@@ -160,5 +164,6 @@ def provenance() -> dict[str, Any]:
         "cpu": {"model": model[1] if model else platform.machine(), "count": os.cpu_count() or 0},
         "distribution": release.get("PRETTY_NAME", "unknown"),
         "hostname": platform.node(),
+        "boot_id": BOOT_ID.read_text().strip(),
         "thp": thp_mode(),
     }

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PROC = Path("/proc")
-SAMPLE_S = 0.02
+SAMPLE_S = 0.05
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,9 @@ MIGRATION_DEVICE = "mig0"
 TBF_BURST_S = 0.0005
 TBF_BURST_MIN_BYTES = 16 * 1024
 TBF_LATENCY_MS = 50
+# A network card sends a large buffer as frames, and the first page of many is there first. tbf on veth would hold back
+# the buffer until it may go as a whole: smaller buffers keep the pages' own pace.
+GSO_MAX_BYTES = 16 * 1024
 
 Runner = Callable[[list[str]], tuple[int, str, str]]
 
@@ -116,9 +119,10 @@ class Lab:
     def owner(self) -> dict[str, Any] | None:
         """Contents of the owner file, or None when there is no lab."""
         try:
-            return json.loads((self.spec.run_dir / "lab.json").read_text())
+            owner: dict[str, Any] = json.loads((self.spec.run_dir / "lab.json").read_text())
         except (FileNotFoundError, ValueError):
             return None
+        return owner
 
     def check_owner(self) -> None:
         """Refuse to touch a living lab of another checkout.
@@ -130,9 +134,9 @@ class Lab:
             return
         if os.path.isdir(owner.get("checkout", "")) and any(self.init_pid(host) for host in self.spec.hosts):
             raise LabError(
-                f"the lab on this machine belongs to the checkout {owner['checkout']} (made {owner.get('created_at')}). "
-                "Run 'make teardown' there first, or name a lab of your own (local_lab_name, local_lab_state_dir and "
-                "other addresses)."
+                f"the lab on this machine belongs to the checkout {owner['checkout']} (made "
+                f"{owner.get('created_at')}). Run 'make teardown' there first, or name a lab of your own "
+                "(local_lab_name, local_lab_state_dir and other addresses)."
             )
 
     def init_pid(self, host: Host) -> int | None:
@@ -245,6 +249,7 @@ class Lab:
 
     def _shape(self, host: Host) -> None:
         rate_mbit = self.spec.rate_mbit
+        self._ip("-n", self.spec.netns(host), "link", "set", MIGRATION_DEVICE, "gso_max_size", str(GSO_MAX_BYTES))
         self._run(
             "tc", "-n", self.spec.netns(host), "qdisc", "replace", "dev", MIGRATION_DEVICE, "root", "tbf",
             "rate", f"{rate_mbit}mbit", "burst", str(tbf_burst_bytes(rate_mbit)), "latency", f"{TBF_LATENCY_MS}ms",
@@ -354,7 +359,7 @@ def _delegate(group: Path) -> None:
     for controller in (group / "cgroup.controllers").read_text().split():
         try:
             (group / "cgroup.subtree_control").write_text(f"+{controller}")
-        except OSError:  # e.g. cpu while real-time tasks run outside the root group: testbed_info reports what is missing
+        except OSError:  # e.g. cpu while real-time tasks run outside the root group; testbed_info says what is missing
             continue
 
 
@@ -379,7 +384,7 @@ def remove_cgroups(groups: list[Path], timeout_s: float = 10) -> None:
 
 
 def start_time(pid: int) -> str | None:
-    """Start time of a process in clock ticks since boot (proc_pid_stat(5)); with the pid it names a process for good."""
+    """Start time of a process in ticks since boot (proc_pid_stat(5)); with the pid it names a process for good."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import pairwise
 
 from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import SchedSample
 from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import PAGE_BYTES, Sample
@@ -61,7 +62,7 @@ def pages_curve(samples: Sequence[Sample], stop_s: float | None, resume_s: float
 
 def time_when(curve: Curve, value: float) -> float | None:
     """First time at which a growing curve reaches a value."""
-    for (t0, v0), (t1, v1) in zip(curve, curve[1:]):
+    for (t0, v0), (t1, v1) in pairwise(curve):
         if v0 < value <= v1:
             return t0 + (t1 - t0) * (value - v0) / (v1 - v0)
     return None
@@ -99,5 +100,5 @@ def steady_window(completed_s: float, end_s: float) -> tuple[float, float] | Non
 def longest_gap_ms(samples: Sequence[Sample], start_s: float, end_s: float) -> float | None:
     """Longest time without a line from the guest around the switch: its blackout as an outsider sees it, ms."""
     times = [sample.time_s for sample in samples if start_s <= sample.time_s <= end_s]
-    gaps = [after - before for before, after in zip(times, times[1:])]
+    gaps = [after - before for before, after in pairwise(times)]
     return max(gaps) * 1000 if gaps else None

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.vcsp.testbed.plugins.module_utils import domain as domains
-from ansible_collections.vcsp.testbed.plugins.module_utils import quota
+from ansible_collections.vcsp.testbed.plugins.module_utils import cpu_latency, quota
 from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import (
     SchedStat,
     huge_pages_mb,
@@ -55,6 +55,8 @@ UNLIMITED = 0
 POLL_S = 0.25
 # Without telemetry, a guest that asked for no page for this long has its working set.
 QUIET_S = 1.0
+# How often QEMU is asked while the guest walks its window.
+LOOK_S = 0.5
 MIN_QEMU_FOR_PREEMPT = 8
 MAIN_BLOCK = "pc.ram"
 
@@ -96,6 +98,7 @@ class Settings:
     observation_s: float | None
     verify: bool
     end_guest: bool
+    cpu_latency_us: int | None
     timeout_s: float
     stall_timeout_s: float
 
@@ -120,6 +123,7 @@ class Readings:
     requests: list[Any] | None = None
     requests_seen: int | None = None
     prefetch_absent: str | None = None
+    cpu_latency_absent: str | None = None
     observation_end_s: float | None = None
     throttled_s: float | None = None
     quota_lifted_s: float | None = None
@@ -167,6 +171,8 @@ class Migration:
         with self._stack:
             self._watch_for_cancellation()
             self._connect()
+            bound = cpu_latency.bounded(self.settings.cpu_latency_us)
+            self.readings.cpu_latency_absent = self._stack.enter_context(bound)
             try:
                 self._prepare()
             except HalfMigrated:
@@ -376,15 +382,17 @@ class Migration:
         """Demand paging until the working window was walked once, or the guest asks for no more pages."""
         resumed = self._wait(lambda: self._resumed_s(), self._deadline, "the guest's start on the destination")
         channel, pages = self.readings.destination_channel, self.settings.window_pages
-        watch = Watch(QUIET_S)
+        watch, look = Watch(QUIET_S), Pace(LOOK_S)
 
         def done() -> bool:
-            if self._phase() is not Phase.POSTCOPY:
-                return True
             if channel is not None and pages is not None and channel.samples:
                 # From the first line here on: any `pages` visits in a row touch the whole window.
                 if channel.samples[-1].pages - channel.samples[0].pages >= pages:
                     return True
+            if not look.due():
+                return False
+            if self._phase() is not Phase.POSTCOPY:
+                return True
             return watch.quiet(self._requests_so_far()) and time.monotonic() - resumed > QUIET_S
 
         self._wait(done, self._deadline, "the walk of the working window", poll_s=0.05)
@@ -417,7 +425,10 @@ class Migration:
         self.readings.source_migrate = self._source.execute("query-migrate")
 
     def _progress(self) -> tuple[Any, ...]:
-        ram = self._source.execute("query-migrate").get("ram", {})
+        try:
+            ram = self._source.execute("query-migrate").get("ram", {})
+        except libvirt.libvirtError:  # the source's QEMU is gone, as it is after the migration
+            ram = {}
         return ram.get("transferred"), ram.get("remaining"), ram.get("postcopy-requests")
 
     def _recover(self) -> None:
@@ -562,11 +573,17 @@ class Migration:
                 at = self._phase()
                 raise MigrationError(
                     f"gave up waiting for {what}: the migration is in phase '{at.value}', last progress "
-                    f"{self._progress()} (bytes sent, bytes left, page requests). {advice(at, self.settings)}",
+                    f"{self._progress()} (bytes sent, bytes left, page requests), the guest's last line "
+                    f"{self._silence()} ago. {advice(at, self.settings)}",
                     at,
                 )
             with self._changed:
                 self._changed.wait(poll_s)
+
+    def _silence(self) -> str:
+        channels = (self.readings.source_channel, self.readings.destination_channel)
+        times = [channel.samples[-1].time_s for channel in channels if channel is not None and channel.samples]
+        return f"{time.monotonic() - max(times):.1f} s" if times else "long"
 
     def _watch_for_cancellation(self) -> None:
         """Turn signals and a controller that hung up into Cancelled at the next wait."""
@@ -599,6 +616,20 @@ class Migration:
             + advice(Phase.LOST, self.settings),
             Phase.LOST,
         )
+
+
+class Pace:
+    """Says when something is due again: asking QEMU costs both hosts time that the guest needs."""
+
+    def __init__(self, every_s: float) -> None:
+        self.every_s = every_s
+        self._next_s = time.monotonic() + every_s
+
+    def due(self) -> bool:
+        if time.monotonic() < self._next_s:
+            return False
+        self._next_s = time.monotonic() + self.every_s
+        return True
 
 
 class Watch:

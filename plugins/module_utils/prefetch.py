@@ -75,10 +75,8 @@ def cgroup_of(pid: int, proc: Path = Path("/proc")) -> Path:
 
     :raise PrefetchError: no cgroup v2 hierarchy is mounted.
     """
-    path = next(
-        (line.split("::", 1)[1] for line in (proc / str(pid) / "cgroup").read_text().splitlines() if line.startswith("0::")),
-        "/",
-    )
+    groups = (proc / str(pid) / "cgroup").read_text().splitlines()
+    path = next((line.split("::", 1)[1] for line in groups if line.startswith("0::")), "/")
     for line in (proc / "self" / "mounts").read_text().splitlines():
         _device, point, kind, *_rest = line.split()
         if kind == "cgroup2":

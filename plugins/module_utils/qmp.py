@@ -105,7 +105,8 @@ class Monitor:
 
     def human(self, command: str) -> str:
         """Answer of the human monitor, for the few facts that QMP lacks."""
-        return self.execute("human-monitor-command", command_line=command)
+        text: str = self.execute("human-monitor-command", command_line=command)
+        return text
 
     def listen(self, callback: Callable[[Event], None]) -> None:
         """Call back for every event of this guest, in the event loop's thread."""

@@ -26,7 +26,7 @@ def build(settings: Settings, readings: Readings) -> dict[str, Any]:
     verified = readings.verified
     return {
         "measurements": measurements,
-        "instruments": instruments(readings, resumed),
+        "instruments": instruments(settings, readings, resumed),
         "events": events(readings, resumed),
         "clock_offset": clock_offset(readings),
         "memory_verified": None if verified is None else verified.bad == 0 and verified.pages > 0,
@@ -98,7 +98,7 @@ def guest_view(
     return found
 
 
-def instruments(readings: Readings, resumed: float | None) -> dict[str, dict[str, Any]]:
+def instruments(settings: Settings, readings: Readings, resumed: float | None) -> dict[str, dict[str, Any]]:
     """Every instrument, marked present or absent with the reason; none is faked."""
     completed = completed_s(readings)
     found: dict[str, dict[str, Any]] = {}
@@ -139,6 +139,8 @@ def instruments(readings: Readings, resumed: float | None) -> dict[str, dict[str
             "sent_kb": sum(request.sent for request in readings.requests) / 1024,
         }
     put("request_trace", requests, readings.prefetch_absent or "the program was not loaded")
+    bound = None if readings.cpu_latency_absent else settings.cpu_latency_us
+    put("cpu_latency", {"bound_us": bound}, readings.cpu_latency_absent or "not asked for")
     put(
         "huge_pages",
         {"destination_mb": readings.huge_pages_mb, "destination_thp": thp_mode()},

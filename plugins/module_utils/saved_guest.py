@@ -80,7 +80,8 @@ def restore(connection: Any, name: str, path: Path) -> None:
     try:
         connection.restoreFlags(str(path), None, libvirt.VIR_DOMAIN_SAVE_RUNNING)
     except libvirt.libvirtError as error:
-        raise GuestError(f"the saved state {path} cannot be restored ({error}): delete it and run playbooks/guest.yml") from error
+        advice = "delete it and run playbooks/guest.yml"
+        raise GuestError(f"the saved state {path} cannot be restored ({error}): {advice}") from error
 
 
 def make(connection: Any, name: str, xml: str, path: Path, workload: Workload, boot_timeout_s: float) -> None:
@@ -104,7 +105,8 @@ def _boot(connection: Any, name: str, xml: str, timeout_s: float) -> Any:
     domain = connection.createXML(xml)
     channel = Channel(domain, "source")
     try:
-        _wait(lambda: channel.ready, timeout_s, f"the guest {name} did not come up in {timeout_s:.0f} s; look at its console log")
+        otherwise = f"the guest {name} did not come up in {timeout_s:.0f} s; look at its console log"
+        _wait(lambda: channel.ready, timeout_s, otherwise)
     finally:
         channel.close()
     return domain

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The guest's own view: lines of its workload program over a virtio-serial channel (roles/guest_image/files/workload.c)."""
+"""The guest's own view: lines of its workload program over virtio-serial (roles/guest_image/files/workload.c)."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ description:
   - Needs the files that the role P(vcsp.testbed.local_lab#role) puts into O(state_dir); use the role.
   - Removes only what it made itself.
 author:
-  - vcsp.testbed contributors
+  - vcsp.testbed contributors (!UNKNOWN)
 options:
   state:
     description:

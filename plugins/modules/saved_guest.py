@@ -11,7 +11,7 @@ description:
   - Keeps saved states of a guest whose workload is running, so that every trial starts from the same memory.
   - Ends or replaces only guests that carry the testbed's mark in their metadata.
 author:
-  - vcsp.testbed contributors
+  - vcsp.testbed contributors (!UNKNOWN)
 options:
   name:
     description: Name of the guest's libvirt domain.
@@ -51,7 +51,7 @@ options:
       work_per_page:
         description: How often each visit reads the page.
         type: int
-        default: 4
+        default: 20
   boot_timeout_s:
     description: Time for the guest to boot.
     type: float
@@ -111,7 +111,7 @@ def main() -> None:
     workload = {
         "window_mb": {"type": "int", "required": True},
         "pattern": {"type": "str", "choices": ["sequential", "random"], "default": "sequential"},
-        "work_per_page": {"type": "int", "default": 4},
+        "work_per_page": {"type": "int", "default": 20},
     }
     module = AnsibleModule(
         argument_spec={

@@ -11,7 +11,7 @@ description:
   - Reports what a migration host can do, found by trying where trying is cheap. KVM counts when it really boots a kernel,
     eBPF when the prefetch program really loads.
 author:
-  - vcsp.testbed contributors
+  - vcsp.testbed contributors (!UNKNOWN)
 options:
   qemu_binary:
     description: QEMU to look at.
@@ -89,6 +89,9 @@ info:
       type: str
     hostname:
       description: Name of the host.
+      type: str
+    boot_id:
+      description: Boot id of the kernel. Hosts that run on the same kernel, as those of the embedded lab do, have the same.
       type: str
     thp:
       description: The host's setting of transparent huge pages.

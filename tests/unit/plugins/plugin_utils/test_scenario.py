@@ -46,7 +46,7 @@ def test_defaults() -> None:
         "link": {"rate_mbit": 1000},
         "baseline_s": 5,
         "observation_s": None,
-        "workloads": [{"window_mb": 8, "pattern": "sequential", "work_per_page": 4}],
+        "workloads": [{"window_mb": 8, "pattern": "sequential", "work_per_page": 20}],
         "methods": [
             {
                 "name": "vcsp",
@@ -138,7 +138,7 @@ BAD = {
         "methods[1]: the same as methods[0]",
     ),
     "same workload twice": (
-        {"workloads": [{"window_mb": 8}, {"window_mb": 8, "work_per_page": 4}]},
+        {"workloads": [{"window_mb": 8}, {"window_mb": 8, "work_per_page": 20}]},
         "workloads[1]: the same as workloads[0]",
     ),
     "no workloads": ({"workloads": []}, "workloads: is an empty list; must be a list with at least one entry"),
@@ -229,7 +229,7 @@ SCENARIOS = st.fixed_dictionaries(
             WORKLOADS,
             min_size=1,
             max_size=4,
-            unique_by=lambda load: (load["window_mb"], load.get("pattern", "sequential"), load.get("work_per_page", 4)),
+            unique_by=lambda load: (load["window_mb"], load.get("pattern", "sequential"), load.get("work_per_page", 20)),
         ),
         "methods": st.lists(
             METHODS,
@@ -317,7 +317,7 @@ def admissible(document: Any) -> bool:
 
 
 def workload_key(workload: dict[str, Any]) -> tuple[Any, ...]:
-    return workload["window_mb"], workload.get("pattern", "sequential"), workload.get("work_per_page", 4)
+    return workload["window_mb"], workload.get("pattern", "sequential"), workload.get("work_per_page", 20)
 
 
 def admissible_workload(workload: Any, memory_mb: int) -> bool:
@@ -325,7 +325,7 @@ def admissible_workload(workload: Any, memory_mb: int) -> bool:
         only(workload, {"window_mb"}, {"pattern", "work_per_page"})
         and whole(workload["window_mb"], 1, memory_mb - 160)
         and workload.get("pattern", "sequential") in ("sequential", "random")
-        and whole(workload.get("work_per_page", 4), 1, 1000)
+        and whole(workload.get("work_per_page", 20), 1, 1000)
     )
 
 

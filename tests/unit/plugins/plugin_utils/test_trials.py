@@ -46,12 +46,12 @@ def test_a_trial(scenario: dict[str, Any]) -> None:
             "index": 1,
             "total": 1,
             "repeat": 1,
-            "workload": {"window_mb": 64, "pattern": "sequential", "work_per_page": 4},
+            "workload": {"window_mb": 64, "pattern": "sequential", "work_per_page": 20},
             "method": {**method, "vcpu_period_us": 10000, "transfer": "demand"},
             "guest": {"memory_mb": 512, "vcpus": 1, "thp": "madvise"},
             "link": {"rate_mbit": 1000},
             "baseline_s": 5,
-            "observation_s": 7.8,
+            "observation_s": 6.34,
         }
     ]
 
@@ -67,7 +67,7 @@ def test_ids_tell_workloads_apart(scenario: dict[str, Any]) -> None:
         "methods": ["vcsp"],
     }
     assert {trial["id"] for trial in trials(load(scenario))} == {
-        "r01-0064mb-sequential-vcsp-w4",
+        "r01-0064mb-sequential-vcsp-w20",
         "r01-0064mb-sequential-vcsp-w8",
         "r01-0064mb-random-vcsp",
         "r01-0008mb-sequential-vcsp",
@@ -75,6 +75,6 @@ def test_ids_tell_workloads_apart(scenario: dict[str, Any]) -> None:
 
 
 def test_observation_grows_with_the_window_unless_told(scenario: dict[str, Any]) -> None:
-    assert [default_observation_s(window_mb) for window_mb in (8, 64, 512)] == [3.6, 7.8, 41.4]
+    assert [default_observation_s(window_mb) for window_mb in (8, 64, 512)] == [2.98, 6.34, 33.22]
     told = trials(load({**scenario, "observation_s": 10}))
     assert {trial["observation_s"] for trial in told} == {10}
