@@ -192,10 +192,7 @@ class Lab:
             yield Step("management bridge", self._make_bridge)
         for host in spec.hosts:
             if not self._links(spec.netns(host), MANAGEMENT_DEVICE):
-                yield Step(
-                    f"management link of {host.name}",
-                    lambda host=host: self._plug(host.name, spec.netns(host), MANAGEMENT_DEVICE, host.management_address),  # type: ignore[misc]
-                )
+                yield Step(f"management link of {host.name}", lambda host=host: self._plug_host(host))  # type: ignore[misc]
         if not self._links(None, spec.controller_device):
             yield Step(
                 "management link of the controller",
@@ -205,6 +202,9 @@ class Lab:
     def _make_bridge(self) -> None:
         self._ip("-n", self.spec.switch, "link", "add", "bridge", "type", "bridge")
         self._ip("-n", self.spec.switch, "link", "set", "bridge", "up")
+
+    def _plug_host(self, host: Host) -> None:
+        self._plug(host.name, self.spec.netns(host), MANAGEMENT_DEVICE, host.management_address)
 
     def _plug(self, port: str, netns: str | None, device: str, address: str) -> None:
         """A veth pair from the switch to a namespace (None: the machine's own), addressed and up."""
@@ -234,7 +234,8 @@ class Lab:
 
     def _join(self, first: Host, second: Host) -> None:
         inside, peer = self.spec.netns(first), self.spec.netns(second)
-        self._ip("-n", inside, "link", "add", MIGRATION_DEVICE, "type", "veth", "peer", "name", MIGRATION_DEVICE, "netns", peer)
+        other_end = ["peer", "name", MIGRATION_DEVICE, "netns", peer]
+        self._ip("-n", inside, "link", "add", MIGRATION_DEVICE, "type", "veth", *other_end)
         self._address(inside, MIGRATION_DEVICE, first.migration_address)
         self._address(peer, MIGRATION_DEVICE, second.migration_address)
 
@@ -244,7 +245,8 @@ class Lab:
         )
         for qdisc in json.loads(out or "[]") if done == 0 else []:
             if qdisc.get("kind") == "tbf":
-                return qdisc["options"]["rate"] * 8 / 1e6
+                rate: float = qdisc["options"]["rate"] * 8 / 1e6
+                return rate
         return None
 
     def _shape(self, host: Host) -> None:

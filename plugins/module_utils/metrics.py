@@ -53,9 +53,11 @@ def pages_curve(samples: Sequence[Sample], stop_s: float | None, resume_s: float
         return curve
     before = [point for point in curve if point[0] <= stop_s]
     after = [point for point in curve if point[0] >= resume_s]
-    if len(before) < 2 or not after:
+    # Lines that arrive together carry the same time, and no rate.
+    earlier = [point for point in before if point[0] < before[-1][0]]
+    if not earlier or not after:
         return curve
-    (t0, v0), (t1, v1) = before[-2], before[-1]
+    (t0, v0), (t1, v1) = earlier[-1], before[-1]
     at_stop = min(v1 + (v1 - v0) / (t1 - t0) * (stop_s - t1), after[0][1])
     return [*before, (stop_s, at_stop), *([(resume_s, at_stop)] if resume_s > stop_s else []), *after]
 

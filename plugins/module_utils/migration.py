@@ -12,7 +12,6 @@ the source; after it the only way is forward, and an error says how to bring the
 
 from __future__ import annotations
 
-import os
 import select
 import signal
 import threading
@@ -23,8 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.vcsp.testbed.plugins.module_utils import domain as domains
 from ansible_collections.vcsp.testbed.plugins.module_utils import cpu_latency, quota
+from ansible_collections.vcsp.testbed.plugins.module_utils import domain as domains
 from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import (
     SchedStat,
     huge_pages_mb,
@@ -237,14 +236,15 @@ class Migration:
         existing = domains.find(destination, settings.name)
         if existing is not None:
             self._destination = Monitor(existing, "destination")
-            if phase(self._status(self._source), self._status(self._destination)) in (Phase.POSTCOPY, Phase.PAUSED, Phase.RECOVERING):
+            at = phase(self._status(self._source), self._status(self._destination))
+            if at in (Phase.POSTCOPY, Phase.PAUSED, Phase.RECOVERING):
                 raise HalfMigrated()
             raise self._refusal(
                 f"a guest {settings.name} exists on the destination already: destroy or rename it "
                 f"('virsh -c {settings.destination_uri} destroy {settings.name}')"
             )
         if self._source.domain.state()[0] != libvirt.VIR_DOMAIN_RUNNING:
-            raise self._refusal(f"the guest {settings.name} at {settings.source_uri} is not running; start or resume it")
+            raise self._refusal(f"the guest {settings.name} at {settings.source_uri} does not run; start or resume it")
         self._check_support(source, destination)
 
     def _check_support(self, source: Any, destination: Any) -> None:
@@ -260,7 +260,7 @@ class Migration:
         parameters = self._source.execute("query-migrate-parameters")
         if settings.prefetch_pages > 1:
             if parameters.get("tls-creds"):
-                raise self._refusal("prefetch_pages > 1 cannot work with TLS: it hides the page requests from the kernel")
+                raise self._refusal("prefetch_pages > 1 cannot work with TLS: it hides page requests from the kernel")
             load_libbpf()
         if self._source.execute("query-migrate").get("status") in ("setup", "active", "device", "postcopy-active"):
             raise self._refusal(f"the guest {settings.name} is being migrated already; wait for its end")
@@ -279,7 +279,8 @@ class Migration:
                     monitor.set_capabilities(postcopy_preempt=True)
             destination.set_capabilities(postcopy_blocktime=True)
         except QmpError as error:
-            raise self._refusal(f"{error}. Can QEMU use userfaultfd? Run playbooks/provision.yml on both hosts") from error
+            hint = "Can QEMU use userfaultfd? Run playbooks/provision.yml on both hosts"
+            raise self._refusal(f"{error}. {hint}") from error
         self.readings.capabilities = destination.capabilities()
         source.execute(
             "migrate-set-parameters",
@@ -376,7 +377,9 @@ class Migration:
 
     def _refuse_end(self) -> None:
         reason = self._source.execute("query-migrate").get("error-desc", "no reason given")
-        raise MigrationError(f"the migration failed before the switch, the guest runs on the source: {reason}", Phase.FAILED)
+        raise MigrationError(
+            f"the migration failed before the switch, the guest runs on the source: {reason}", Phase.FAILED
+        )
 
     def _hold(self) -> None:
         """Demand paging until the working window was walked once, or the guest asks for no more pages."""
@@ -385,10 +388,10 @@ class Migration:
         watch, look = Watch(QUIET_S), Pace(LOOK_S)
 
         def done() -> bool:
-            if channel is not None and pages is not None and channel.samples:
-                # From the first line here on: any `pages` visits in a row touch the whole window.
-                if channel.samples[-1].pages - channel.samples[0].pages >= pages:
-                    return True
+            samples = channel.samples if channel is not None else []
+            # From the first line here on: any `pages` visits in a row touch the whole window.
+            if samples and pages is not None and samples[-1].pages - samples[0].pages >= pages:
+                return True
             if not look.due():
                 return False
             if self._phase() is not Phase.POSTCOPY:
@@ -400,7 +403,8 @@ class Migration:
     def _requests_so_far(self) -> int:
         if self._prefetch is not None:
             return self._prefetch.requests_seen
-        return self._source.execute("query-migrate").get("ram", {}).get("postcopy-requests", 0)
+        counted: int = self._source.execute("query-migrate").get("ram", {}).get("postcopy-requests", 0)
+        return counted
 
     def _complete(self) -> None:
         """Wait for the last page; a stall is paused and recovered, as often as the deadline allows."""
@@ -508,7 +512,8 @@ class Migration:
         source = self._source
         if self._status(source) in ("setup", "active", "device"):
             source.execute("migrate_cancel")
-            self._wait(lambda: self._status(source) not in ("setup", "active", "device", "cancelling"), self._deadline, "cancel")
+            going_on = ("setup", "active", "device", "cancelling")
+            self._wait(lambda: self._status(source) not in going_on, self._deadline, "cancel")
         domains.destroy(self._destination.domain)
         if not source.execute("query-status")["running"]:
             source.execute("cont")
@@ -544,11 +549,12 @@ class Migration:
     def _status(self, monitor: Monitor) -> str | None:
         """A side's MigrationStatus; None when its QEMU is gone."""
         try:
-            return monitor.execute("query-migrate").get("status", "none")
+            status: str = monitor.execute("query-migrate").get("status", "none")
         except libvirt.libvirtError as error:
             if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
                 return None
             raise
+        return status
 
     def _phase(self) -> Phase:
         if not self._started:

@@ -176,12 +176,14 @@ class Prefetch:
     @property
     def connections(self) -> int:
         """Migration connections adopted so far."""
-        return STATE.unpack_from(self._state)[2]
+        connections: int = STATE.unpack_from(self._state)[2]
+        return connections
 
     @property
     def requests_seen(self) -> int:
         """Requests that crossed the wire, recorded or not."""
-        return STATE.unpack_from(self._state)[0]
+        requests: int = STATE.unpack_from(self._state)[0]
+        return requests
 
     def requests(self) -> Iterator[Request]:
         """The trace, oldest first."""

@@ -111,7 +111,9 @@ class Monitor:
     def listen(self, callback: Callable[[Event], None]) -> None:
         """Call back for every event of this guest, in the event loop's thread."""
 
-        def forward(_conn: Any, _domain: Any, name: str, seconds: int, micros: int, data: str | None, _opaque: Any) -> None:
+        def forward(
+            _conn: Any, _domain: Any, name: str, seconds: int, micros: int, data: str | None, _opaque: Any
+        ) -> None:
             callback(Event(self.host, name, json.loads(data) if data else {}, seconds + micros / 1e6))
 
         self._callbacks.append(

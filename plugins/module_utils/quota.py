@@ -34,9 +34,7 @@ def throttle(domain: Any, percent: int, period_us: int) -> None:
     :raise libvirt.libvirtError: e.g. no CPU controller in the host's cgroups.
     """
     before = domain.schedulerParametersFlags(libvirt.VIR_DOMAIN_AFFECT_LIVE)
-    note = ElementTree.Element(
-        "throttled", {"period": str(before["vcpu_period"]), "quota": str(before["vcpu_quota"])}
-    )
+    note = ElementTree.Element("throttled", {"period": str(before["vcpu_period"]), "quota": str(before["vcpu_quota"])})
     domain.setMetadata(
         libvirt.VIR_DOMAIN_METADATA_ELEMENT,
         ElementTree.tostring(note, encoding="unicode"),
@@ -57,9 +55,7 @@ def lift(domain: Any) -> bool:
         raise
     note = ElementTree.fromstring(text)
     _set(domain, int(note.attrib["period"]), int(note.attrib["quota"]))
-    domain.setMetadata(
-        libvirt.VIR_DOMAIN_METADATA_ELEMENT, None, "vcsp", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE
-    )
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, None, "vcsp", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
     return True
 
 

@@ -44,9 +44,9 @@ def measure(settings: Settings, readings: Readings, resumed: float | None) -> di
     completed = completed_s(readings)
     ram = readings.source_migrate.get("ram", {})
     found: dict[str, float | None] = dict.fromkeys((
-        "downtime_ms", "stop_and_copy_ms", "page_wait_ms", "total_migration_time_s", "page_requests", "pages_sent", "sent_kb",
-        "throughput_mb_per_s", "baseline_mb_per_s", "steady_mb_per_s", "stall_loss_s", "slow_down_percent", "throttled_ms",
-        "window_walk_s", "postcopy_rate_mb_per_s",
+        "downtime_ms", "stop_and_copy_ms", "page_wait_ms", "total_migration_time_s", "page_requests", "pages_sent",
+        "sent_kb", "throughput_mb_per_s", "baseline_mb_per_s", "steady_mb_per_s", "stall_loss_s", "slow_down_percent",
+        "throttled_ms", "window_walk_s", "postcopy_rate_mb_per_s",
     ))  # fmt: skip
     if ram:
         found["page_requests"] = ram.get("postcopy-requests")
@@ -115,12 +115,12 @@ def instruments(settings: Settings, readings: Readings, resumed: float | None) -
         sched["run_queue_ms"] = metrics.run_queue_ms(readings.sched.samples, resumed, completed)
     put("schedstat", sched, "no vCPU thread could be sampled between resume and completion")
     put("cgroup", {"throttled_ms": _ms(readings.throttled_s)}, "no quota was set, or the CPU controller does not tell")
-    blocktime = readings.destination_migrate
-    put(
-        "qemu_blocktime",
-        {key.replace("-", "_"): blocktime.get(key) for key in blocktime if key.startswith(("postcopy-blocktime", "postcopy-latency", "postcopy-vcpu"))},
-        "this QEMU reports no postcopy-blocktime",
-    )  # fmt: skip
+    blocktime = {
+        key.replace("-", "_"): value
+        for key, value in readings.destination_migrate.items()
+        if key.startswith(("postcopy-blocktime", "postcopy-latency", "postcopy-vcpu"))
+    }
+    put("qemu_blocktime", blocktime, "this QEMU reports no postcopy-blocktime")
     guest: dict[str, Any] = {}
     samples = all_samples(readings)
     if samples and resumed is not None and completed is not None:
@@ -169,9 +169,10 @@ def validity(settings: Settings, readings: Readings, measurements: dict[str, flo
             reasons.append("the guest's memory was not verified")
         elif readings.verified.bad or not readings.verified.pages:
             reasons.append(f"the guest's memory is wrong on {readings.verified.bad} of {readings.verified.pages} pages")
-    for capability in ("postcopy-ram", *(["postcopy-preempt"] if settings.transfer == "demand" else [])):
-        if not readings.capabilities.get(capability):
-            reasons.append(f"the capability {capability} was not in force")
+    capabilities = ["postcopy-ram", *(["postcopy-preempt"] if settings.transfer == "demand" else [])]
+    reasons += [
+        f"the capability {name} was not in force" for name in capabilities if not readings.capabilities.get(name)
+    ]
     seen, counted = readings.requests_seen, measurements["page_requests"]
     if seen is not None and counted is not None:
         tolerance = max(REQUESTS_TOLERANCE_MIN, REQUESTS_TOLERANCE * counted)
@@ -179,7 +180,8 @@ def validity(settings: Settings, readings: Readings, measurements: dict[str, flo
             reasons.append(f"the request trace saw {seen} requests, QEMU's source counted {counted:.0f}")
     wait = measurements["page_wait_ms"]
     if wait is not None and resumed is not None and completed is not None:
-        if wait > len(readings.vcpu_threads) * (completed - resumed) * 1000 + 1:
+        longest_ms = len(readings.vcpu_threads) * (completed - resumed) * 1000
+        if wait > longest_ms + 1:
             reasons.append("page wait is longer than the post-copy phase")
     needed = ["downtime_ms", "total_migration_time_s", "page_requests"]
     if settings.observation_s is not None:

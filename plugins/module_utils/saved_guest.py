@@ -123,7 +123,8 @@ def _start(connection: Any, name: str, workload: Workload) -> Any:
         _wait(
             lambda: channel.samples and channel.samples[-1].time_s - channel.samples[0].time_s > SETTLE_S,
             timeout_s,
-            f"the workload of {workload.window_mb} MB did not start in {timeout_s:.0f} s: is the guest's memory too small?",
+            f"the workload of {workload.window_mb} MB did not start in {timeout_s:.0f} s: "
+            "is the guest's memory too small?",
         )
     finally:
         channel.close()

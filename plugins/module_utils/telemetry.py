@@ -47,7 +47,7 @@ class Verified:
 
 def parse(line: str, host: str, time_s: float) -> Sample | Verified | str | None:
     """A line of the workload: a Sample, a Verified, the boot id of a guest that is ready, or None for anything else."""
-    kind, *words = line.split()
+    kind, *words = line.split() or [""]
     try:
         if kind == "sample":
             boot, guest_ns, pages, stalls, stall_ns = words
@@ -56,7 +56,7 @@ def parse(line: str, host: str, time_s: float) -> Sample | Verified | str | None
             return Verified(int(words[0]), int(words[1]))
         if kind == "ready":
             return words[0]
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, OverflowError):
         return None
     return None
 

@@ -113,6 +113,7 @@ from ansible_collections.vcsp.testbed.plugins.module_utils.lab import Host, Lab,
 
 
 def main() -> None:
+    """Run the module."""
     host = {
         "name": {"type": "str", "required": True},
         "management_address": {"type": "str", "required": True},
@@ -139,7 +140,9 @@ def main() -> None:
     if wanted["rate_mbit"] < 1:
         module.fail_json(msg="rate_mbit: must be at least 1")
     if os.geteuid() != 0:
-        module.fail_json(msg="the embedded lab needs root: run as root or with sudo, or use -i inventory/lab with real hosts")
+        module.fail_json(
+            msg="the embedded lab needs root: run as root or with sudo, or use -i inventory/lab with real hosts"
+        )
     wanted["hosts"] = tuple(Host(**item) for item in wanted["hosts"])
     for key in ("state_dir", "run_dir"):
         wanted[key] = Path(wanted[key])

@@ -8,13 +8,15 @@ module: postcopy_migration
 short_description: Migrate one running guest to this host by post-copy, and measure it
 version_added: 0.1.0
 description:
-  - Runs on the B(destination) host and brings one running QEMU guest here by post-copy live migration, with a quota on its
-    virtual CPUs (VCSP) and prefetching of adjacent pages as asked.
-  - The migration is driven by QMP through libvirt on both hosts. Prefetching is an eBPF program on this host that lengthens
-    the page requests that QEMU sends; QEMU itself is not changed.
+  - Runs on the B(destination) host and brings one running QEMU guest here by post-copy live migration, with a quota on
+    its virtual CPUs (VCSP) and prefetching of adjacent pages as asked.
+  - The migration is driven by QMP through libvirt on both hosts. Prefetching is an eBPF program on this host that
+    lengthens the page requests that QEMU sends; QEMU itself is not changed.
   - Whatever happens, the quota is lifted and the eBPF program gone when the module ends. Before the switch a failure
-    leaves the guest running on the source. After the switch the migration is watched, paused and recovered when it stalls.
-  - Called for a guest that an interrupted call left half migrated, it brings the guest home and returns RV(taken_over=true).
+    leaves the guest running on the source. After the switch the migration is watched, paused and recovered when it
+    stalls.
+  - Called for a guest that an interrupted call left half migrated, it brings the guest home and returns
+    RV(taken_over=true).
 author:
   - vcsp.testbed contributors (!UNKNOWN)
 options:
@@ -49,13 +51,15 @@ options:
   transfer:
     description:
       - V(push) is QEMU's ordinary behaviour, memory is pushed in the background at once.
-      - V(demand) is the paper's demand paging. The push is held down until the guest has walked its working window once, or
-        asks for no more pages. Needs QEMU 8.0.
+      - V(demand) is the paper's demand paging. The push is held down until the guest has walked its working window
+        once, or asks for no more pages. Needs QEMU 8.0.
     type: str
     choices: [demand, push]
     default: push
   window_mb:
-    description: Working window of the guest's workload, MB. Without it V(demand) ends when the guest asks for no more pages.
+    description:
+      - Working window of the guest's workload, MB.
+      - Without it V(demand) ends when the guest asks for no more pages.
     type: int
   baseline_s:
     description: Time for which the guest is watched on the source first.
@@ -74,9 +78,10 @@ options:
     default: false
   cpu_latency_us:
     description:
-      - Longest time in microseconds that this host's processors may take to wake up while the module runs; V(0) keeps them
-        from sleeping. Without it they sleep as they are set up to.
-      - Takes most of the scatter out of the times of page faults, and shows them shorter than on a host that saves power.
+      - Longest time in microseconds that this host's processors may take to wake up while the module runs; V(0) keeps
+        them from sleeping. Without it they sleep as they are set up to.
+      - Takes most of the scatter out of the times of page faults, and shows them shorter than on a host that saves
+        power.
     type: int
   prefetch_program:
     description: The compiled eBPF program, installed by the role P(vcsp.testbed.hypervisor#role).
@@ -216,18 +221,24 @@ def problems(params: dict[str, Any]) -> list[str]:
     found = []
     if not 1 <= params["vcpu_quota_percent"] <= 100:
         found.append(f"vcpu_quota_percent: {params['vcpu_quota_percent']} is not between 1 and 100")
-    if not quota.PERIOD_MIN_US <= params["vcpu_period_us"] <= quota.PERIOD_MAX_US:
-        found.append(f"vcpu_period_us: {params['vcpu_period_us']} is not between {quota.PERIOD_MIN_US} and {quota.PERIOD_MAX_US}")
-    for name in ("prefetch_pages", "window_mb", "observation_s", "timeout_s", "stall_timeout_s"):
-        if params[name] is not None and params[name] <= 0:
-            found.append(f"{name}: {params[name]} must be greater than 0")
-    for name in ("baseline_s", "cpu_latency_us"):
-        if params[name] is not None and params[name] < 0:
-            found.append(f"{name}: must not be negative")
+    period_us, least_us, most_us = params["vcpu_period_us"], quota.PERIOD_MIN_US, quota.PERIOD_MAX_US
+    if not least_us <= period_us <= most_us:
+        found.append(f"vcpu_period_us: {period_us} is not between {least_us} and {most_us}")
+    found += [
+        f"{name}: {params[name]} must be greater than 0"
+        for name in ("prefetch_pages", "window_mb", "observation_s", "timeout_s", "stall_timeout_s")
+        if params[name] is not None and not params[name] > 0  # so NaN, which no comparison holds for, is refused too
+    ]
+    found += [
+        f"{name}: {params[name]} must not be negative"
+        for name in ("baseline_s", "cpu_latency_us")
+        if params[name] is not None and not params[name] >= 0
+    ]
     return found
 
 
 def main() -> None:
+    """Run the module."""
     module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
     if LIBVIRT_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("python3-libvirt"), exception=str(LIBVIRT_IMPORT_ERROR))
@@ -250,6 +261,7 @@ def main() -> None:
 
 
 def now() -> str:
+    """The time, ISO 8601 in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 

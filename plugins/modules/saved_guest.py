@@ -30,7 +30,8 @@ options:
     type: str
     default: qemu:///system
   directory:
-    description: Directory of the saved states of one guest. It holds a file for each workload, and one of the booted guest.
+    description:
+      - Directory of the saved states of one guest. It holds a file for each workload, and one of the booted guest.
     type: path
   xml:
     description: Domain XML of the guest.
@@ -97,9 +98,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import LIBVIRT_IMPORT_ERROR, ConnectionFailed, connect
-from ansible_collections.vcsp.testbed.plugins.module_utils.domain import find
 from ansible_collections.vcsp.testbed.plugins.module_utils import saved_guest
+from ansible_collections.vcsp.testbed.plugins.module_utils.domain import find
+from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import LIBVIRT_IMPORT_ERROR, ConnectionFailed, connect
 
 try:
     import libvirt
@@ -108,6 +109,7 @@ except ImportError:
 
 
 def main() -> None:
+    """Run the module."""
     workload = {
         "window_mb": {"type": "int", "required": True},
         "pattern": {"type": "str", "choices": ["sequential", "random"], "default": "sequential"},
@@ -123,7 +125,10 @@ def main() -> None:
             "workload": {"type": "dict", "options": workload},
             "boot_timeout_s": {"type": "float", "default": 300},
         },
-        required_if=[("state", "saved", ["directory", "xml", "workload"]), ("state", "running", ["directory", "workload"])],
+        required_if=[
+            ("state", "saved", ["directory", "xml", "workload"]),
+            ("state", "running", ["directory", "workload"]),
+        ],
         supports_check_mode=True,
     )
     if LIBVIRT_IMPORT_ERROR is not None:
@@ -142,7 +147,9 @@ def act(module: AnsibleModule) -> dict[str, Any]:
     connection = connect(params["uri"])
     name, state = params["name"], params["state"]
     if state == "absent":
-        return {"changed": find(connection, name) is not None if module.check_mode else saved_guest.remove(connection, name)}
+        return {
+            "changed": find(connection, name) is not None if module.check_mode else saved_guest.remove(connection, name)
+        }
     workload = saved_guest.Workload(**params["workload"])
     path = Path(params["directory"]) / workload.file_name
     changed = state == "running" or not path.exists()

@@ -8,8 +8,8 @@ module: testbed_info
 short_description: What a host can do for post-copy migration, and its provenance
 version_added: 0.1.0
 description:
-  - Reports what a migration host can do, found by trying where trying is cheap. KVM counts when it really boots a kernel,
-    eBPF when the prefetch program really loads.
+  - Reports what a migration host can do, found by trying where trying is cheap. KVM counts when it really boots a
+    kernel, eBPF when the prefetch program really loads.
 author:
   - vcsp.testbed contributors (!UNKNOWN)
 options:
@@ -25,7 +25,8 @@ options:
     type: path
     default: /var/lib/libvirt/vcsp/prefetch.bpf.o
   cache:
-    description: File that keeps the accelerator for this boot of the host, since a KVM that hangs costs ten seconds a try.
+    description:
+      - File that keeps the accelerator for this boot of the host, since a KVM that hangs costs ten seconds a try.
     type: path
     default: /var/lib/libvirt/vcsp/accelerator.json
 attributes:
@@ -91,7 +92,7 @@ info:
       description: Name of the host.
       type: str
     boot_id:
-      description: Boot id of the kernel. Hosts that run on the same kernel, as those of the embedded lab do, have the same.
+      description: Boot id of the kernel, the same for hosts that share one, as those of the embedded lab do.
       type: str
     thp:
       description: The host's setting of transparent huge pages.
@@ -107,6 +108,7 @@ from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import LIBVIRT_IM
 
 
 def libvirt_version() -> dict[str, str] | None:
+    """Version of libvirt; None where it is not installed or does not answer."""
     if LIBVIRT_IMPORT_ERROR is not None:
         return None
     try:
@@ -119,6 +121,7 @@ def libvirt_version() -> dict[str, str] | None:
 
 
 def main() -> None:
+    """Run the module."""
     module = AnsibleModule(
         argument_spec={
             "qemu_binary": {"type": "str", "default": "qemu-system-x86_64"},

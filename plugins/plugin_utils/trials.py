@@ -48,7 +48,7 @@ def trials(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
 def default_observation_s(window_mb: int) -> float:
     """Return the seconds for which a guest is watched after the switch, when the scenario does not say.
 
-    60 ms a MB, which is demand paging of the whole window at 230 us a page, and 2.5 s for the rest of the guest's memory
-    and for its steady rate.
+    55 ms a MB, which is demand paging of the whole window at 210 us a page, and 2.2 s for the rest of the guest's
+    memory and for its steady rate.
     """
-    return round(2.5 + 0.06 * window_mb, 3)
+    return round(2.2 + 0.055 * window_mb, 3)

@@ -229,7 +229,11 @@ SCENARIOS = st.fixed_dictionaries(
             WORKLOADS,
             min_size=1,
             max_size=4,
-            unique_by=lambda load: (load["window_mb"], load.get("pattern", "sequential"), load.get("work_per_page", 20)),
+            unique_by=lambda load: (
+                load["window_mb"],
+                load.get("pattern", "sequential"),
+                load.get("work_per_page", 20),
+            ),
         ),
         "methods": st.lists(
             METHODS,

@@ -51,7 +51,7 @@ def test_a_trial(scenario: dict[str, Any]) -> None:
             "guest": {"memory_mb": 512, "vcpus": 1, "thp": "madvise"},
             "link": {"rate_mbit": 1000},
             "baseline_s": 5,
-            "observation_s": 6.34,
+            "observation_s": 5.72,
         }
     ]
 
@@ -75,6 +75,6 @@ def test_ids_tell_workloads_apart(scenario: dict[str, Any]) -> None:
 
 
 def test_observation_grows_with_the_window_unless_told(scenario: dict[str, Any]) -> None:
-    assert [default_observation_s(window_mb) for window_mb in (8, 64, 512)] == [2.98, 6.34, 33.22]
+    assert [default_observation_s(window_mb) for window_mb in (8, 64, 512)] == [2.64, 5.72, 30.36]
     told = trials(load({**scenario, "observation_s": 10}))
     assert {trial["observation_s"] for trial in told} == {10}

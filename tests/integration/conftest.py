@@ -1,0 +1,191 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The embedded lab and ways to talk to it. A lab that ran before the tests runs after them, else none does."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+LAB_STATE = Path("/var/lib/vcsp-lab")
+LAB_RUN = Path("/run/vcsp-lab")
+ADDRESS = {"source": "198.18.0.11", "destination": "198.18.0.12"}
+# 8 MB with every known method: the thinnest experiment that shows them all.
+EVERY_METHOD = {
+    "name": "every-method",
+    "repeats": 1,
+    "baseline_s": 1,
+    "observation_s": 6,
+    "workloads": [{"window_mb": 8}],
+    "methods": ["post-copy", "post-copy-prefetching", "vcsp", "vcsp-prefetching"],
+}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Without root there is no lab: say so instead of failing one by one."""
+    if os.geteuid() != 0:
+        for item in items:
+            item.add_marker(pytest.mark.skip(reason="the embedded lab needs root"))
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1", "PYTHONUNBUFFERED": "1"}
+
+
+def playbook(*arguments: str, timeout_s: float = 600, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run ansible-playbook in the checkout; output and errors in one text."""
+    return subprocess.run(
+        [BIN / "ansible-playbook", *arguments],
+        cwd=ROOT,
+        env={**environment(), **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        timeout=timeout_s,
+    )
+
+
+def start_playbook(log: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start ansible-playbook as the leader of a process group, as a shell does, so that it can be interrupted."""
+    with log.open("w") as output:
+        return subprocess.Popen(
+            [BIN / "ansible-playbook", *arguments],
+            cwd=ROOT,
+            env=environment(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+
+
+def changes(output: str) -> dict[str, int]:
+    """Host -> number of changed tasks in Ansible's recap."""
+    return {host: int(number) for host, number in re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", output, re.MULTILINE)}
+
+
+def on(host: str, *command: str, check: bool = True) -> str:
+    """Run a command on a lab host over SSH."""
+    done = subprocess.run(
+        [
+            "ssh", "-F", "/dev/null", "-i", LAB_STATE / "ssh/id_ed25519", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR",
+            "-o", f"UserKnownHostsFile={LAB_STATE}/ssh/known_hosts", f"root@{ADDRESS[host]}", *command,
+        ],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
+    )  # fmt: skip
+    assert not check or done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def guests(host: str) -> list[str]:
+    return on(host, "virsh", "list", "--all", "--name").split()
+
+
+def bpf_programs() -> set[str]:
+    """Names of our eBPF programs in the kernel: file descriptors of any process that refer to one."""
+    found = set()
+    for info in Path("/proc").glob("[0-9]*/fdinfo/*"):
+        try:
+            text = info.read_text()
+        except OSError:
+            continue
+        if "prog_type:\t13" in text or "prog_type:\t16" in text:  # BPF_PROG_TYPE_SOCK_OPS, BPF_PROG_TYPE_SK_MSG
+            found.add(str(info))
+    return found
+
+
+def wait_until(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
+        time.sleep(0.1)
+    return value
+
+
+def write_scenario(directory: Path, **settings: Any) -> Path:
+    """A scenario file: EVERY_METHOD with other settings."""
+    path = directory / "scenario.yml"
+    path.write_text(yaml.safe_dump({**EVERY_METHOD, **settings}))
+    return path
+
+
+def records(results: Path) -> dict[str, dict[str, Any]]:
+    """Method -> record of the newest experiment."""
+    found = [json.loads(path.read_text()) for path in (results / "latest" / "trials").glob("*/record.json")]
+    return {record["trial"]["method"]["name"]: record for record in found}
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The lab after one experiment with every method; gives the directory of its results."""
+    ran_before = LAB_RUN.exists()
+    directory = tmp_path_factory.mktemp("experiment")
+    scenario = write_scenario(directory)
+    results = directory / "results"
+    try:
+        done = playbook("experiment.yml", "-e", f"scenario={scenario}", "-e", f"results_dir={results}", timeout_s=1200)
+        (directory / "output").write_text(done.stdout)
+        assert done.returncode == 0, done.stdout
+        yield results
+    finally:
+        if not ran_before:
+            playbook("playbooks/teardown.yml")
+        elif not LAB_RUN.exists():
+            playbook("playbooks/lab.yml")
+
+
+@pytest.fixture
+def guest(lab: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """A guest running on the source, and a way to migrate it: ``guest(vcpu_quota_percent=50, ...)``."""
+    state = on("source", "ls", "-t", "-d", "/var/lib/libvirt/vcsp/states/*/*/").split()[0]
+    module("source", "saved_guest", name="vcsp-guest", state="running", directory=state, workload={"window_mb": 8})
+
+    def migrate(check: bool = False, **settings: Any) -> subprocess.CompletedProcess[str]:
+        wanted = {
+            "name": "vcsp-guest", "source_uri": "qemu+ssh://root@source/system", "migration_address": "198.18.1.12",
+            **settings,
+        }  # fmt: skip
+        return run_module("destination", "postcopy_migration", check=check, **wanted)
+
+    yield migrate
+    for host in ("destination", "source"):
+        module(host, "saved_guest", name="vcsp-guest", state="absent")
+
+
+def run_module(host: str, name: str, check: bool = False, **arguments: Any) -> subprocess.CompletedProcess[str]:
+    command = [BIN / "ansible", host, "-m", f"vcsp.testbed.{name}", "-a", json.dumps(arguments), *(["--check"] if check else [])]
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**environment(), "ANSIBLE_CALLBACK_RESULT_FORMAT": "json", "ANSIBLE_STDOUT_CALLBACK": "default"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=300,
+    )
+
+
+def module(host: str, name: str, **arguments: Any) -> dict[str, Any]:
+    """Run a module of the collection on a lab host and return its result."""
+    done = run_module(host, name, **arguments)
+    assert done.returncode == 0, done.stdout
+    return result(done)
+
+
+def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    """The module's return value in the output of ``ansible``."""
+    return json.loads(done.stdout[done.stdout.index("=> ") + 3 :])

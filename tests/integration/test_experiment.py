@@ -1,0 +1,151 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Whole experiments on the lab: every method migrates, a second provisioning changes nothing, interruptions resume."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from .conftest import (
+    bpf_programs,
+    changes,
+    guests,
+    on,
+    playbook,
+    records,
+    start_playbook,
+    wait_until,
+    write_scenario,
+)
+
+METHODS = ["post-copy", "post-copy-prefetching", "vcsp", "vcsp-prefetching"]
+
+
+def test_every_method_migrates_the_guest(lab: Path) -> None:
+    found = records(lab)
+    assert sorted(found) == sorted(METHODS)
+    for name, record in found.items():
+        assert record["validity"] == {"valid": True, "reasons": []}, name
+        assert record["memory_verified"] is True
+        for metric in ("downtime_ms", "total_migration_time_s", "page_requests", "throughput_mb_per_s"):
+            assert record["measurements"][metric] > 0, (name, metric)
+        assert record["instruments"]["request_trace"]["present"], record["instruments"]["request_trace"]
+        assert record["clock_offset"]["bound_ms"] > 0
+
+
+def test_prefetching_needs_fewer_requests(lab: Path) -> None:
+    requests = {name: record["measurements"]["page_requests"] for name, record in records(lab).items()}
+    window_pages = 8 * 256
+    assert requests["post-copy"] >= window_pages
+    assert requests["post-copy-prefetching"] < 0.7 * requests["post-copy"]
+    assert requests["vcsp-prefetching"] < 0.7 * requests["vcsp"]
+
+
+def test_requests_are_extended_to_ten_pages_and_never_beyond_the_block(lab: Path) -> None:
+    for directory in (lab / "latest" / "trials").iterdir():
+        with (directory / "requests.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        pages = 10 if "prefetching" in directory.name else 1
+        assert rows
+        assert max(int(row["sent"]) for row in rows) == pages * 4096
+        assert all(int(row["start"]) + int(row["sent"]) <= 512 << 20 for row in rows)
+
+
+def test_a_quota_is_in_force_until_completion_and_no_longer(lab: Path) -> None:
+    found = records(lab)
+    for name in ("vcsp", "vcsp-prefetching"):
+        events = {event["name"]: event["time_s"] for event in found[name]["events"] if event["host"] == "module"}
+        completed = [
+            event["time_s"]
+            for event in found[name]["events"]
+            if event["host"] == "destination" and event["data"].get("status") == "completed"
+        ]
+        assert found[name]["measurements"]["throttled_ms"] > 0
+        assert 0 <= events["QUOTA_LIFTED"] - completed[0] < 1
+        assert found[name]["measurements"]["steady_mb_per_s"] > 1.2 * found[name]["measurements"]["postcopy_rate_mb_per_s"]
+    assert found["post-copy"]["measurements"]["throttled_ms"] is None
+
+
+def test_the_report_has_table_and_figures(lab: Path) -> None:
+    report = lab / "latest" / "report"
+    with (report / "table3.csv").open() as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    assert sorted(rows) == sorted(METHODS[1:])
+    assert float(rows["post-copy-prefetching"]["pages_transferred_pct"]) > 30
+    names = {path.name for path in report.iterdir()}
+    assert {
+        "table3.md",
+        "table3_paper_convention.csv",
+        "figure3_downtime.svg",
+        "figure4_total_migration_time.svg",
+        "figure5_pages_transferred.svg",
+        "figure6_throughput.svg",
+        "report.html",
+    } <= names
+
+
+def test_nothing_of_an_experiment_is_left_on_the_hosts(lab: Path) -> None:
+    assert guests("source") == guests("destination") == []
+    assert bpf_programs() == set()
+    assert on("source", "pgrep", "-c", "qemu", check=False).strip() == "0"
+    assert on("destination", "pgrep", "-c", "qemu", check=False).strip() == "0"
+
+
+@pytest.mark.parametrize("check", [False, True], ids=["again", "check mode"])
+def test_provisioning_a_second_time_changes_nothing(lab: Path, check: bool) -> None:
+    scenario = next(lab.parent.glob("scenario.yml"))
+    for book in ("playbooks/lab.yml", "playbooks/provision.yml", "playbooks/guest.yml"):
+        done = playbook(book, "-e", f"scenario={scenario}", "-v", *(["--check"] if check else []))
+        assert done.returncode == 0, done.stdout
+        assert set(changes(done.stdout).values()) == {0}, done.stdout
+
+
+def test_a_killed_experiment_resumes_and_an_interrupted_one_cleans_up(lab: Path, tmp_path: Path) -> None:
+    scenario = write_scenario(tmp_path, observation_s=4)
+    results = tmp_path / "results"
+    arguments = ["experiment.yml", "-e", f"scenario={scenario}", "-e", f"results_dir={results}", "-e", "experiment_id=mine"]
+
+    def done_trials() -> list[Path]:
+        return sorted((results / "mine" / "trials").glob("[!.]*/record.json"))
+
+    killed = start_playbook(tmp_path / "killed", *arguments)
+    wait_until(done_trials, 180, "the first record")
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    first = {path: path.read_bytes() for path in done_trials()}
+
+    interrupted = start_playbook(tmp_path / "interrupted", *arguments)
+    wait_until(lambda: len(done_trials()) > len(first), 180, "the second record")
+    wait_until(lambda: guests("destination"), 60, "the third trial")
+    os.killpg(interrupted.pid, signal.SIGINT)
+    assert interrupted.wait(timeout=120) != 0
+    output = (tmp_path / "interrupted").read_text()
+    assert "experiment_id=mine" in output, output
+    assert guests("source") == guests("destination") == []
+    assert bpf_programs() == set()
+
+    resumed = playbook(*arguments)
+    assert resumed.returncode == 0, resumed.stdout
+    assert len(done_trials()) == len(METHODS)
+    assert {path: path.read_bytes() for path in first} == first
+    assert all(record["validity"]["valid"] for record in records(results).values())
+
+
+def test_a_trial_that_fails_is_recorded_and_does_not_stop_the_others(lab: Path, tmp_path: Path) -> None:
+    # Ten seconds for the whole window at 10 requests a second: post-copy cannot end in time, push can.
+    scenario = write_scenario(
+        tmp_path, observation_s=1, methods=["post-copy", {"name": "stock", "transfer": "push"}], link={"rate_mbit": 200}
+    )
+    results = tmp_path / "results"
+    done = playbook("experiment.yml", "-e", f"scenario={scenario}", "-e", f"results_dir={results}")
+    assert done.returncode == 2, done.stdout
+    found = records(results)
+    assert sorted(found) == ["post-copy", "stock"]
+    assert any("after the observation window" in reason for reason in found["post-copy"]["validity"]["reasons"])
+    restored = playbook("playbooks/lab.yml", "-v")
+    assert restored.returncode == 0 and changes(restored.stdout)["localhost"] > 0, restored.stdout

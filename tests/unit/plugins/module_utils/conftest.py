@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What stands in for libvirt, which the tests must not need."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from ansible_collections.vcsp.testbed.plugins.module_utils import domain, quota, saved_guest
+
+
+class LibvirtError(Exception):
+    """libvirt.libvirtError: an error with a code."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"error {code}")
+        self._code = code
+
+    def get_error_code(self) -> int:
+        return self._code
+
+
+@pytest.fixture
+def libvirt(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    fake = SimpleNamespace(
+        libvirtError=LibvirtError,
+        VIR_DOMAIN_AFFECT_LIVE=1,
+        VIR_DOMAIN_METADATA_ELEMENT=2,
+        VIR_ERR_NO_DOMAIN=42,
+        VIR_ERR_OPERATION_INVALID=55,
+        VIR_ERR_NO_DOMAIN_METADATA=80,
+        VIR_ERR_INTERNAL_ERROR=1,
+    )
+    for module in (domain, quota, saved_guest):
+        monkeypatch.setattr(module, "libvirt", fake, raising=False)
+    return fake

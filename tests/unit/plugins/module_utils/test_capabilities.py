@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Answers about a host, given by hosts that were made up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from ansible_collections.vcsp.testbed.plugins.module_utils import capabilities
+from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import PrefetchError
+
+
+def program(path: Path, text: str, status: int = 0) -> str:
+    path.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\nexit {status}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            "QEMU emulator version 10.0.2 (Debian 1:10.0.2+ds-2)",
+            {"version": "10.0.2", "major": 10, "postcopy_preempt": True, "postcopy_blocktime": True},
+        ),
+        (
+            "QEMU emulator version 7.2.17",
+            {"version": "7.2.17", "major": 7, "postcopy_preempt": False, "postcopy_blocktime": True},
+        ),
+        (
+            "QEMU emulator version 2.12.0",
+            {"version": "2.12.0", "major": 2, "postcopy_preempt": False, "postcopy_blocktime": False},
+        ),
+        ("some other program", None),
+    ],
+)
+def test_version_of_qemu(tmp_path: Path, line: str, expected: dict[str, object] | None) -> None:
+    assert capabilities.qemu(program(tmp_path / "qemu", line + "\nCopyright (c) 2003-2025")) == expected
+
+
+def test_a_qemu_that_is_missing_or_fails(tmp_path: Path) -> None:
+    assert capabilities.qemu(str(tmp_path / "none")) is None
+    assert capabilities.qemu(program(tmp_path / "qemu", "QEMU emulator version 10.0.2", status=1)) is None
+
+
+@pytest.fixture
+def unprivileged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    file = tmp_path / "unprivileged_userfaultfd"
+    file.write_text("0\n")
+    monkeypatch.setattr(capabilities, "UFFD_SYSCTL", file)
+    return file
+
+
+@pytest.mark.parametrize(
+    ("conf", "sysctl", "usable", "reason"),
+    [
+        ('user = "root"\n', "0\n", True, "QEMU runs as root"),
+        ('#user = "root"\n user = "qemu"\n', "1\n", True, "vm.unprivileged_userfaultfd is 1"),
+        ('user = "qemu"\n', "0\n", False, "QEMU runs as qemu and vm.unprivileged_userfaultfd is not 1"),
+    ],
+)
+def test_userfaultfd(tmp_path: Path, unprivileged: Path, conf: str, sysctl: str, usable: bool, reason: str) -> None:
+    unprivileged.write_text(sysctl)
+    (tmp_path / "qemu.conf").write_text(conf)
+    assert capabilities.userfaultfd(tmp_path / "qemu.conf") == {"usable": usable, "reason": reason}
+
+
+@pytest.mark.skipif(Path("/dev/userfaultfd").exists(), reason="this kernel has userfaultfd in another way")
+def test_a_kernel_without_userfaultfd(tmp_path: Path, unprivileged: Path) -> None:
+    unprivileged.unlink()
+    assert capabilities.userfaultfd(tmp_path / "none") == {
+        "usable": False,
+        "reason": "the kernel has no userfaultfd",
+    }
+
+
+def test_without_a_setting_qemu_runs_as_the_distribution_s_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(name: str) -> SimpleNamespace:
+        raise KeyError(name)
+
+    (tmp_path / "qemu.conf").write_text('#user = "qemu"\n')
+    monkeypatch.setattr(capabilities.pwd, "getpwnam", lambda name: SimpleNamespace(pw_name=name))
+    assert capabilities.qemu_user(tmp_path / "qemu.conf") == "libvirt-qemu"
+    monkeypatch.setattr(capabilities.pwd, "getpwnam", nobody)
+    assert capabilities.qemu_user(tmp_path / "none") == "root"
+
+
+@pytest.mark.parametrize(
+    ("mounts", "controllers", "expected"),
+    [
+        (
+            "cgroup2 /v2 cgroup2 rw 0 0\n",
+            "cpuset cpu io",
+            {"version": 2, "cpu": True, "reason": "cgroup v2 at /v2"},
+        ),
+        (
+            "cgroup2 /v2 cgroup2 rw 0 0\ncgroup /v1 cgroup rw,cpu,cpuacct 0 0\n",
+            "io",
+            {"version": 1, "cpu": True, "reason": "cgroup v1 at /v1"},
+        ),
+        (
+            "cgroup2 /v2 cgroup2 rw 0 0\ncgroup /v1 cgroup rw,cpuset 0 0\n",
+            "io",
+            {"version": 2, "cpu": False, "reason": "no hierarchy offers the CPU controller"},
+        ),
+        ("proc /proc proc rw 0 0\n", "", {"version": 1, "cpu": False, "reason": "no v2 here"}),
+    ],
+)
+def test_cgroup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounts: str, controllers: str, expected: dict[str, object]
+) -> None:
+    def cgroup_of(_pid: int) -> Path:
+        if "cgroup2" not in mounts:
+            raise PrefetchError("no v2 here")
+        return Path("/v2")
+
+    for name, text in (("proc/self/mounts", mounts), ("v2/cgroup.controllers", controllers)):
+        file = tmp_path / name
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+    monkeypatch.setattr(capabilities, "Path", lambda path: tmp_path / str(path).lstrip("/"))
+    monkeypatch.setattr(capabilities, "cgroup_of", cgroup_of)
+    assert capabilities.cgroup() == expected
+
+
+def test_kvm_is_not_tried_without_a_kernel(tmp_path: Path) -> None:
+    found = capabilities.accelerator("qemu-system-x86_64", tmp_path / "vmlinuz", None)
+    assert found["name"] == "tcg"
+    assert found["reason"]
+
+
+@pytest.mark.parametrize(
+    ("output", "name"),
+    [
+        ("Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)", "kvm"),
+        ("KVM internal error. Suberror: 1", "tcg"),
+        ("", "tcg"),
+    ],
+)
+def test_kvm_counts_when_a_kernel_came_up(tmp_path: Path, output: str, name: str) -> None:
+    assert capabilities._try_kvm(program(tmp_path / "qemu", output), tmp_path / "vmlinuz")["name"] == name
+
+
+def test_a_kvm_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hanging = tmp_path / "qemu"
+    hanging.write_text("#!/bin/sh\nexec sleep 30\n")
+    hanging.chmod(0o755)
+    monkeypatch.setattr(capabilities, "KVM_BOOT_TIMEOUT_S", 0.2)
+    found = capabilities._try_kvm(str(hanging), tmp_path / "vmlinuz")
+    assert found["name"] == "tcg"
+    assert "did not boot" in found["reason"]
+
+
+def test_provenance_tells_hosts_on_one_kernel_apart_from_others() -> None:
+    found = capabilities.provenance()
+    assert found["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert len(found["boot_id"]) == 36
+    assert found["cpu"]["count"] >= 1

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The XML of guests that wait for a migration, and of those that no longer do."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.vcsp.testbed.plugins.module_utils.domain import QEMU_NAMESPACE, incoming_xml, without_incoming
+
+ARGUMENT = f"{{{QEMU_NAMESPACE}}}commandline/{{{QEMU_NAMESPACE}}}arg"
+
+
+def guest(*arguments: str, name: str = "web1") -> str:
+    root = ElementTree.Element("domain", {"type": "kvm"})
+    ElementTree.SubElement(root, "name").text = name
+    ElementTree.SubElement(ElementTree.SubElement(root, "devices"), "emulator").text = "/usr/bin/qemu-system-x86_64"
+    if arguments:
+        command_line = ElementTree.SubElement(root, f"{{{QEMU_NAMESPACE}}}commandline")
+        for argument in arguments:
+            ElementTree.SubElement(command_line, f"{{{QEMU_NAMESPACE}}}arg", {"value": argument})
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def arguments_of(xml: str) -> list[str]:
+    return [argument.attrib["value"] for argument in ElementTree.fromstring(xml).iterfind(ARGUMENT)]
+
+
+def same(one: str, other: str) -> bool:
+    return ElementTree.canonicalize(one) == ElementTree.canonicalize(other)
+
+
+@pytest.mark.parametrize("own", [[], ["-device", "pvpanic"]])
+def test_an_incoming_guest_waits_and_is_otherwise_the_same(own: list[str]) -> None:
+    waiting = incoming_xml(guest(*own))
+    assert arguments_of(waiting) == [*own, "-incoming", "defer"]
+    assert same(without_incoming(waiting), guest(*own))
+
+
+def test_a_guest_that_came_by_migration_is_asked_to_wait_once() -> None:
+    waiting = incoming_xml(guest())
+    assert same(incoming_xml(waiting), waiting)
+    assert arguments_of(incoming_xml(guest("-incoming", "tcp:192.0.2.1:4444", "-s"))) == ["-s", "-incoming", "defer"]
+
+
+def test_a_guest_that_does_not_wait_stays_as_it_is() -> None:
+    assert same(without_incoming(guest("-device", "pvpanic")), guest("-device", "pvpanic"))
+    assert same(without_incoming(guest()), guest())
+
+
+def test_the_prefix_is_the_one_that_libvirt_knows() -> None:
+    assert "<qemu:arg value=" in incoming_xml(guest())
+
+
+@given(st.text(st.characters(blacklist_categories=["Cs", "Cc"], blacklist_characters="\ufffe\uffff")))
+def test_no_name_gets_out_of_its_element(name: str) -> None:
+    hostile = name + "</name><devices/><name>&"
+    root = ElementTree.fromstring(incoming_xml(guest(name=hostile)))
+    assert root.findtext("name") == hostile
+    assert [child.tag for child in root] == ["name", "devices", f"{{{QEMU_NAMESPACE}}}commandline"]

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Instruments that read a /proc made for them."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import (
+    SchedStat,
+    huge_pages_mb,
+    process_of,
+    thp_mode,
+    throttled_s,
+)
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def test_schedstat_sums_the_threads(tmp_path: Path) -> None:
+    write(tmp_path / "7/task/7/schedstat", "1500000000 250000000 9\n")
+    write(tmp_path / "8/task/8/schedstat", "500000000 50000000 3\n")
+    before = time.monotonic()
+    with SchedStat([7, 8], tmp_path) as stat:
+        first = stat.samples[0]
+        assert (first.on_cpu_s, first.run_queue_s) == pytest.approx((2.0, 0.3))
+        assert before <= first.time_s <= time.monotonic()
+        deadline = before + 10
+        while len(stat.samples) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert len(stat.samples) >= 3
+    times = [sample.time_s for sample in stat.samples]
+    assert times == sorted(times)
+
+
+def test_schedstat_adds_nothing_when_a_thread_is_gone(tmp_path: Path) -> None:
+    write(tmp_path / "7/task/7/schedstat", "1 1 1\n")
+    write(tmp_path / "8/task/8/schedstat", "1 1 1\n")
+    stat = SchedStat([7, 8], tmp_path)
+    stat.read()
+    shutil.rmtree(tmp_path / "8")
+    stat.read()
+    assert len(stat.samples) == 1
+
+
+def test_throttled_time_of_cgroup_v1(tmp_path: Path) -> None:
+    point = tmp_path / "cgroup/cpu"
+    mounts = f"cgroup {point} cgroup rw,cpu,cpuacct 0 0\ncgroup {tmp_path}/cgroup/memory cgroup rw,memory 0 0\n"
+    write(tmp_path / "self/mounts", mounts)
+    for tid, throttled_ns in ((7, 1_500_000_000), (8, 500_000_000)):
+        write(tmp_path / f"{tid}/cgroup", f"9:memory:/elsewhere\n4:cpu,cpuacct:/guest/vcpu{tid}\n0::/\n")
+        write(point / f"guest/vcpu{tid}/cpu.stat", f"nr_periods 10\nnr_throttled 5\nthrottled_time {throttled_ns}\n")
+    assert throttled_s([7, 8], tmp_path) == pytest.approx(2.0)
+
+
+def test_throttled_time_of_cgroup_v2(tmp_path: Path) -> None:
+    write(tmp_path / "self/mounts", f"cgroup2 {tmp_path}/cgroup cgroup2 rw 0 0\n")
+    write(tmp_path / "7/cgroup", "0::/guest/vcpu0\n")
+    write(tmp_path / "cgroup/guest/vcpu0/cpu.stat", "usage_usec 9\nnr_throttled 5\nthrottled_usec 250000\n")
+    assert throttled_s([7], tmp_path) == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("stat", ["usage_usec 9\n", "", None])
+def test_throttled_time_is_unknown_where_the_controller_does_not_tell(tmp_path: Path, stat: str | None) -> None:
+    write(tmp_path / "self/mounts", f"cgroup2 {tmp_path}/cgroup cgroup2 rw 0 0\n")
+    write(tmp_path / "7/cgroup", "0::/guest\n")
+    if stat is not None:
+        write(tmp_path / "cgroup/guest/cpu.stat", stat)
+    assert throttled_s([7], tmp_path) is None
+    assert throttled_s([99], tmp_path) is None
+
+
+def test_huge_pages(tmp_path: Path) -> None:
+    write(tmp_path / "7/smaps_rollup", "Rss:  9999 kB\nAnonHugePages:    131072 kB\nShmemPmdMapped: 0 kB\n")
+    write(tmp_path / "8/smaps_rollup", "Rss:  9999 kB\n")
+    assert huge_pages_mb(7, tmp_path) == 128.0
+    assert huge_pages_mb(8, tmp_path) is None
+    assert huge_pages_mb(9, tmp_path) is None
+
+
+@pytest.mark.parametrize("mode", ["always", "madvise", "never"])
+def test_mode_of_huge_pages(tmp_path: Path, mode: str) -> None:
+    file = write(tmp_path / "enabled", "always madvise never\n".replace(mode, f"[{mode}]"))
+    assert thp_mode(file) == mode
+    assert thp_mode(tmp_path / "none") is None
+
+
+def test_process_of_a_thread(tmp_path: Path) -> None:
+    write(tmp_path / "7/status", "Name:\tCPU 0/KVM\nTgid:\t5\nPid:\t7\n")
+    assert process_of(7, tmp_path) == 5
+    write(tmp_path / "8/status", "Name:\tTgid: 9\n")
+    with pytest.raises(OSError, match="no Tgid"):
+        process_of(8, tmp_path)

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the lab reads of the machine, and what it computes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.vcsp.testbed.plugins.module_utils.lab import cgroup_hierarchies, start_time, tbf_burst_bytes
+
+HYBRID = """\
+proc /proc proc rw,nosuid 0 0
+tmpfs /sys/fs/cgroup tmpfs ro 0 0
+cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0
+cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0
+cgroup /mnt/elsewhere cgroup rw,memory 0 0
+"""
+
+
+def test_hierarchies_are_those_where_cgroups_belong() -> None:
+    assert cgroup_hierarchies(HYBRID) == [
+        (Path("/sys/fs/cgroup/unified"), True),
+        (Path("/sys/fs/cgroup/cpu,cpuacct"), False),
+    ]
+    assert cgroup_hierarchies("cgroup2 /sys/fs/cgroup cgroup2 rw 0 0\n") == [(Path("/sys/fs/cgroup"), True)]
+    assert cgroup_hierarchies("") == []
+
+
+@pytest.mark.parametrize(("rate_mbit", "expected"), [(1, 16384), (100, 16384), (1000, 62500), (10_000, 625_000)])
+def test_the_bucket_holds_half_a_millisecond_but_at_least_a_buffer(rate_mbit: int, expected: int) -> None:
+    assert tbf_burst_bytes(rate_mbit) == expected
+
+
+def test_start_time_is_that_of_the_process_whatever_its_name(tmp_path: Path) -> None:
+    sleep = shutil.which("sleep")
+    assert sleep is not None
+    hostile = tmp_path / "a) S 1 (b"
+    shutil.copy(os.path.realpath(sleep), hostile)
+    process = subprocess.Popen(["sleep", "60"], executable=hostile)
+    try:
+        started = start_time(process.pid)
+        assert started is not None
+        own = start_time(os.getpid())
+        assert own is not None
+        assert int(own) <= int(started) <= float(Path("/proc/uptime").read_text().split()[0]) * 100 + 100
+    finally:
+        process.kill()
+    # Dead, but not reaped yet: a zombie is no process that anybody waits for.
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert start_time(process.pid) is None
+    process.wait()
+    assert start_time(process.pid) is None

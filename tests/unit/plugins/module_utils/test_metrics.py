@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Measurements from curves that were computed by hand, and what holds for all curves."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.vcsp.testbed.plugins.module_utils import metrics
+from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import SchedSample
+from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import Sample
+
+
+def sample(time_s: float, pages: int) -> Sample:
+    return Sample(time_s, "source", "boot", time_s, pages, 0, 0.0)
+
+
+@st.composite
+def samples(draw: st.DrawFn) -> list[Sample]:
+    """Lines of a guest: neither time nor pages ever go back, and lines may arrive together."""
+    steps = draw(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 5000)), min_size=1, max_size=30))
+    found, time_ms, pages = [], 0, 0
+    for passed_ms, walked in steps:
+        time_ms, pages = time_ms + passed_ms, pages + walked
+        found.append(sample(time_ms / 1000, pages))
+    return found
+
+
+times = st.floats(-1, 16, allow_nan=False)
+
+
+def test_a_curve_is_linear_between_its_points_and_unknown_outside() -> None:
+    curve = [(1.0, 0.0), (3.0, 10.0)]
+    assert [metrics.at(curve, time_s) for time_s in (0.9, 1.0, 2.5, 3.0, 3.1)] == [None, 0, 7.5, 10, None]
+    assert metrics.at([], 1.0) is None
+
+
+def test_rate_is_in_mb_per_s() -> None:
+    curve = [(0.0, 0.0), (2.0, 1024.0)]  # 4 MB in two seconds
+    assert metrics.rate_mb_per_s(curve, 0.5, 1.5) == pytest.approx(2.0)
+    assert metrics.rate_mb_per_s(curve, 1.0, 2.5) is None
+    assert metrics.rate_mb_per_s(curve, 1.0, 1.0) is None
+
+
+def test_the_guest_stands_still_between_stop_and_resume() -> None:
+    lines = [sample(0.0, 0), sample(0.1, 100), sample(0.4, 150)]
+    # 1000 pages/s until the stop at 0.12, then still until 0.35.
+    assert metrics.pages_curve(lines, 0.12, 0.35) == [
+        (0.0, 0.0),
+        (0.1, 100.0),
+        (0.12, pytest.approx(120.0)),
+        (0.35, pytest.approx(120.0)),
+        (0.4, 150.0),
+    ]
+
+
+def test_the_source_s_rate_never_leads_beyond_what_the_destination_tells() -> None:
+    lines = [sample(0.0, 0), sample(0.1, 100), sample(0.4, 105)]
+    curve = metrics.pages_curve(lines, 0.19, 0.35)
+    assert curve[2:4] == [(0.19, 105.0), (0.35, 105.0)]
+
+
+def test_lines_that_arrive_together_have_no_rate_of_their_own() -> None:
+    lines = [sample(0.0, 0), sample(0.2, 100), sample(0.2, 200), sample(0.5, 300)]
+    assert metrics.at(metrics.pages_curve(lines, 0.25, 0.3), 0.25) == pytest.approx(250.0)
+
+
+@pytest.mark.parametrize(("stop_s", "resume_s"), [(None, 0.3), (0.1, None), (0.05, 0.3), (0.1, 9.0)])
+def test_without_both_marks_and_lines_around_them_the_curve_is_as_it_was_told(
+    stop_s: float | None, resume_s: float | None
+) -> None:
+    lines = [sample(0.0, 0), sample(0.1, 100), sample(0.4, 150)]
+    assert metrics.pages_curve(lines[:1] if stop_s == 0.05 else lines, stop_s, resume_s) == [
+        (line.time_s, line.pages) for line in (lines[:1] if stop_s == 0.05 else lines)
+    ]
+
+
+@given(samples(), times, st.floats(0, 2, allow_nan=False))
+def test_no_curve_ever_falls(lines: list[Sample], stop_s: float, blackout_s: float) -> None:
+    curve = metrics.pages_curve(lines, stop_s, stop_s + blackout_s)
+    assert curve == sorted(curve)
+    assert [value for _time, value in curve] == sorted(value for _time, value in curve)
+    assert {
+        (line.time_s, float(line.pages)) for line in lines if not stop_s < line.time_s < stop_s + blackout_s
+    } <= set(curve)
+
+
+@given(samples(), times, times)
+def test_no_rate_is_negative_or_beyond_all_that_was_walked(lines: list[Sample], start_s: float, end_s: float) -> None:
+    rate = metrics.rate_mb_per_s([(line.time_s, float(line.pages)) for line in lines], start_s, end_s)
+    if rate is not None:
+        walked_mb = (lines[-1].pages - lines[0].pages) / 256
+        assert -1e-6 <= rate * (end_s - start_s) <= walked_mb + 1e-6
+
+
+@given(samples(), st.integers(1, 150_000))
+def test_the_curve_has_the_value_when_it_is_said_to(lines: list[Sample], value: int) -> None:
+    curve = [(line.time_s, float(line.pages)) for line in lines]
+    when = metrics.time_when(curve, value)
+    if when is None:
+        assert not curve[0][1] < value <= curve[-1][1]
+    else:
+        assert max(v for t, v in curve if t <= when + 1e-9) >= value or metrics.at(curve, when) == pytest.approx(value)
+
+
+def test_page_wait_is_wall_time_less_processor_and_queue() -> None:
+    # Two vCPUs, one second of post-copy: 0.6 s on a processor, 0.3 s queued, so 2 - 0.9 s waited.
+    readings = [SchedSample(9.0, 5.0, 1.0), SchedSample(10.5, 5.3, 1.1), SchedSample(11.5, 5.9, 1.5)]
+    assert metrics.page_wait_ms(readings, 2, 10.0, 11.0) == pytest.approx(1100.0)
+    assert metrics.run_queue_ms(readings, 10.0, 11.0) == pytest.approx(300.0)
+
+
+@pytest.mark.parametrize("readings", [[], [SchedSample(10.5, 0, 0)], [SchedSample(9.0, 0, 0)]])
+def test_page_wait_needs_samples_on_both_sides(readings: list[SchedSample]) -> None:
+    assert metrics.page_wait_ms(readings, 1, 10.0, 11.0) is None
+    assert metrics.run_queue_ms(readings, 10.0, 11.0) is None
+
+
+@given(
+    st.lists(st.tuples(st.floats(0.01, 1), st.floats(0, 0.5), st.floats(0, 0.5)), min_size=2, max_size=20),
+    st.integers(1, 16),
+)
+def test_nobody_waits_longer_than_the_phase(steps: list[tuple[float, float, float]], vcpus: int) -> None:
+    readings = [SchedSample(0.0, 0.0, 0.0)]
+    for passed_s, on_cpu_s, queued_s in steps:
+        last = readings[-1]
+        readings.append(SchedSample(last.time_s + passed_s, last.on_cpu_s + on_cpu_s, last.run_queue_s + queued_s))
+    resumed, completed = readings[1].time_s, readings[-1].time_s
+    wait = metrics.page_wait_ms(readings, vcpus, resumed, completed)
+    assert wait is not None
+    assert 0 <= wait <= vcpus * (completed - resumed) * 1000 + 1e-6
+
+
+def test_steady_rate_is_taken_from_the_end_of_the_window() -> None:
+    assert metrics.steady_window(10.0, 20.0) == (18.0, 20.0)
+    assert metrics.steady_window(18.5, 20.0) == (18.8, 20.0)
+    assert metrics.steady_window(19.4, 20.0) is None
+    assert metrics.steady_window(21.0, 20.0) is None
+
+
+def test_longest_gap() -> None:
+    lines = [sample(0.0, 0), sample(1.0, 1), sample(1.1, 2), sample(1.5, 3), sample(9.0, 4)]
+    assert metrics.longest_gap_ms(lines, 0.5, 2.0) == pytest.approx(400.0)
+    assert metrics.longest_gap_ms(lines, 8.0, 9.5) is None

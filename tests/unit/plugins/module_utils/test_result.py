@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Results of migrations that were written down by hand; each rule of validity is broken once."""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import SchedSample
+from ansible_collections.vcsp.testbed.plugins.module_utils.migration import Readings, Settings
+from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import Request
+from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import Event
+from ansible_collections.vcsp.testbed.plugins.module_utils.result import build
+from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import Sample, Verified
+
+# The guest walks 1000 pages a second on both hosts, and half as fast during post-copy from 100 s to 101 s.
+STOP_S, RESUME_S, COMPLETED_S, END_S = 99.9, 100.0, 101.0, 104.0
+
+
+def settings(**changes: Any) -> Settings:
+    values: dict[str, Any] = {
+        "name": "vcsp-guest",
+        "source_uri": "qemu:///system",
+        "destination_uri": "qemu:///system",
+        "migration_address": "192.0.2.12",
+        "vcpu_quota_percent": 50,
+        "vcpu_period_us": 10000,
+        "prefetch_pages": 10,
+        "transfer": "demand",
+        "prefetch_program": Path("prefetch.bpf.o"),
+        "window_mb": 1,
+        "baseline_s": 2.0,
+        "observation_s": 4.0,
+        "verify": True,
+        "end_guest": True,
+        "cpu_latency_us": None,
+        "timeout_s": 300.0,
+        "stall_timeout_s": 15.0,
+    }
+    return Settings(**values | changes)
+
+
+def event(time_s: float, host: str, name: str, **data: Any) -> tuple[float, Event]:
+    return time_s, Event(host, name, data, 0.0)
+
+
+def line(time_s: float, pages: int, host: str, boot: str = "boot-1") -> Sample:
+    return Sample(time_s, host, boot, time_s, pages, int(time_s), time_s * 2)
+
+
+def channel(*samples: Sample) -> Any:
+    return SimpleNamespace(samples=list(samples))
+
+
+def readings(**changes: Any) -> Readings:
+    values: dict[str, Any] = {
+        "events": [
+            event(99.8, "source", "MIGRATION", status="setup"),
+            event(STOP_S, "source", "STOP"),
+            event(STOP_S, "source", "MIGRATION", status="postcopy-active"),
+            event(RESUME_S, "destination", "RESUME"),
+            event(COMPLETED_S, "destination", "MIGRATION", status="completed"),
+        ],
+        "clock_offset_s": (0.002, 0.0005),
+        "sched": SimpleNamespace(
+            samples=[SchedSample(99.5, 0.0, 0.0), SchedSample(100.5, 0.2, 0.1), SchedSample(101.5, 0.6, 0.3)]
+        ),
+        "source_channel": channel(*(line(s, int((s - 97) * 1000), "source") for s in (97.0, 98.0, 99.0, 99.9))),
+        "destination_channel": channel(
+            line(100.0, 2900, "destination"), line(101.0, 3400, "destination"), line(104.1, 6500, "destination")
+        ),
+        "source_migrate": {"ram": {"postcopy-requests": 1000, "transferred": 2048, "normal": 7}},
+        "destination_migrate": {"postcopy-blocktime": 12, "status": "completed"},
+        "capabilities": {"postcopy-ram": True, "postcopy-preempt": True},
+        "vcpu_threads": (7,),
+        "requests": [Request(100.5, 4096, 4096, 40960)],
+        "requests_seen": 1000,
+        "observation_end_s": END_S,
+        "throttled_s": 0.25,
+        "quota_lifted_s": 101.01,
+        "released_s": 100.9,
+        "verified": Verified(256, 0),
+        "huge_pages_mb": 0.0,
+    }
+    return Readings(**values | changes)
+
+
+def text_of(packed: str) -> list[str]:
+    return zlib.decompress(base64.b64decode(packed)).decode().splitlines()
+
+
+def without(name: str, **data: Any) -> Callable[[Readings], None]:
+    """Break readings: take away the events of that name."""
+
+    def change(found: Readings) -> None:
+        found.events = [
+            (time_s, happened)
+            for time_s, happened in found.events
+            if not (happened.name == name and data.items() <= happened.data.items())
+        ]
+
+    return change
+
+
+def test_measurements() -> None:
+    found = build(settings(), readings())
+    assert found["validity"] == {"valid": True, "reasons": []}
+    mb = 1000 / 256  # 1000 pages
+    assert found["measurements"] == {
+        "stop_and_copy_ms": pytest.approx(100.0),
+        # 1 s less 0.4 s on a processor and 0.2 s in its queue
+        "page_wait_ms": pytest.approx(400.0),
+        "downtime_ms": pytest.approx(500.0),
+        "total_migration_time_s": pytest.approx(1.1),
+        "page_requests": 1000,
+        "pages_sent": 7,
+        "sent_kb": 2.0,
+        "throughput_mb_per_s": pytest.approx(3.5 * mb / 4),
+        "baseline_mb_per_s": pytest.approx(mb),
+        "steady_mb_per_s": pytest.approx(mb),
+        "stall_loss_s": pytest.approx(0.5),
+        "slow_down_percent": pytest.approx(0.0, abs=1e-9),
+        "throttled_ms": 250.0,
+        "window_walk_s": pytest.approx(256 / 500),
+        "postcopy_rate_mb_per_s": pytest.approx(mb / 2),
+    }
+
+
+def test_instruments_events_and_files() -> None:
+    found = build(settings(), readings())
+    assert found["instruments"]["schedstat"]["values"]["run_queue_ms"] == pytest.approx(200.0)
+    assert found["instruments"]["cgroup"]["values"] == {"throttled_ms": 250.0}
+    assert found["instruments"]["qemu_blocktime"]["values"] == {"postcopy_blocktime": 12}
+    assert found["instruments"]["request_trace"]["values"] == {"requests": 1000, "asked_kb": 4.0, "sent_kb": 40.0}
+    assert found["instruments"]["cpu_latency"] == {"present": False, "reason": "not asked for", "values": {}}
+    assert found["clock_offset"] == {"offset_ms": 2.0, "bound_ms": 0.5}
+    assert found["memory_verified"] is True
+    times = {(item["host"], item["name"]): item["time_s"] for item in found["events"]}
+    assert times["destination", "RESUME"] == 0.0
+    assert times["source", "STOP"] == pytest.approx(-0.1)
+    assert times["module", "QUOTA_LIFTED"] == pytest.approx(1.01)
+    assert [item["time_s"] for item in found["events"]] == sorted(item["time_s"] for item in found["events"])
+    telemetry = text_of(found["files"]["telemetry.csv"])
+    assert telemetry[0] == "time_s,host,pages,stalls,stall_ms"
+    assert len(telemetry) == 1 + 7
+    assert text_of(found["files"]["requests.csv"]) == ["time_s,start,asked,sent", "0.500000,4096,4096,40960"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"taken_over": True}, "an interrupted migration was brought home; nothing of it was measured"),
+        ({"recoveries": 2}, "the migration stalled and was recovered 2 times"),
+        ({"observation_end_s": 100.8}, "the migration ended 0.2 s after the observation window"),
+        ({"verified": Verified(256, 3)}, "the guest's memory is wrong on 3 of 256 pages"),
+        ({"verified": Verified(0, 0)}, "the guest's memory is wrong on 0 of 0 pages"),
+        ({"verified": None}, "the guest's memory was not verified"),
+        ({"capabilities": {"postcopy-preempt": True}}, "the capability postcopy-ram was not in force"),
+        (
+            {"capabilities": {"postcopy-ram": True, "postcopy-preempt": False}},
+            "the capability postcopy-preempt was not in force",
+        ),
+        ({"requests_seen": 900}, "the request trace saw 900 requests, QEMU's source counted 1000"),
+        ({"requests_seen": 1021}, "the request trace saw 1021 requests, QEMU's source counted 1000"),
+        ({"source_migrate": {}}, "page_requests could not be measured"),
+        ({"sched": None}, "downtime_ms could not be measured"),
+        (
+            {"source_channel": None, "destination_channel": None},
+            "throughput_mb_per_s could not be measured",
+        ),
+        (
+            {"destination_channel": channel(line(100.0, 2900, "destination", "boot-2"), line(104.1, 1, "destination"))},
+            "the guest rebooted",
+        ),
+    ],
+)
+def test_every_rule_makes_a_trial_invalid(changes: dict[str, Any], reason: str) -> None:
+    validity = build(settings(), readings(**changes))["validity"]
+    assert validity == {"valid": False, "reasons": [reason]}
+
+
+def test_a_migration_that_ended_before_post_copy() -> None:
+    found = readings()
+    without("MIGRATION", status="postcopy-active")(found)
+    validity = build(settings(), found)["validity"]
+    assert "the migration ended before post-copy began" in validity["reasons"]
+
+
+def test_what_is_close_enough_does_not_contradict() -> None:
+    assert build(settings(), readings(requests_seen=1020))["validity"]["valid"]
+    few = {"ram": {"postcopy-requests": 10, "transferred": 0, "normal": 0}}
+    assert build(settings(), readings(requests_seen=26, source_migrate=few))["validity"]["valid"]
+    assert not build(settings(), readings(requests_seen=27, source_migrate=few))["validity"]["valid"]
+
+
+def test_rules_hold_only_where_they_were_asked_for() -> None:
+    push = readings(capabilities={"postcopy-ram": True}, verified=None, observation_end_s=None, requests_seen=None)
+    assert build(settings(transfer="push", verify=False, observation_s=None), push)["validity"]["valid"]
+
+
+def test_nothing_read_is_null_and_never_zero() -> None:
+    found = build(settings(), Readings())
+    assert set(found["measurements"].values()) == {None}
+    assert len(found["measurements"]) == 15
+    assert found["memory_verified"] is None
+    assert found["clock_offset"] is None
+    assert found["files"] == {}
+    assert not found["validity"]["valid"]
+    for name in ("schedstat", "cgroup", "qemu_blocktime", "guest_stalls", "request_trace", "cpu_latency"):
+        assert found["instruments"][name]["present"] is False, name
+        assert found["instruments"][name]["reason"], name
+
+
+@pytest.mark.parametrize(
+    ("change", "missing"),
+    [
+        (without("STOP"), {"stop_and_copy_ms", "downtime_ms", "baseline_mb_per_s", "slow_down_percent"}),
+        (lambda found: setattr(found, "sched", None), {"page_wait_ms", "downtime_ms"}),
+        (lambda found: setattr(found, "throttled_s", None), {"throttled_ms"}),
+        (lambda found: setattr(found, "source_migrate", {}), {"page_requests", "pages_sent", "sent_kb"}),
+        (
+            lambda found: setattr(found, "observation_end_s", None),
+            {"throughput_mb_per_s", "steady_mb_per_s", "stall_loss_s", "slow_down_percent"},
+        ),
+        (without("MIGRATION", status="postcopy-active"), {"total_migration_time_s"}),
+    ],
+    ids=["stop", "schedstat", "cgroup", "qemu", "observation", "switch"],
+)
+def test_a_missing_reading_takes_with_it_what_needs_it_and_no_more(
+    change: Callable[[Readings], None], missing: set[str]
+) -> None:
+    found = readings()
+    change(found)
+    measurements = build(settings(), found)["measurements"]
+    assert {name for name, value in measurements.items() if value is None} == missing
