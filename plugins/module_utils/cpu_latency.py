@@ -31,5 +31,9 @@ def bounded(latency_us: int | None, device: Path = DEVICE) -> Iterator[str | Non
         yield f"the kernel takes no bound: {error}"
         return
     with file:
-        file.write(struct.pack("=i", latency_us))
+        try:
+            file.write(struct.pack("=i", latency_us))
+        except OSError as error:
+            yield f"the kernel refuses the bound: {error}"
+            return
         yield None

@@ -65,7 +65,7 @@ def throttled_s(threads: Iterable[int], proc: Path = PROC) -> float | None:
 
     cgroup v1: cpu.stat throttled_time (ns); v2: throttled_usec.
     """
-    total = 0.0
+    total = None
     for tid in threads:
         found = None
         for point, path in _cpu_cgroups(tid, proc):
@@ -79,7 +79,7 @@ def throttled_s(threads: Iterable[int], proc: Path = PROC) -> float | None:
                 found = int(stat["throttled_usec"]) / 1e6
         if found is None:
             return None
-        total += found
+        total = (total or 0.0) + found
     return total
 
 

@@ -54,6 +54,8 @@ UNLIMITED = 0
 POLL_S = 0.25
 # Without telemetry, a guest that asked for no page for this long has its working set.
 QUIET_S = 1.0
+# An event that belongs to a command comes within this time.
+EVENT_S = 2.0
 # How often QEMU is asked while the guest walks its window.
 LOOK_S = 0.5
 MIN_QEMU_FOR_PREEMPT = 8
@@ -503,9 +505,13 @@ class Migration:
         self._deadline = max(self._deadline, time.monotonic() + self.settings.timeout_s)
         if at.reversible and not self._switched:
             self._roll_back()
-        elif at is not Phase.COMPLETED and at is not Phase.LOST:
-            self._source.execute("migrate-set-parameters", max_postcopy_bandwidth=UNLIMITED)
-            self._complete()
+        elif at is Phase.LOST:
+            if not self._switched:  # the source's QEMU died with the guest; what waits here has nothing of it
+                domains.destroy(self._destination.domain)
+        else:
+            if at is not Phase.COMPLETED:
+                self._source.execute("migrate-set-parameters", max_postcopy_bandwidth=UNLIMITED)
+                self._complete()
             domains.destroy(self._source.domain)
 
     def _roll_back(self) -> None:
@@ -541,10 +547,19 @@ class Migration:
 
     def _measure_clock_offset(self, before_s: float, after_s: float) -> None:
         """The source's clock less ours: it stamped the start of the migration between these two times of ours."""
-        for _time, event in self.readings.events:
-            if event.host == "source" and event.name == "MIGRATION" and event.data.get("status") == "setup":
-                bound_s = (after_s - before_s) / 2
-                self.readings.clock_offset_s = (event.realtime_s - (before_s + after_s) / 2, bound_s)
+
+        def stamped_s() -> float | None:
+            for _time, event in self.readings.events:
+                if event.host == "source" and event.name == "MIGRATION" and event.data.get("status") == "setup":
+                    return event.realtime_s
+            return None
+
+        with self._changed:
+            # The event may come after the command's reply, but later ones of the source need the offset.
+            self._changed.wait_for(stamped_s, timeout=EVENT_S)
+            source_s = stamped_s()
+            if source_s is not None:
+                self.readings.clock_offset_s = (source_s - (before_s + after_s) / 2, (after_s - before_s) / 2)
 
     def _status(self, monitor: Monitor) -> str | None:
         """A side's MigrationStatus; None when its QEMU is gone."""

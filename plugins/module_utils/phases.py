@@ -21,7 +21,7 @@ class Phase(enum.Enum):
     RECOVERING = "post-copy recovering"
     COMPLETED = "completed"
     FAILED = "failed"  # before the switch: the guest is on the source
-    LOST = "lost"  # after the switch, and one half of the guest is gone
+    LOST = "lost"  # the only, or one half of the guest is gone
 
     @property
     def reversible(self) -> bool:
@@ -49,7 +49,7 @@ def phase(source: str | None, destination: str | None) -> Phase:
         return Phase.COMPLETED
     if destination == "completed" or (source == "completed" and destination is not None and destination != "failed"):
         return Phase.POSTCOPY  # one side has not seen the end yet
-    if switched and (None in sides or "failed" in sides):
+    if source is None or (switched and (None in sides or "failed" in sides)):
         return Phase.LOST
     if source == "completed":
         return Phase.LOST  # it handed everything over, and nobody has it

@@ -159,6 +159,11 @@ def validity(settings: Settings, readings: Readings, measurements: dict[str, flo
         reasons.append("the migration ended before post-copy began")
     if readings.recoveries:
         reasons.append(f"the migration stalled and was recovered {readings.recoveries} times")
+    stopped = readings.time_of("source", "STOP")
+    if readings.clock_offset_s is None:
+        reasons.append("the clocks of the two hosts could not be compared")
+    elif stopped is not None and resumed is not None and resumed - stopped < -readings.clock_offset_s[1]:
+        reasons.append("the guest resumed before it stopped: the clocks of the two hosts disagree")
     end = readings.observation_end_s
     if end is not None and completed is not None and completed > end:
         reasons.append(f"the migration ended {completed - end:.1f} s after the observation window")

@@ -224,6 +224,11 @@ def problems(params: dict[str, Any]) -> list[str]:
     period_us, least_us, most_us = params["vcpu_period_us"], quota.PERIOD_MIN_US, quota.PERIOD_MAX_US
     if not least_us <= period_us <= most_us:
         found.append(f"vcpu_period_us: {period_us} is not between {least_us} and {most_us}")
+    elif not found and period_us * params["vcpu_quota_percent"] // 100 < quota.QUOTA_MIN_US:
+        found.append(
+            f"vcpu_quota_percent: {params['vcpu_quota_percent']} % of {period_us} us is less than the kernel grants "
+            f"({quota.QUOTA_MIN_US} us): make vcpu_period_us longer"
+        )
     found += [
         f"{name}: {params[name]} must be greater than 0"
         for name in ("prefetch_pages", "window_mb", "observation_s", "timeout_s", "stall_timeout_s")

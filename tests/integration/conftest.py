@@ -75,15 +75,17 @@ def start_playbook(log: Path, *arguments: str) -> subprocess.Popen[str]:
 
 def changes(output: str) -> dict[str, int]:
     """Host -> number of changed tasks in Ansible's recap."""
-    return {host: int(number) for host, number in re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", output, re.MULTILINE)}
+    return {
+        host: int(number) for host, number in re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", output, re.MULTILINE)
+    }
 
 
 def on(host: str, *command: str, check: bool = True) -> str:
     """Run a command on a lab host over SSH."""
     done = subprocess.run(
         [
-            "ssh", "-F", "/dev/null", "-i", LAB_STATE / "ssh/id_ed25519", "-o", "IdentitiesOnly=yes", "-o", "LogLevel=ERROR",
-            "-o", f"UserKnownHostsFile={LAB_STATE}/ssh/known_hosts", f"root@{ADDRESS[host]}", *command,
+            "ssh", "-F", "/dev/null", "-i", LAB_STATE / "ssh/id_ed25519", "-o", "IdentitiesOnly=yes",
+            "-o", "LogLevel=ERROR", "-o", f"UserKnownHostsFile={LAB_STATE}/ssh/known_hosts", f"root@{ADDRESS[host]}", *command,
         ],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
     )  # fmt: skip
@@ -167,7 +169,15 @@ def guest(lab: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]
 
 
 def run_module(host: str, name: str, check: bool = False, **arguments: Any) -> subprocess.CompletedProcess[str]:
-    command = [BIN / "ansible", host, "-m", f"vcsp.testbed.{name}", "-a", json.dumps(arguments), *(["--check"] if check else [])]
+    command = [
+        BIN / "ansible",
+        host,
+        "-m",
+        f"vcsp.testbed.{name}",
+        "-a",
+        json.dumps(arguments),
+        *(["--check"] if check else []),
+    ]
     return subprocess.run(
         command,
         cwd=ROOT,

@@ -43,7 +43,9 @@ def test_a_bad_scenario_is_refused_first(tmp_path: Path, settings: dict[str, Any
 
 def test_the_check_is_the_first_thing_an_experiment_does() -> None:
     text = (ROOT / "playbooks" / "experiment.yml").read_text()
-    assert text.index("check.yml") == min(text.index(f"{name}.yml") for name in ("check", "lab", "provision", "guest", "run"))
+    assert text.index("check.yml") == min(
+        text.index(f"{name}.yml") for name in ("check", "lab", "provision", "guest", "run")
+    )
 
 
 def test_an_unknown_scenario_names_those_that_exist(tmp_path: Path) -> None:
@@ -64,9 +66,8 @@ def test_another_experiment_is_not_overwritten(lab: Path, tmp_path: Path) -> Non
     shutil.copytree(lab, tmp_path / "results", symlinks=True)
     mine = (tmp_path / "results" / "latest").resolve().name
     before = (tmp_path / "results" / mine / "experiment.json").read_bytes()
-    done = playbook(
-        "playbooks/check.yml", "-e", "scenario=smoke", "-e", f"results_dir={tmp_path / 'results'}", "-e", f"experiment_id={mine}"
-    )  # fmt: skip
+    variables = {"scenario": "smoke", "results_dir": tmp_path / "results", "experiment_id": mine}
+    done = playbook("playbooks/check.yml", *(word for key in variables for word in ("-e", f"{key}={variables[key]}")))
     assert done.returncode == 2
     assert mine in done.stdout
     assert (tmp_path / "results" / mine / "experiment.json").read_bytes() == before
@@ -75,7 +76,14 @@ def test_another_experiment_is_not_overwritten(lab: Path, tmp_path: Path) -> Non
 def test_the_lab_refuses_to_be_made_by_a_user() -> None:
     if shutil.which("setpriv") is None:
         pytest.skip("needs setpriv(1)")
-    command = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", BIN / "ansible-playbook", "playbooks/lab.yml"]
+    command = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        BIN / "ansible-playbook",
+        "playbooks/lab.yml",
+    ]
     readable = subprocess.run([*command[:4], "test", "-r", ROOT / "ansible.cfg"]).returncode == 0
     if not readable:
         pytest.skip("another user cannot read this checkout")
@@ -120,7 +128,8 @@ def test_check_mode_checks_and_migrates_nothing(guest: Callable[..., subprocess.
 
 
 def test_guests_of_others_are_left_alone(guest: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    theirs = "<domain type='qemu'><name>theirs</name><memory unit='MiB'>64</memory><os><type arch='x86_64'>hvm</type></os></domain>"
+    machine = "<memory unit='MiB'>64</memory><os><type arch='x86_64'>hvm</type></os>"
+    theirs = f"<domain type='qemu'><name>theirs</name>{machine}</domain>"
     on("source", f"echo {json.dumps(theirs)} > /tmp/theirs.xml && virsh create /tmp/theirs.xml")
     try:
         done = run_module("source", "saved_guest", name="theirs", state="absent")

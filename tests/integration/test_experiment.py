@@ -67,7 +67,9 @@ def test_a_quota_is_in_force_until_completion_and_no_longer(lab: Path) -> None:
         ]
         assert found[name]["measurements"]["throttled_ms"] > 0
         assert 0 <= events["QUOTA_LIFTED"] - completed[0] < 1
-        assert found[name]["measurements"]["steady_mb_per_s"] > 1.2 * found[name]["measurements"]["postcopy_rate_mb_per_s"]
+        assert (
+            found[name]["measurements"]["steady_mb_per_s"] > 1.2 * found[name]["measurements"]["postcopy_rate_mb_per_s"]
+        )
     assert found["post-copy"]["measurements"]["throttled_ms"] is None
 
 
@@ -108,7 +110,15 @@ def test_provisioning_a_second_time_changes_nothing(lab: Path, check: bool) -> N
 def test_a_killed_experiment_resumes_and_an_interrupted_one_cleans_up(lab: Path, tmp_path: Path) -> None:
     scenario = write_scenario(tmp_path, observation_s=4)
     results = tmp_path / "results"
-    arguments = ["experiment.yml", "-e", f"scenario={scenario}", "-e", f"results_dir={results}", "-e", "experiment_id=mine"]
+    arguments = [
+        "experiment.yml",
+        "-e",
+        f"scenario={scenario}",
+        "-e",
+        f"results_dir={results}",
+        "-e",
+        "experiment_id=mine",
+    ]
 
     def done_trials() -> list[Path]:
         return sorted((results / "mine" / "trials").glob("[!.]*/record.json"))

@@ -52,11 +52,12 @@ def test_a_destination_that_has_it_all_is_never_rolled_back(source: str | None, 
 
 
 @pytest.mark.parametrize(("source", "destination"), PAIRS)
-def test_lost_only_if_a_half_is_gone_after_the_switch(source: str | None, destination: str | None) -> None:
+def test_lost_only_if_the_guest_or_a_half_of_it_is_gone(source: str | None, destination: str | None) -> None:
     lost = phase(source, destination) is Phase.LOST
     gone = {None, "failed"} & {source, destination}
     switched = is_postcopy(source) or is_postcopy(destination) or source == "completed"
-    assert lost == bool(gone and switched and destination != "completed")
+    whole_guest_gone = source is None
+    assert lost == bool(gone and (switched or whole_guest_gone) and destination != "completed")
 
 
 @pytest.mark.parametrize(("source", "destination"), PAIRS)
@@ -81,10 +82,11 @@ def test_completed_only_if_the_destination_says_so(source: str | None, destinati
         ("completed", "postcopy-active", Phase.POSTCOPY),
         ("cancelled", "setup", Phase.FAILED),
         ("active", None, Phase.FAILED),
+        (None, "setup", Phase.LOST),
         ("failed", "failed", Phase.FAILED),
     ],
 )
-def test_what_happens_on_the_way(source: str, destination: str | None, expected: Phase) -> None:
+def test_what_happens_on_the_way(source: str | None, destination: str | None, expected: Phase) -> None:
     assert phase(source, destination) is expected
 
 

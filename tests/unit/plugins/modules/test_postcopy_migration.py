@@ -26,7 +26,7 @@ def test_the_defaults_are_fine() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("vcpu_quota_percent", 1),
+        ("vcpu_quota_percent", 10),
         ("vcpu_quota_percent", 100),
         ("vcpu_period_us", 1000),
         ("vcpu_period_us", 1_000_000),
@@ -78,3 +78,8 @@ def test_the_documentation_is_that_of_the_arguments() -> None:
     for name, option in ARGUMENTS.items():
         documented = {key: value for key, value in options[name].items() if key != "description"}
         assert documented == option, name
+
+
+def test_a_quota_that_the_kernel_cannot_grant_is_refused_unless_the_period_is_longer() -> None:
+    assert "vcpu_period_us" in problems(params(vcpu_quota_percent=1))[0]
+    assert problems(params(vcpu_quota_percent=1, vcpu_period_us=100_000)) == []

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The guest's workload program, compiled here and driven over a pseudo-terminal in place of the virtio-serial port."""
+
+from __future__ import annotations
+
+import os
+import select
+import shutil
+import struct
+import subprocess
+import tempfile
+import time
+import tty
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import PAGE_BYTES, Sample, Verified, parse
+
+SOURCE = Path(__file__).resolve().parents[3] / "roles" / "guest_image" / "files" / "workload.c"
+WINDOW_PAGES = 8 * 256
+NOBODY = 65534
+MASK = (1 << 64) - 1
+
+pytestmark = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+
+
+@pytest.fixture(scope="module")
+def program() -> Iterator[Path]:
+    # Not in tmp_path, which other users may not enter.
+    with tempfile.TemporaryDirectory() as directory:
+        binary = Path(directory) / "workload"
+        flags = ["-O2", "-Wall", "-Wextra", "-Werror", "-pthread"]
+        subprocess.run(["cc", *flags, "-o", str(binary), str(SOURCE)], check=True)
+        Path(directory).chmod(0o755)
+        yield binary
+
+
+class Workload:
+    """The running program, and this end of its port."""
+
+    def __init__(self, program: Path) -> None:
+        self._port, self._other_end = os.openpty()
+        tty.setraw(self._other_end)
+        path = os.ttyname(self._other_end)
+        user = None
+        if os.geteuid() == 0:  # in the guest it also drops the machine's caches and takes a real-time priority
+            user = NOBODY
+            os.chown(path, NOBODY, NOBODY)
+        self.process = subprocess.Popen(["nice", "-n", "19", str(program), path], user=user)
+        self._rest = b""
+        self.lines: list[str] = []
+
+    def send(self, command: str) -> None:
+        os.write(self._port, command.encode() + b"\n")
+
+    def wait_for(self, wanted: Callable[[str], bool], timeout_s: float = 30) -> str:
+        """The next line that is wanted."""
+        deadline_s = time.monotonic() + timeout_s
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            if self.lines:
+                line = self.lines.pop(0)
+                if wanted(line):
+                    return line
+            elif select.select([self._port], [], [], left_s)[0]:
+                *lines, self._rest = (self._rest + os.read(self._port, 65536)).split(b"\n")
+                self.lines += [line.decode() for line in lines]
+        raise AssertionError("the workload did not say what it should")
+
+    def sample(self) -> Sample:
+        found = parse(self.wait_for(lambda line: line.startswith("sample ")), "source", time.monotonic())
+        assert isinstance(found, Sample)
+        return found
+
+    def verify(self) -> Verified:
+        self.send("verify")
+        found = parse(self.wait_for(lambda line: line.startswith("verified ")), "source", 0)
+        assert isinstance(found, Verified)
+        return found
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._port)
+        os.close(self._other_end)
+
+
+@pytest.fixture
+def workload(program: Path) -> Iterator[Workload]:
+    running = Workload(program)
+    yield running
+    running.close()
+
+
+def expected_word(page: int, word: int) -> int:
+    """splitmix64 of the word's place in the window, as the program's own comment has it."""
+    x = (page * PAGE_BYTES // 8 + word + 0x9E3779B97F4A7C15) & MASK
+    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK
+    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK
+    return x ^ (x >> 31)
+
+
+def find_window(pid: int) -> int:
+    """Address of the window in the memory of the program."""
+    start = struct.pack("=3Q", *(expected_word(0, word) for word in (1, 2, 3)))
+    with open(f"/proc/{pid}/mem", "rb") as memory:
+        for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
+            first, last = (int(part, 16) for part in line.split()[0].split("-"))
+            for address in range(first, last, PAGE_BYTES) if " rw-p " in line else ():
+                memory.seek(address + 8)
+                if memory.read(len(start)) == start:
+                    return address
+    raise AssertionError("the window is nowhere in the program's memory")
+
+
+@pytest.mark.parametrize("pattern", ["sequential", "random"])
+def test_the_window_is_walked_and_found_as_it_must_be(workload: Workload, pattern: str) -> None:
+    workload.send(f"start 8 {pattern} 1")
+    first = workload.sample()
+    assert first.boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    assert workload.verify() == Verified(WINDOW_PAGES, 0)
+    later = workload.sample()
+    while later.pages - first.pages < 2 * WINDOW_PAGES:
+        later = workload.sample()
+    assert later.guest_time_s > first.guest_time_s
+    assert workload.verify() == Verified(WINDOW_PAGES, 0)
+    assert workload.sample().pages >= later.pages
+
+
+@pytest.mark.parametrize("pattern", ["sequential", "random"])
+def test_one_wrong_byte_is_noticed(workload: Workload, pattern: str) -> None:
+    workload.send(f"start 8 {pattern} 1")
+    workload.sample()
+    try:
+        address = find_window(workload.process.pid)
+        with open(f"/proc/{workload.process.pid}/mem", "r+b", buffering=0) as memory:
+            memory.seek(address + 1000 * PAGE_BYTES + 4000)
+            memory.write(b"\x00\x01\x02\x03\x04\x05\x06\x07")
+    except PermissionError:
+        pytest.skip("this system does not let anybody write to the memory of another process")
+    assert workload.verify() == Verified(WINDOW_PAGES, 1)
+
+
+def test_a_new_window_starts_over(workload: Workload) -> None:
+    workload.send("start 8 sequential 1")
+    before = workload.sample()
+    while before.pages < 4 * WINDOW_PAGES:
+        before = workload.sample()
+    workload.send("start 1 sequential 1000")
+    assert workload.verify() == Verified(256, 0)
+    assert workload.sample().pages < before.pages
+
+
+def test_what_makes_no_sense_is_answered_with_an_error(workload: Workload) -> None:
+    for command in ("verify", "dance", "start eight sequential 1"):
+        workload.send(command)
+        assert workload.wait_for(lambda line: not line.startswith("ready ")).startswith("error ")
+    workload.send("start 8 sequential 1")
+    assert workload.verify() == Verified(WINDOW_PAGES, 0)
