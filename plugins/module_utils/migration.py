@@ -54,6 +54,8 @@ UNLIMITED = 0
 POLL_S = 0.25
 # Without telemetry, a guest that asked for no page for this long has its working set.
 QUIET_S = 1.0
+# An attempt to connect anew may take this long, then comes the next one.
+RECOVERY_S = 5.0
 # An event that belongs to a command comes within this time.
 EVENT_S = 2.0
 # How often QEMU is asked while the guest walks its window.
@@ -438,7 +440,10 @@ class Migration:
         return ram.get("transferred"), ram.get("remaining"), ram.get("postcopy-requests")
 
     def _recover(self) -> None:
-        """Pause both sides and connect them anew (QEMU docs/devel/migration/postcopy.rst, "Postcopy recovery")."""
+        """Pause both sides and connect them anew; they are paused again afterwards if the link is still down.
+
+        QEMU docs/devel/migration/postcopy.rst, "Postcopy recovery".
+        """
         self.report("the migration stalled: pausing and recovering it")
         self.readings.recoveries += 1
         for monitor in (self._source, self._destination):
@@ -454,9 +459,12 @@ class Migration:
         uri = self._listen("migrate-recover")
         if self._prefetch is not None:
             self._prefetch.attach(self._pid, self._port)
+        give_up_s = time.monotonic() + RECOVERY_S
         self._source.execute("migrate", uri=uri, resume=True)
         self._wait(
-            lambda: self._phase() not in (Phase.PAUSED, Phase.RECOVERING), self._deadline, "the recovered connection"
+            lambda: self._phase() not in (Phase.PAUSED, Phase.RECOVERING) or time.monotonic() > give_up_s,
+            self._deadline,
+            "the recovered connection",
         )
 
     # -- observe -----------------------------------------------------------------------------------------------------

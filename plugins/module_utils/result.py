@@ -16,6 +16,8 @@ from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import Samp
 # Beyond these bounds two instruments that see the same thing contradict each other.
 REQUESTS_TOLERANCE = 0.02
 REQUESTS_TOLERANCE_MIN = 16
+# The guest's workload reports this often.
+SAMPLE_PERIOD_S = 0.1
 
 
 def build(settings: Settings, readings: Readings) -> dict[str, Any]:
@@ -224,7 +226,9 @@ def files(readings: Readings, resumed: float | None) -> dict[str, str]:
     """CSV texts of telemetry and requests, times from the resume on."""
     found = {}
     zero = resumed or 0.0
-    samples = all_samples(readings)
+    # After the window the guest verifies its memory, and walks nothing.
+    end = readings.observation_end_s
+    samples = [sample for sample in all_samples(readings) if end is None or sample.time_s <= end + SAMPLE_PERIOD_S]
     if samples:
         rows = [f"{s.time_s - zero:.4f},{s.host},{s.pages},{s.stalls},{s.stall_ms:.3f}" for s in samples]
         found["telemetry.csv"] = "\n".join(["time_s,host,pages,stalls,stall_ms", *rows, ""])

@@ -85,7 +85,8 @@ def on(host: str, *command: str, check: bool = True) -> str:
     done = subprocess.run(
         [
             "ssh", "-F", "/dev/null", "-i", LAB_STATE / "ssh/id_ed25519", "-o", "IdentitiesOnly=yes",
-            "-o", "LogLevel=ERROR", "-o", f"UserKnownHostsFile={LAB_STATE}/ssh/known_hosts", f"root@{ADDRESS[host]}", *command,
+            "-o", "LogLevel=ERROR", "-o", f"UserKnownHostsFile={LAB_STATE}/ssh/known_hosts",
+            f"root@{ADDRESS[host]}", *command,
         ],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
     )  # fmt: skip
@@ -153,7 +154,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def guest(lab: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
     """A guest running on the source, and a way to migrate it: ``guest(vcpu_quota_percent=50, ...)``."""
-    state = on("source", "ls", "-t", "-d", "/var/lib/libvirt/vcsp/states/*/*/").split()[0]
+    state = str(Path(on("source", "ls /var/lib/libvirt/vcsp/states/*/*/0008mb-sequential-w20.save").split()[0]).parent)
     module("source", "saved_guest", name="vcsp-guest", state="running", directory=state, workload={"window_mb": 8})
 
     def migrate(check: bool = False, **settings: Any) -> subprocess.CompletedProcess[str]:
@@ -168,12 +169,14 @@ def guest(lab: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]
         module(host, "saved_guest", name="vcsp-guest", state="absent")
 
 
-def run_module(host: str, name: str, check: bool = False, **arguments: Any) -> subprocess.CompletedProcess[str]:
+def run_module(
+    host: str, module_name: str, /, check: bool = False, **arguments: Any
+) -> subprocess.CompletedProcess[str]:
     command = [
         BIN / "ansible",
         host,
         "-m",
-        f"vcsp.testbed.{name}",
+        f"vcsp.testbed.{module_name}",
         "-a",
         json.dumps(arguments),
         *(["--check"] if check else []),
@@ -189,9 +192,9 @@ def run_module(host: str, name: str, check: bool = False, **arguments: Any) -> s
     )
 
 
-def module(host: str, name: str, **arguments: Any) -> dict[str, Any]:
+def module(host: str, module_name: str, /, **arguments: Any) -> dict[str, Any]:
     """Run a module of the collection on a lab host and return its result."""
-    done = run_module(host, name, **arguments)
+    done = run_module(host, module_name, **arguments)
     assert done.returncode == 0, done.stdout
     return result(done)
 

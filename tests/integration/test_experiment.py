@@ -101,10 +101,10 @@ def test_nothing_of_an_experiment_is_left_on_the_hosts(lab: Path) -> None:
 @pytest.mark.parametrize("check", [False, True], ids=["again", "check mode"])
 def test_provisioning_a_second_time_changes_nothing(lab: Path, check: bool) -> None:
     scenario = next(lab.parent.glob("scenario.yml"))
-    for book in ("playbooks/lab.yml", "playbooks/provision.yml", "playbooks/guest.yml"):
-        done = playbook(book, "-e", f"scenario={scenario}", "-v", *(["--check"] if check else []))
-        assert done.returncode == 0, done.stdout
-        assert set(changes(done.stdout).values()) == {0}, done.stdout
+    books = ["playbooks/lab.yml", "playbooks/provision.yml", "playbooks/guest.yml"]
+    done = playbook(*books, "-e", f"scenario={scenario}", "-v", *(["--check"] if check else []))
+    assert done.returncode == 0, done.stdout
+    assert changes(done.stdout) == {"localhost": 0, "source": 0, "destination": 0}, done.stdout
 
 
 def test_a_killed_experiment_resumes_and_an_interrupted_one_cleans_up(lab: Path, tmp_path: Path) -> None:
@@ -147,15 +147,11 @@ def test_a_killed_experiment_resumes_and_an_interrupted_one_cleans_up(lab: Path,
 
 
 def test_a_trial_that_fails_is_recorded_and_does_not_stop_the_others(lab: Path, tmp_path: Path) -> None:
-    # Ten seconds for the whole window at 10 requests a second: post-copy cannot end in time, push can.
-    scenario = write_scenario(
-        tmp_path, observation_s=1, methods=["post-copy", {"name": "stock", "transfer": "push"}], link={"rate_mbit": 200}
-    )
+    # No time to end in: every trial is invalid.
+    scenario = write_scenario(tmp_path, observation_s=1, methods=["post-copy", "vcsp"])
     results = tmp_path / "results"
     done = playbook("experiment.yml", "-e", f"scenario={scenario}", "-e", f"results_dir={results}")
     assert done.returncode == 2, done.stdout
     found = records(results)
-    assert sorted(found) == ["post-copy", "stock"]
-    assert any("after the observation window" in reason for reason in found["post-copy"]["validity"]["reasons"])
-    restored = playbook("playbooks/lab.yml", "-v")
-    assert restored.returncode == 0 and changes(restored.stdout)["localhost"] > 0, restored.stdout
+    assert sorted(found) == ["post-copy", "vcsp"]
+    assert any("after the observation window" in reason for reason in found["vcsp"]["validity"]["reasons"])
