@@ -18,8 +18,6 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from ansible_collections.vcsp.testbed.plugins.module_utils import cpu_latency, quota
@@ -30,6 +28,7 @@ from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import (
     process_of,
     throttled_s,
 )
+from ansible_collections.vcsp.testbed.plugins.module_utils.pace import Pace, Watch
 from ansible_collections.vcsp.testbed.plugins.module_utils.phases import Phase, phase
 from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import (
     Prefetch,
@@ -38,6 +37,7 @@ from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import (
     parse_ramblocks,
 )
 from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import Event, Monitor, QmpError, connect
+from ansible_collections.vcsp.testbed.plugins.module_utils.readings import Readings, Settings
 from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import Channel, has_channel
 
 try:
@@ -81,67 +81,6 @@ class Cancelled(MigrationError):
 
 class HalfMigrated(Exception):
     """Both hosts hold a half of the guest: an earlier call was killed during post-copy."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What to migrate and how; names and units are those of the module's options."""
-
-    name: str
-    source_uri: str
-    destination_uri: str
-    migration_address: str
-    vcpu_quota_percent: int
-    vcpu_period_us: int
-    prefetch_pages: int
-    transfer: str
-    prefetch_program: Path
-    window_mb: int | None
-    baseline_s: float
-    observation_s: float | None
-    verify: bool
-    end_guest: bool
-    cpu_latency_us: int | None
-    timeout_s: float
-    stall_timeout_s: float
-
-    @property
-    def window_pages(self) -> int | None:
-        return None if self.window_mb is None else self.window_mb * 256
-
-
-@dataclass
-class Readings:
-    """What was read while it ran; filled by the transaction, evaluated by result.py. Times: CLOCK_MONOTONIC, s."""
-
-    events: list[tuple[float, Event]] = field(default_factory=list)
-    clock_offset_s: tuple[float, float] | None = None
-    sched: SchedStat | None = None
-    source_channel: Channel | None = None
-    destination_channel: Channel | None = None
-    source_migrate: dict[str, Any] = field(default_factory=dict)
-    destination_migrate: dict[str, Any] = field(default_factory=dict)
-    capabilities: dict[str, bool] = field(default_factory=dict)
-    vcpu_threads: tuple[int, ...] = ()
-    requests: list[Any] | None = None
-    requests_seen: int | None = None
-    prefetch_absent: str | None = None
-    cpu_latency_absent: str | None = None
-    observation_end_s: float | None = None
-    throttled_s: float | None = None
-    quota_lifted_s: float | None = None
-    released_s: float | None = None
-    verified: Any = None
-    huge_pages_mb: float | None = None
-    recoveries: int = 0
-    taken_over: bool = False
-
-    def time_of(self, host: str, name: str, **data: Any) -> float | None:
-        """Time of the first event that matches."""
-        for time_s, event in self.events:
-            if event.host == host and event.name == name and data.items() <= event.data.items():
-                return time_s
-        return None
 
 
 class Migration:
@@ -645,35 +584,6 @@ class Migration:
             + advice(Phase.LOST, self.settings),
             Phase.LOST,
         )
-
-
-class Pace:
-    """Says when something is due again: asking QEMU costs both hosts time that the guest needs."""
-
-    def __init__(self, every_s: float) -> None:
-        self.every_s = every_s
-        self._next_s = time.monotonic() + every_s
-
-    def due(self) -> bool:
-        if time.monotonic() < self._next_s:
-            return False
-        self._next_s = time.monotonic() + self.every_s
-        return True
-
-
-class Watch:
-    """Tells when a value has not changed for a time."""
-
-    def __init__(self, patience_s: float) -> None:
-        self.patience_s = patience_s
-        self._value: Any = None
-        self._since_s = time.monotonic()
-
-    def quiet(self, value: Any) -> bool:
-        now_s = time.monotonic()
-        if value != self._value:
-            self._value, self._since_s = value, now_s
-        return now_s - self._since_s > self.patience_s
 
 
 def advice(at: Phase, settings: Settings) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.vcsp.testbed.plugins.module_utils import metrics
 from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import thp_mode
-from ansible_collections.vcsp.testbed.plugins.module_utils.migration import Readings, Settings
+from ansible_collections.vcsp.testbed.plugins.module_utils.readings import Readings, Settings
 from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import Sample
 
 # Beyond these bounds two instruments that see the same thing contradict each other.

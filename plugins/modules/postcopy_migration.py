@@ -186,13 +186,14 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.vcsp.testbed.plugins.module_utils import quota
-from ansible_collections.vcsp.testbed.plugins.module_utils.migration import Migration, MigrationError, Settings
+from ansible_collections.vcsp.testbed.plugins.module_utils.migration import Migration, MigrationError
 from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import PrefetchError
 from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import (
     LIBVIRT_IMPORT_ERROR,
     ConnectionFailed,
     QmpError,
 )
+from ansible_collections.vcsp.testbed.plugins.module_utils.readings import Settings
 from ansible_collections.vcsp.testbed.plugins.module_utils.result import build
 
 ARGUMENTS = {

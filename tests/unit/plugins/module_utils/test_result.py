@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import SchedSample
-from ansible_collections.vcsp.testbed.plugins.module_utils.migration import Readings, Settings
 from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import Request
 from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import Event
+from ansible_collections.vcsp.testbed.plugins.module_utils.readings import Readings, Settings
 from ansible_collections.vcsp.testbed.plugins.module_utils.result import build
 from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import Sample, Verified
 
