@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,8 @@ def test_a_stopped_module_leaves_a_whole_guest(guest: Migrate, signal_name: str)
     assert bpf_programs() == set()
 
 
-def test_a_cut_link_is_recovered(guest: Migrate) -> None:
+def migrate_over_a_cut_link(guest: Migrate, after_s: float, for_s: float) -> dict[str, Any]:
+    """Cut the link a time after the switch, for a time; returns what the module returned."""
     finished: list[subprocess.CompletedProcess[str]] = []
     thread = threading.Thread(
         target=lambda: finished.append(guest(**{**SLOW, "window_mb": 256}, stall_timeout_s=3, timeout_s=120))
@@ -71,11 +73,16 @@ def test_a_cut_link_is_recovered(guest: Migrate) -> None:
     thread.start()
     try:
         wait_until(lambda: "running" in on("destination", "virsh domstate vcsp-guest", check=False), 60, "the switch")
-        on("destination", "ip link set mig0 down; sleep 8; ip link set mig0 up")
+        time.sleep(after_s)
+        on("destination", f"ip link set mig0 down; sleep {for_s}; ip link set mig0 up")
     finally:
         thread.join()
     assert finished[0].returncode == 0, finished[0].stdout
-    returned = result(finished[0])
+    return result(finished[0])
+
+
+def test_a_cut_link_is_recovered(guest: Migrate) -> None:
+    returned = migrate_over_a_cut_link(guest, after_s=0, for_s=8)
     assert returned["memory_verified"] is True
     assert guests("source") == []
     assert bpf_programs() == set()
@@ -84,17 +91,6 @@ def test_a_cut_link_is_recovered(guest: Migrate) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("attempt", range(10))
 def test_a_link_cut_at_any_moment_loses_nothing(guest: Migrate, attempt: int) -> None:
-    finished: list[subprocess.CompletedProcess[str]] = []
-    thread = threading.Thread(
-        target=lambda: finished.append(guest(**{**SLOW, "window_mb": 256}, stall_timeout_s=3, timeout_s=120))
-    )
-    thread.start()
-    try:
-        wait_until(lambda: "running" in on("destination", "virsh domstate vcsp-guest", check=False), 60, "the switch")
-        time.sleep(random.Random(attempt).uniform(0, 2))
-        seconds = (1, 10)[attempt % 2]
-        on("destination", f"ip link set mig0 down; sleep {seconds}; ip link set mig0 up")
-    finally:
-        thread.join()
-    assert finished[0].returncode == 0, finished[0].stdout
-    assert result(finished[0])["memory_verified"] is True
+    after_s = random.Random(attempt).uniform(0, 2)
+    returned = migrate_over_a_cut_link(guest, after_s, for_s=(1, 10)[attempt % 2])
+    assert returned["memory_verified"] is True
