@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import thp_mode
+from ansible_collections.vcsp.testbed.plugins.module_utils.policies import policy
 from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import Block, Prefetch, PrefetchError, cgroup_of
 
 KVM_BOOT_TIMEOUT_S = 10
@@ -124,7 +125,7 @@ def qemu_user(qemu_conf: Path) -> str:
 def ebpf(program: Path) -> dict[str, Any]:
     """Whether the prefetch program loads and attaches here, tried on this very process."""
     try:
-        with Prefetch(program, Block("pc.ram", 4096, 1 << 20), pages=2, trace_entries=16) as loaded:
+        with Prefetch(program, [Block("pc.ram", 4096, 1 << 20)], policy("fixed", 2), trace_entries=16) as loaded:
             loaded.attach(os.getpid(), port=1)
     except (PrefetchError, OSError) as error:
         return answer(False, str(error))

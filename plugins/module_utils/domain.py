@@ -29,6 +29,12 @@ def incoming_xml(source_xml: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
+def is_incoming(xml: str) -> bool:
+    """Whether a guest was started to wait for a migration, as by ``incoming_xml``."""
+    arguments = ElementTree.fromstring(xml).iterfind(f"./{{{QEMU_NAMESPACE}}}commandline/{{{QEMU_NAMESPACE}}}arg")
+    return "-incoming" in [argument.get("value") for argument in arguments]
+
+
 def without_incoming(xml: str) -> str:
     """XML without the ``-incoming`` of an earlier migration, which a start of its own must not have."""
     root = ElementTree.fromstring(xml)

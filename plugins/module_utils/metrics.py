@@ -42,13 +42,15 @@ def rate_mb_per_s(pages: Curve, start_s: float, end_s: float) -> float | None:
     return (last - first) * PAGE_BYTES / MB / (end_s - start_s)
 
 
-def pages_curve(samples: Sequence[Sample], stop_s: float | None, resume_s: float | None) -> list[tuple[float, float]]:
-    """Pages walked over time.
+def pages_curve(
+    samples: Sequence[Sample], stop_s: float | None, resume_s: float | None, walker: int | None = None
+) -> list[tuple[float, float]]:
+    """Pages walked over time, by all walkers or by one of them.
 
     Between the last sample before the stop and the first one after the resume the guest ran, stood still, and ran: the
     source's rate leads up to the stop, and the count stands until the resume.
     """
-    curve = [(sample.time_s, float(sample.pages)) for sample in samples]
+    curve = [(sample.time_s, float(sample.pages if walker is None else sample.visits[walker])) for sample in samples]
     if stop_s is None or resume_s is None:
         return curve
     before = [point for point in curve if point[0] <= stop_s]
@@ -60,6 +62,21 @@ def pages_curve(samples: Sequence[Sample], stop_s: float | None, resume_s: float
     (t0, v0), (t1, v1) = earlier[-1], before[-1]
     at_stop = min(v1 + (v1 - v0) / (t1 - t0) * (stop_s - t1), after[0][1])
     return [*before, (stop_s, at_stop), *([(resume_s, at_stop)] if resume_s > stop_s else []), *after]
+
+
+def window_walk_s(samples: Sequence[Sample], stop_s: float | None, resume_s: float, window_pages: int) -> float | None:
+    """Time from the resume until every walker has walked its slice of the working window once, s."""
+    walkers = len(samples[0].visits) if samples else 0
+    ends = []
+    for walker in range(walkers):
+        curve = pages_curve(samples, stop_s, resume_s, walker)
+        before = at(curve, resume_s)
+        if before is None:
+            return None
+        after = [(resume_s, before), *(point for point in curve if point[0] > resume_s)]
+        ends.append(time_when(after, before + -(-window_pages // walkers)))
+    known = [end for end in ends if end is not None]
+    return max(known) - resume_s if known and len(known) == walkers else None
 
 
 def time_when(curve: Curve, value: float) -> float | None:

@@ -2,26 +2,26 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """One post-copy migration as a transaction, run on the destination host.
 
-    prepare   destination QEMU waits, capabilities, quota, eBPF program; the guest runs on the source untouched
-    transfer  pre-copy held down, switch, demand paging, release, completion; watched, paused and recovered if it stalls
+    prepare   where the guest stands, what the hosts can do; destination QEMU, capabilities, quota, eBPF program
+    baseline  the guest is watched on the source, untouched
+    drive     look, take the one next step (steps.py), look again, until the guest is home
     observe   the fixed window of throughput, memory verification
 
-Whatever happens, ``finish`` undoes: quota lifted, program gone. Before the switch a failure leaves the guest running on
-the source; after it the only way is forward, and an error says how to bring the guest home.
+Whatever happens, the stack undoes: quota lifted, program gone. Before the switch a failure leaves the guest running on
+the source; after it the only way is forward, and an error says where the guest is and how to bring it home.
 """
 
 from __future__ import annotations
 
-import select
-import signal
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
-from ansible_collections.vcsp.testbed.plugins.module_utils import cpu_latency, quota
+from ansible_collections.vcsp.testbed.plugins.module_utils import cpu_latency, fitness, quota
 from ansible_collections.vcsp.testbed.plugins.module_utils import domain as domains
+from ansible_collections.vcsp.testbed.plugins.module_utils.cancellation import Cancellation
 from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import (
     SchedStat,
     huge_pages_mb,
@@ -30,14 +30,18 @@ from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import (
 )
 from ansible_collections.vcsp.testbed.plugins.module_utils.pace import Pace, Watch
 from ansible_collections.vcsp.testbed.plugins.module_utils.phases import Phase, phase
-from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import (
-    Prefetch,
-    PrefetchError,
-    load_libbpf,
-    parse_ramblocks,
+from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import Prefetch, PrefetchError
+from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import (
+    ConnectionFailed,
+    Event,
+    GuestGone,
+    Host,
+    Monitor,
+    QmpError,
 )
-from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import Event, Monitor, QmpError, connect
 from ansible_collections.vcsp.testbed.plugins.module_utils.readings import Readings, Settings
+from ansible_collections.vcsp.testbed.plugins.module_utils.standing import AT_WORK, Standing
+from ansible_collections.vcsp.testbed.plugins.module_utils.steps import Situation, Step, next_step
 from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import Channel, has_channel
 
 try:
@@ -50,24 +54,34 @@ except ImportError:  # reported by qmp.py
 PRECOPY_BYTES_PER_S = 256 * 1024
 # Background push during demand paging; pages that the guest waits for take the preempt channel and are not held.
 HOLD_BYTES_PER_S = 4096
-UNLIMITED = 0
-POLL_S = 0.25
 # Without telemetry, a guest that asked for no page for this long has its working set.
 QUIET_S = 1.0
 # An attempt to connect anew may take this long, then comes the next one.
 RECOVERY_S = 5.0
+# A step after the switch is repeated this often at most.
+RETRY_S = 1.0
+# A half of the guest that seems to be gone is looked for once more after this time: nothing is graver.
+CERTAINTY_S = 1.0
+# What has to be undone is tried for this long while libvirtd is away, as it is for seconds when it is restarted.
+UNDO_S = 30.0
+# A guest that was just restored on a busy host says its first line after seconds.
+TELEMETRY_S = 30.0
 # An event that belongs to a command comes within this time.
 EVENT_S = 2.0
-# How often QEMU is asked while the guest walks its window.
-LOOK_S = 0.5
-MIN_QEMU_FOR_PREEMPT = 8
-MAIN_BLOCK = "pc.ram"
+# How often QEMU is asked when no event has come, since asking costs the guest time, and how often all else is.
+LOOK_S, POLL_S = 0.5, 0.05
+MIB = 1 << 20
+# Room in the request trace beyond one request a page: pages are asked for again after a recovery.
+SPARE_ENTRIES = 65536
+# Parameters and capabilities of the source that are put back when the guest stays there.
+SOURCE_PARAMETERS = ("max-bandwidth", "max-postcopy-bandwidth")
+SOURCE_CAPABILITIES = ("postcopy-ram", "postcopy-preempt", "events")
 
 
 class MigrationError(Exception):
     """A migration that did not go as asked.
 
-    The message says the phase, the last progress, and what to do. ``phase`` says where the guest is.
+    The message says what happened, where the guest is, and what to do. ``phase`` says where the guest is.
     """
 
     def __init__(self, text: str, at: Phase) -> None:
@@ -75,16 +89,8 @@ class MigrationError(Exception):
         self.phase = at
 
 
-class Cancelled(MigrationError):
-    """A signal, or the controller's connection went away."""
-
-
-class HalfMigrated(Exception):
-    """Both hosts hold a half of the guest: an earlier call was killed during post-copy."""
-
-
 class Migration:
-    """The transaction. Use ``run``; the module and the tests need nothing else.
+    """The transaction. Use ``run`` or ``check``; the module and the tests need nothing else.
 
     :param report: called with a line whenever something happens that an operator should hear of.
     """
@@ -94,395 +100,529 @@ class Migration:
         self.readings = Readings()
         self._stack = ExitStack()
         self._changed = threading.Condition()
-        self._cancel: str | None = None
-        self._deadline = time.monotonic() + settings.timeout_s + settings.baseline_s + (settings.observation_s or 0)
+        self._news = False
+        self._cancellation = Cancellation(self._wake)
         self._realtime_to_monotonic = time.monotonic() - time.time()
-        self._source: Monitor
-        self._destination: Monitor
+        self._source = Monitor(Host("source", settings.source_uri), settings.name)
+        self._destination = Monitor(Host("destination", settings.destination_uri), settings.name)
         self._prefetch: Prefetch | None = None
-        self._started = False  # QEMU was told to migrate
-        self._switched = False
+        self._before: dict[str, Any] = {}
+        self._started = self._switching = self._switched = False
+        self._held = self._throttled = False
+        self._deadline_s = time.monotonic() + settings.timeout_s + settings.baseline_s + (settings.observation_s or 0)
+        self._failure: str | None = None  # why the guest is only brought home any more
+        self._last_error: str | None = None
+        self._quiet = Watch()
 
     def run(self) -> Readings:
         """Migrate, observe, verify.
 
         :raise MigrationError: see there.
-        :raise qmp.ConnectionFailed: one of the two libvirts cannot be reached.
+        :raise ConnectionFailed: one of the two libvirts cannot be reached.
         :raise PrefetchError: prefetching was asked for and cannot be had.
         """
         with self._stack:
-            self._watch_for_cancellation()
-            self._connect()
-            bound = cpu_latency.bounded(self.settings.cpu_latency_us)
-            self.readings.cpu_latency_absent = self._stack.enter_context(bound)
-            try:
-                self._prepare()
-            except HalfMigrated:
+            self._enter()
+            stands = self._stand()
+            if stands is Standing.HOME:
+                self.readings.was_home = True
+                self.readings.quota_left_over = quota.lift(self._destination.domain)
+                return self.readings
+            if stands in (Standing.HALF, Standing.ENDED):
                 self._take_over()
                 return self.readings
-            try:
-                self._baseline()
-                self._transfer()
-            except BaseException:
-                self._come_home()
-                raise
-            self._observe()
-            self._collect()
-            if self.settings.end_guest:
-                domains.destroy(self._destination.domain)
+            self._migrate(left_over=stands is Standing.WAITING)
         return self.readings
 
-    def check(self) -> None:
-        """What ``run`` checks before it touches anything.
+    def check(self) -> bool:
+        """What ``run`` checks before it touches anything; returns whether it would change anything.
 
         :raise MigrationError: as ``run``.
         """
         with self._stack:
-            self._connect()
-            self._refuse_unfit()
+            self._enter()
+            return self._stand() is not Standing.HOME
+
+    def _enter(self) -> None:
+        for monitor in (self._source, self._destination):
+            self._stack.callback(monitor.host.close)
+            self._stack.callback(monitor.close)
+            monitor.host.connection()
+        self._stack.enter_context(self._cancellation)
+
+    def _stand(self) -> Standing:
+        """Where the guest stands, once it is sure that something can be done about it."""
+        try:
+            return fitness.stand(self.settings, self._source, self._destination)
+        except fitness.Unfit as error:
+            raise MigrationError(str(error), error.phase) from error
+
+    def _migrate(self, left_over: bool) -> None:
+        bound = cpu_latency.bounded(self.settings.cpu_latency_us)
+        self.readings.cpu_latency_absent = self._stack.enter_context(bound)
+        try:
+            if left_over:
+                self.report("an earlier call left the destination waiting: starting afresh")
+                self._give_back()
+            self._prepare()
+            self._baseline()
+        except BaseException:
+            self._give_back()
+            raise
+        try:
+            self._drive()
+        except BaseException:
+            self._let_go()
+            raise
+        self._observe()
+        self._collect()
+        if self.settings.end_guest:
+            self._insist(lambda: domains.destroy(self._destination.domain))
 
     # -- prepare -----------------------------------------------------------------------------------------------------
 
-    def _connect(self) -> None:
-        settings = self.settings
-        destination = connect(settings.destination_uri)
-        self._stack.callback(destination.close)
-        source = connect(settings.source_uri)
-        self._stack.callback(source.close)
-        self._connections = source, destination
-        guest = domains.find(source, settings.name)
-        if guest is None:
-            raise self._refusal(f"no guest {settings.name} at {settings.source_uri}: start it there first")
-        self._source = Monitor(guest, "source")
-
     def _prepare(self) -> None:
         """Everything that can fail without touching the guest."""
-        self._refuse_unfit()
         quota.lift(self._source.domain)  # left by a killed migration to that host
+        self._before = fitness.parameters(self._source, SOURCE_PARAMETERS, SOURCE_CAPABILITIES)
         xml = self._source.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE)
-        _source, destination = self._connections
-        guest = destination.createXML(domains.incoming_xml(xml), libvirt.VIR_DOMAIN_START_PAUSED)
-        self._destination = Monitor(guest, "destination")
         try:
-            self._configure(has_channel(xml))
-        except BaseException:
-            domains.destroy(guest)
-            raise
+            self._destination.host.connection().createXML(domains.incoming_xml(xml), libvirt.VIR_DOMAIN_START_PAUSED)
+        except libvirt.libvirtError as error:
+            raise self._refusal(f"the destination cannot hold the guest {self.settings.name}: {error}") from error
+        self._destination.look_up()
+        self._configure()
+        self._uri = self._listen("migrate-incoming")
+        self._destination.execute("cont")  # in INMIGRATE: run after the switch
+        threads = tuple(cpu["thread-id"] for cpu in self._destination.execute("query-cpus-fast"))
+        self._pid = process_of(threads[0])
+        self.readings.vcpu_threads = threads
+        self._load_prefetch()
+        self._throttle()
+        if has_channel(xml):
+            self.readings.source_channel = self._open_channel(self._source)
+            self.readings.destination_channel = self._open_channel(self._destination)
+        self.readings.sched = self._stack.enter_context(SchedStat(threads))
 
-    def _refuse_unfit(self) -> None:
-        """Refuse a guest or hosts that cannot do what is asked.
-
-        :raise HalfMigrated: the guest has to be brought home first.
-        """
-        settings = self.settings
-        source, destination = self._connections
-        existing = domains.find(destination, settings.name)
-        if existing is not None:
-            self._destination = Monitor(existing, "destination")
-            at = phase(self._status(self._source), self._status(self._destination))
-            if at in (Phase.POSTCOPY, Phase.PAUSED, Phase.RECOVERING):
-                raise HalfMigrated()
-            raise self._refusal(
-                f"a guest {settings.name} exists on the destination already: destroy or rename it "
-                f"('virsh -c {settings.destination_uri} destroy {settings.name}')"
-            )
-        if self._source.domain.state()[0] != libvirt.VIR_DOMAIN_RUNNING:
-            raise self._refusal(f"the guest {settings.name} at {settings.source_uri} does not run; start or resume it")
-        self._check_support(source, destination)
-
-    def _check_support(self, source: Any, destination: Any) -> None:
-        settings = self.settings
-        if settings.transfer == "demand":
-            for connection, where in ((source, "source"), (destination, "destination")):
-                major = connection.getVersion() // 1_000_000
-                if major < MIN_QEMU_FOR_PREEMPT:
-                    raise self._refusal(
-                        f"transfer: demand needs QEMU >= {MIN_QEMU_FOR_PREEMPT} (postcopy-preempt), the {where} has "
-                        f"{major}: upgrade it, or use transfer: push"
-                    )
-        parameters = self._source.execute("query-migrate-parameters")
-        if settings.prefetch_pages > 1:
-            if parameters.get("tls-creds"):
-                raise self._refusal("prefetch_pages > 1 cannot work with TLS: it hides page requests from the kernel")
-            load_libbpf()
-        if self._source.execute("query-migrate").get("status") in ("setup", "active", "device", "postcopy-active"):
-            raise self._refusal(f"the guest {settings.name} is being migrated already; wait for its end")
-
-    def _configure(self, telemetry: bool) -> None:
-        settings = self.settings
-        source, destination = self._source, self._destination
+    def _configure(self) -> None:
+        settings, source, destination = self.settings, self._source, self._destination
         for monitor in (source, destination):
             monitor.listen(self._on_event)
-            self._stack.callback(monitor.close)
-        preempt = settings.transfer == "demand"
         try:
             for monitor in (source, destination):
                 monitor.set_capabilities(postcopy_ram=True, events=True)
-                if preempt:
-                    monitor.set_capabilities(postcopy_preempt=True)
+                monitor.set_capabilities(postcopy_preempt=settings.preempt)
             destination.set_capabilities(postcopy_blocktime=True)
         except QmpError as error:
             hint = "Can QEMU use userfaultfd? Run playbooks/provision.yml on both hosts"
             raise self._refusal(f"{error}. {hint}") from error
         self.readings.capabilities = destination.capabilities()
+        self._held = settings.transfer == "demand"
         source.execute(
             "migrate-set-parameters",
             max_bandwidth=PRECOPY_BYTES_PER_S,
-            max_postcopy_bandwidth=HOLD_BYTES_PER_S if preempt else UNLIMITED,
+            max_postcopy_bandwidth=HOLD_BYTES_PER_S if self._held else self._push_bytes_per_s,
         )
-        self._uri = self._listen("migrate-incoming")
-        destination.execute("cont")  # in INMIGRATE: run after the switch
 
-        threads = tuple(cpu["thread-id"] for cpu in destination.execute("query-cpus-fast"))
-        self.readings.vcpu_threads = threads
-        self._load_prefetch(process_of(threads[0]))
-        if settings.vcpu_quota_percent < 100:
-            quota.throttle(destination.domain, settings.vcpu_quota_percent, settings.vcpu_period_us)
-            self._stack.callback(self._lift_quota)
-        if telemetry:
-            # The newest channel closes first; both outlive the migration, and the source's ends with its QEMU.
-            self.readings.source_channel = self._open_channel(source)
-            self.readings.destination_channel = self._open_channel(destination)
-        self.readings.sched = self._stack.enter_context(SchedStat(threads))
+    @property
+    def _push_bytes_per_s(self) -> int:
+        """QEMU's max-postcopy-bandwidth while the push is not held; 0 is unlimited."""
+        return round(self.settings.max_postcopy_bandwidth_mb_per_s * MIB)
 
     def _open_channel(self, monitor: Monitor) -> Channel:
-        channel = Channel(monitor.domain, monitor.host)
+        channel = Channel(monitor.role)
         self._stack.callback(channel.close)
+        with monitor.translated():
+            monitor.follow(channel.open)
         return channel
 
     def _listen(self, command: str) -> str:
         """Let the destination listen on a port that the kernel chooses; returns the URI to connect to."""
         address = self.settings.migration_address
-        self._destination.execute(command, uri=f"tcp:{address}:0")
+        host = f"[{address}]" if ":" in address else address
+        self._destination.execute(command, uri=f"tcp:{host}:0")
         listening = self._destination.execute("query-migrate")["socket-address"][-1]
         self._port = int(listening["port"])
-        return f"tcp:{address}:{self._port}"
+        return f"tcp:{host}:{self._port}"
 
-    def _load_prefetch(self, pid: int) -> None:
+    def _load_prefetch(self) -> None:
         """Prefetching, and the request trace. Without prefetching a host that cannot load it just has no trace."""
         settings = self.settings
         try:
-            blocks = {block.name: block for block in parse_ramblocks(self._source.human("info ramblock"))}
-            if MAIN_BLOCK not in blocks:
-                raise PrefetchError(f"the guest has no RAMBlock {MAIN_BLOCK}, only {', '.join(blocks)}")
-            block = blocks[MAIN_BLOCK]
-            if settings.prefetch_pages > block.used_bytes // block.page_bytes:
-                raise self._refusal(
-                    f"prefetch_pages: {settings.prefetch_pages} pages are more than the guest has "
-                    f"({block.used_bytes // block.page_bytes})"
-                )
-            entries = block.used_bytes // block.page_bytes + 65536
-            program = Prefetch(settings.prefetch_program, block, settings.prefetch_pages, entries)
+            blocks = fitness.blocks(self._source)
+            entries = sum(block.used_bytes // block.page_bytes for block in blocks) + SPARE_ENTRIES
+            program = Prefetch(settings.prefetch_program, blocks, settings.policy, entries)
             self._prefetch = self._stack.enter_context(program)
-            self._prefetch.attach(pid, self._port)
+            self._prefetch.attach(self._pid, self._port)
         except PrefetchError as error:
-            if settings.prefetch_pages > 1:
-                raise PrefetchError(f"prefetch_pages > 1 needs eBPF on the destination: {error}") from error
+            if settings.policy.extends:
+                raise PrefetchError(f"prefetching needs eBPF on the destination: {error}") from error
             self.readings.prefetch_absent = str(error)
-        self._pid = pid
 
-    # -- transfer ----------------------------------------------------------------------------------------------------
+    def _throttle(self) -> None:
+        settings = self.settings
+        if settings.vcpu_quota_percent < 100:
+            self._stack.callback(self._lift_quota)
+            quota.throttle(self._destination.domain, settings.vcpu_quota_percent, settings.vcpu_period_us)
+            self._throttled = True
 
     def _baseline(self) -> None:
         """Watch the guest on the source, so that slow-down has something to be measured against."""
         channel, needed_s = self.readings.source_channel, self.settings.baseline_s
         if needed_s <= 0 or channel is None:
             return
-        start_s = time.monotonic()
         self._wait(
             lambda: channel.samples and channel.samples[-1].time_s - channel.samples[0].time_s > needed_s,
-            start_s + needed_s + 5,
+            time.monotonic() + needed_s + TELEMETRY_S,
             "the baseline: is the guest's workload running? If not, rebuild the saved states (playbooks/guest.yml)",
         )
 
-    def _transfer(self) -> None:
-        settings, source = self.settings, self._source
-        self._started = True
-        before = time.time()
-        source.execute("migrate", uri=self._uri)
-        self._measure_clock_offset(before, time.time())
-        self._wait(lambda: self._phase() is not Phase.PREPARING, self._deadline, "the start of the migration")
-        source.execute("migrate-start-postcopy")
-        self._wait(self._is_switched, self._deadline, "the switch to post-copy")
-        if not self._switched:
-            self._refuse_end()
-        if settings.transfer == "demand":
-            self._hold()
-            source.execute("migrate-set-parameters", max_postcopy_bandwidth=UNLIMITED)
-            self.readings.released_s = time.monotonic()
-        self._complete()
+    # -- drive -------------------------------------------------------------------------------------------------------
 
-    def _is_switched(self) -> bool:
-        at = self._phase()
-        if not at.reversible:
+    def _drive(self) -> None:
+        """Take one step after another until the guest is home.
+
+        :raise MigrationError: it is home but not measured, or it is not home.
+        """
+        actions = {
+            Step.START: self._start,
+            Step.SWITCH: self._switch,
+            Step.RELEASE: self._release,
+            Step.LIFT_QUOTA: self._lift_quota,
+            Step.PAUSE: self._pause,
+            Step.RECOVER: self._recover,
+        }
+        self._arrival = Arrival(self.settings, self.readings)
+        last, at_s = Step.WAIT, 0.0
+        lost_since_s: float | None = None
+        while True:
+            try:
+                now = self._look()
+                step = next_step(now)
+                if step is Step.FINISH:
+                    break
+                if step is Step.ROLL_BACK:
+                    raise self._rolled_back()
+                if step is Step.TELL_LOST:
+                    lost_since_s = lost_since_s or time.monotonic()
+                    if time.monotonic() - lost_since_s > CERTAINTY_S:
+                        raise self._lost()
+                else:
+                    lost_since_s = None
+                if step in actions and (step is not last or time.monotonic() - at_s > RETRY_S):
+                    last, at_s = step, time.monotonic()
+                    actions[step]()
+                    continue
+            except (ConnectionFailed, QmpError, GuestGone) as error:
+                self._last_error = str(error)
+            self._keep_time()
+            self._await_news()
+        self._arrive()
+
+    def _look(self) -> Situation:
+        """What is seen of the migration now."""
+        source = self._answer(self._source)
+        status = None if source is None else source.get("status", "none")
+        destination = self._status(self._destination)
+        at = phase(status, destination) if self._started else Phase.PREPARING
+        if self._started and not at.reversible:
             self._switched = True
-        return self._switched or at is Phase.FAILED
-
-    def _refuse_end(self) -> None:
-        reason = self._source.execute("query-migrate").get("error-desc", "no reason given")
-        raise MigrationError(
-            f"the migration failed before the switch, the guest runs on the source: {reason}", Phase.FAILED
+        ram = (source or {}).get("ram", {})
+        moved = status, destination, ram.get("transferred"), ram.get("remaining"), ram.get("postcopy-requests")
+        requests = self._prefetch.requests_seen if self._prefetch is not None else ram.get("postcopy-requests", 0)
+        patience_s = self.settings.stall_timeout_s
+        return Situation(
+            source=status,
+            destination=destination,
+            started=self._started,
+            switching=self._switching,
+            switched=self._switched,
+            held=self._held,
+            throttled=self._throttled and self.settings.vcpu_quota_until == "working-set",
+            arrived=self._switched and self._arrival.seen(requests),
+            quiet_s=self._quiet.quiet_s(moved),
+            patience_s=min(patience_s, RECOVERY_S) if at is Phase.RECOVERING else patience_s,
+            homeward=self._failure is not None,
         )
 
-    def _hold(self) -> None:
-        """Demand paging until the working window was walked once, or the guest asks for no more pages."""
-        resumed = self._wait(lambda: self._resumed_s(), self._deadline, "the guest's start on the destination")
-        channel, pages = self.readings.destination_channel, self.settings.window_pages
-        watch, look = Watch(QUIET_S), Pace(LOOK_S)
-
-        def done() -> bool:
-            samples = channel.samples if channel is not None else []
-            # From the first line here on: any `pages` visits in a row touch the whole window.
-            if samples and pages is not None and samples[-1].pages - samples[0].pages >= pages:
-                return True
-            if not look.due():
-                return False
-            if self._phase() is not Phase.POSTCOPY:
-                return True
-            return watch.quiet(self._requests_so_far()) and time.monotonic() - resumed > QUIET_S
-
-        self._wait(done, self._deadline, "the walk of the working window", poll_s=0.05)
-
-    def _requests_so_far(self) -> int:
-        if self._prefetch is not None:
-            return self._prefetch.requests_seen
-        counted: int = self._source.execute("query-migrate").get("ram", {}).get("postcopy-requests", 0)
-        return counted
-
-    def _complete(self) -> None:
-        """Wait for the last page; a stall is paused and recovered, as often as the deadline allows."""
-        watch = Watch(self.settings.stall_timeout_s)
-
-        def done() -> bool:
-            at = self._phase()
-            if at in (Phase.COMPLETED, Phase.LOST):
-                return True
-            return at is Phase.PAUSED or watch.quiet(self._progress())
-
-        while True:
-            self._wait(done, self._deadline, "the last page")
-            at = self._phase()
-            if at is Phase.COMPLETED:
-                break
-            if at is Phase.LOST:
-                raise self._lost()
-            self._recover()
-            watch = Watch(self.settings.stall_timeout_s)
-        self._lift_quota()
-        self.readings.source_migrate = self._source.execute("query-migrate")
-
-    def _progress(self) -> tuple[Any, ...]:
+    def _start(self) -> None:
+        before_s = time.time()
+        self._started = True
         try:
-            ram = self._source.execute("query-migrate").get("ram", {})
-        except libvirt.libvirtError:  # the source's QEMU is gone, as it is after the migration
-            ram = {}
-        return ram.get("transferred"), ram.get("remaining"), ram.get("postcopy-requests")
+            self._source.execute("migrate", uri=self._uri)
+        except QmpError as error:
+            self._failure = str(error)
+        self._measure_clock_offset(before_s, time.time())
+
+    def _switch(self) -> None:
+        self._source.execute("migrate-start-postcopy")
+        self._switching = True
+
+    def _release(self) -> None:
+        self._source.execute("migrate-set-parameters", max_postcopy_bandwidth=self._push_bytes_per_s)
+        self._held = False
+        self.readings.released_s = time.monotonic()
+
+    def _pause(self) -> None:
+        self.report("the migration stalled: pausing and recovering it")
+        for monitor in (self._source, self._destination):
+            with suppress(QmpError, GuestGone):  # paused already, by the broken connection itself
+                monitor.execute("migrate-pause")
+        self._quiet.restart()
 
     def _recover(self) -> None:
-        """Pause both sides and connect them anew; they are paused again afterwards if the link is still down.
+        """Connect both sides anew; they are paused again afterwards if the link is still down.
 
         QEMU docs/devel/migration/postcopy.rst, "Postcopy recovery".
         """
-        self.report("the migration stalled: pausing and recovering it")
         self.readings.recoveries += 1
-        for monitor in (self._source, self._destination):
-            try:
-                monitor.execute("migrate-pause")
-            except QmpError:  # paused already, by the broken connection itself
-                pass
-        self._wait(
-            lambda: {self._status(self._source), self._status(self._destination)} == {"postcopy-paused"},
-            self._deadline,
-            "both sides to pause",
-        )
         uri = self._listen("migrate-recover")
         if self._prefetch is not None:
             self._prefetch.attach(self._pid, self._port)
-        give_up_s = time.monotonic() + RECOVERY_S
         self._source.execute("migrate", uri=uri, resume=True)
-        self._wait(
-            lambda: self._phase() not in (Phase.PAUSED, Phase.RECOVERING) or time.monotonic() > give_up_s,
-            self._deadline,
-            "the recovered connection",
-        )
+        self._quiet.restart()
+
+    def _arrive(self) -> None:
+        """The last page is there."""
+        self._insist(self._lift_quota)
+        answer = self._answer(self._source, retry=True)
+        self.readings.source_migrate = answer or {}
+        self._end_the_rest()
+        if self._failure is not None:
+            raise MigrationError(f"{self._failure}. {advice(Phase.COMPLETED, self.settings)}", Phase.COMPLETED)
+
+    def _end_the_rest(self) -> None:
+        """End what is left of the guest on the source, which must not run again."""
+
+        def end() -> None:
+            if self._source.execute("query-status")["running"]:
+                raise MigrationError(
+                    f"the guest {self.settings.name} runs on both hosts; nothing was ended. Look at both, and destroy "
+                    "the one that is wrong",
+                    Phase.COMPLETED,
+                )
+            domains.destroy(self._source.domain)
+
+        self._insist(end)
+
+    def _rolled_back(self) -> MigrationError:
+        """Give the guest back to the source; returns the error that says why."""
+        failure = self._failure
+        if failure is None:
+            reason = (self._answer(self._source) or {}).get("error-desc") or self._last_error or "no reason given"
+            failure = f"the migration failed before the switch: {reason}"
+        self._give_back()
+        return MigrationError(f"{failure}. {advice(Phase.FAILED, self.settings)}", Phase.FAILED)
+
+    def _give_back(self) -> None:
+        """Let the source have the guest as it was; nothing of ours is left on the destination.
+
+        :raise MigrationError: it has switched meanwhile, or the source does not answer.
+        """
+        source = self._source
+
+        def cancel() -> None:
+            if self._status(source) in AT_WORK:
+                source.execute("migrate_cancel")
+            self._wait(lambda: self._status(source) not in AT_WORK, time.monotonic() + UNDO_S, "cancel", heed=False)
+            if not source.execute("query-status")["running"]:
+                source.execute("cont")
+            if self._before:
+                fitness.put_back(source, self._before)
+
+        def end_incoming() -> None:
+            if self._destination.execute("query-status")["status"] == "inmigrate":
+                domains.destroy(self._destination.domain)
+
+        self._insist(cancel)
+        self._insist(end_incoming)
+
+    def _let_go(self) -> None:
+        """Hold nothing back any more, so that QEMU ends by itself what this call could not."""
+        if self._switched and self._held:
+            with suppress(ConnectionFailed, GuestGone, QmpError):
+                self._release()
+
+    def _take_over(self) -> None:
+        """Finish what an earlier call left half migrated, without the measurements that died with it."""
+        self.report(f"the guest {self.settings.name} is half migrated: bringing it home")
+        self.readings.taken_over = self._started = self._switching = self._switched = True
+        self._held = True
+        self._failure = "the guest is brought home"
+        self._insist(lambda: quota.lift(self._destination.domain))
+        try:
+            self._drive()
+        except MigrationError as error:
+            if error.phase is not Phase.COMPLETED:
+                raise
+
+    def _lift_quota(self) -> None:
+        """Lift the quota once; kept for the end of the transaction in case that the migration never completes."""
+        if not self._throttled:
+            return
+        self.readings.throttled_s = throttled_s(self.readings.vcpu_threads)
+
+        def lift() -> None:
+            domain = self._destination.domain
+            with self._destination.translated():
+                quota.lift(domain)
+
+        try:
+            self._insist(lift)
+        except ConnectionFailed as error:
+            raise MigrationError(
+                f"the guest {self.settings.name} is still throttled, because {error}. Lift the quota with 'virsh -c "
+                f"{self.settings.destination_uri} schedinfo {self.settings.name} --live vcpu_quota=-1', or run the "
+                "same task again",
+                Phase.COMPLETED,
+            ) from error
+        self._throttled = False
+        self.readings.quota_lifted_s = time.monotonic()
 
     # -- observe -----------------------------------------------------------------------------------------------------
 
     def _observe(self) -> None:
         settings, readings = self.settings, self.readings
-        channel, resumed = readings.destination_channel, self._resumed_s()
-        domains.destroy(self._source.domain)
-        if settings.observation_s is not None and resumed is not None and channel is not None:
+        channel, resumed = readings.destination_channel, readings.time_of("destination", "RESUME")
+        if channel is None:
+            return
+        if settings.observation_s is not None and resumed is not None:
             end = resumed + settings.observation_s
             readings.observation_end_s = end
             # One more sample, so that the curve reaches the end of the window.
             self._wait(
                 lambda: time.monotonic() > end and bool(channel.samples) and channel.samples[-1].time_s >= end,
-                max(end, time.monotonic()) + 5,
+                max(end, time.monotonic()) + TELEMETRY_S,
                 "the end of the observation window",
             )
-        if settings.verify and channel is not None:
-            channel.send("verify")
-            self._wait(lambda: channel.verified, self._deadline, "the guest's memory check")
-            readings.verified = channel.verified[-1]
+        if settings.verify:
+            self._verify(channel)
+
+    def _verify(self, channel: Channel) -> None:
+        """Let the guest look at its memory; asked anew when the connection was lost over the answer."""
+        asked: Any = None
+
+        def answered() -> Any:
+            nonlocal asked
+            if asked is not self._destination.domain:
+                channel.send("verify")
+                asked = self._destination.domain
+            return channel.verified
+
+        self._wait(answered, self._deadline_s, "the guest's memory check")
+        self.readings.verified = channel.verified[-1]
 
     def _collect(self) -> None:
         readings = self.readings
         readings.huge_pages_mb = huge_pages_mb(self._pid)
-        readings.destination_migrate = self._destination.execute("query-migrate")
+        readings.destination_migrate = self._answer(self._destination, retry=True) or {}
+        readings.connections_lost = [
+            monitor.host.role for monitor in (self._source, self._destination) if monitor.host.connects > 1
+        ]
         if self._prefetch is not None:
             readings.requests = list(self._prefetch.requests())
             readings.requests_seen = self._prefetch.requests_seen
 
-    # -- the way home ------------------------------------------------------------------------------------------------
+    # -- looking, waiting --------------------------------------------------------------------------------------------
 
-    def _take_over(self) -> None:
-        """Finish what a killed call left half migrated, without the measurements that died with it."""
-        self.report(f"the guest {self.settings.name} is half migrated: bringing it home")
-        self.readings.taken_over = self._started = self._switched = True
-        quota.lift(self._destination.domain)
-        self._source.execute("migrate-set-parameters", max_postcopy_bandwidth=UNLIMITED)
-        self._complete()
-        domains.destroy(self._source.domain)
+    def _answer(self, monitor: Monitor, retry: bool = False) -> dict[str, Any] | None:
+        """A side's answer to query-migrate; None when its QEMU is gone."""
 
-    def _come_home(self) -> None:
-        """After a failure: back to the source if the guest never left it, else forward to the destination."""
-        self._cancel = None  # from here on nothing may stop the way home
-        at = self._phase()
-        self._deadline = max(self._deadline, time.monotonic() + self.settings.timeout_s)
-        if at.reversible and not self._switched:
-            self._roll_back()
-        elif at is Phase.LOST:
-            if not self._switched:  # the source's QEMU died with the guest; what waits here has nothing of it
-                domains.destroy(self._destination.domain)
-        else:
-            if at is not Phase.COMPLETED:
-                self._source.execute("migrate-set-parameters", max_postcopy_bandwidth=UNLIMITED)
-                self._complete()
-            domains.destroy(self._source.domain)
+        def ask() -> dict[str, Any]:
+            found: dict[str, Any] = monitor.execute("query-migrate")
+            return found
 
-    def _roll_back(self) -> None:
-        source = self._source
-        if self._status(source) in ("setup", "active", "device"):
-            source.execute("migrate_cancel")
-            going_on = ("setup", "active", "device", "cancelling")
-            self._wait(lambda: self._status(source) not in going_on, self._deadline, "cancel")
-        domains.destroy(self._destination.domain)
-        if not source.execute("query-status")["running"]:
-            source.execute("cont")
+        try:
+            return self._insist(ask) if retry else ask()
+        except GuestGone:
+            return None
 
-    def _lift_quota(self) -> None:
-        """Lift the quota once; kept for ``finally`` in case that the migration never completes."""
-        if self.settings.vcpu_quota_percent < 100 and self.readings.quota_lifted_s is None:
-            self.readings.throttled_s = throttled_s(self.readings.vcpu_threads)
+    def _status(self, monitor: Monitor) -> str | None:
+        """A side's MigrationStatus; None when its QEMU is gone."""
+        answer = self._answer(monitor)
+        return None if answer is None else answer.get("status", "none")
+
+    def _insist(self, action: Callable[[], Any]) -> Any:
+        """Do what must be done, again and again while libvirtd is away. A guest that is gone is none to do it to.
+
+        :raise ConnectionFailed: libvirtd did not come back.
+        """
+        give_up_s = time.monotonic() + UNDO_S
+        while True:
             try:
-                quota.lift(self._destination.domain)
-            except libvirt.libvirtError as error:
-                if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:  # a guest that is gone is not throttled
-                    raise
-            self.readings.quota_lifted_s = time.monotonic()
+                return action()
+            except GuestGone:
+                return None
+            except (ConnectionFailed, libvirt.libvirtError) as error:
+                if time.monotonic() > give_up_s:
+                    raise ConnectionFailed(str(error)) from error
+                time.sleep(RETRY_S)
 
-    # -- events, waiting ---------------------------------------------------------------------------------------------
+    def _keep_time(self) -> None:
+        """Begin the way home when the migration is cancelled or late.
+
+        :raise MigrationError: it is late even for that.
+        """
+        late = time.monotonic() > self._deadline_s
+        if self._cancellation.reason is not None and self._failure is None:
+            self._failure = self._cancellation.reason
+        elif late and self._failure is None:
+            self._failure = f"the migration did not end in {self.settings.timeout_s:g} s ({self._seen()})"
+        elif not late:
+            return
+        else:
+            at = Phase.POSTCOPY if self._switched else Phase.PRECOPY
+            text = f"{self._failure}, and the guest is not home after another {self.settings.timeout_s:g} s"
+            raise MigrationError(f"{text} ({self._seen()}). {advice(at, self.settings)}", at)
+        self._deadline_s = time.monotonic() + self.settings.timeout_s
+
+    def _seen(self) -> str:
+        """State and last progress, for an error message."""
+        told = (
+            [f"source, destination, bytes sent, bytes left, page requests: {self._quiet.value}"]
+            if self._started
+            else []
+        )
+        channels = (self.readings.source_channel, self.readings.destination_channel)
+        times = [channel.samples[-1].time_s for channel in channels if channel is not None and channel.samples]
+        if times:
+            told.append(f"the guest's last line {time.monotonic() - max(times):.1f} s ago")
+        return "; ".join([*told, *([f"last error: {self._last_error}"] if self._last_error else [])])
+
+    def _await_news(self) -> None:
+        """Sleep until an event comes, the working set has arrived, or QEMU should be asked again."""
+        pace = Pace(LOOK_S)
+        awaited = self._held or (self._throttled and self.settings.vcpu_quota_until == "working-set")
+        with self._changed:
+            while not (self._news or pace.due() or (awaited and self._arrival.walked())):
+                self._changed.wait(POLL_S)
+            self._news = False
+
+    def _wake(self) -> None:
+        # Called by a signal handler too, which must not wait for the lock that its own thread may hold.
+        self._news = True
+
+    def _wait(self, condition: Callable[[], Any], deadline_s: float, what: str, heed: bool = True) -> Any:
+        """Wait until a condition holds, while the guest is in one piece.
+
+        :param heed: obey a cancellation.
+        :raise MigrationError: cancelled, or the deadline passed.
+        """
+        while True:
+            try:
+                value = condition()
+                if value:
+                    return value
+            except (ConnectionFailed, libvirt.libvirtError) as error:
+                self._last_error = str(error)
+            at = Phase.COMPLETED if self._switched else Phase.PREPARING
+            if heed and self._cancellation.reason is not None:
+                text = f"{self._cancellation.reason} while waiting for {what}"
+                raise MigrationError(f"{text}. {advice(at, self.settings)}", at)
+            if time.monotonic() > deadline_s:
+                raise MigrationError(f"gave up waiting for {what} ({self._seen()}). {advice(at, self.settings)}", at)
+            with self._changed:
+                self._changed.wait(POLL_S)
 
     def _on_event(self, event: Event) -> None:
         offset_s = 0.0
@@ -490,6 +630,7 @@ class Migration:
             offset_s = self.readings.clock_offset_s[0]
         with self._changed:
             self.readings.events.append((event.realtime_s - offset_s + self._realtime_to_monotonic, event))
+            self._news = True
             self._changed.notify_all()
 
     def _measure_clock_offset(self, before_s: float, after_s: float) -> None:
@@ -508,82 +649,41 @@ class Migration:
             if source_s is not None:
                 self.readings.clock_offset_s = (source_s - (before_s + after_s) / 2, (after_s - before_s) / 2)
 
-    def _status(self, monitor: Monitor) -> str | None:
-        """A side's MigrationStatus; None when its QEMU is gone."""
-        try:
-            status: str = monitor.execute("query-migrate").get("status", "none")
-        except libvirt.libvirtError as error:
-            if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
-                return None
-            raise
-        return status
-
-    def _phase(self) -> Phase:
-        if not self._started:
-            return Phase.PREPARING
-        return phase(self._status(self._source), self._status(self._destination))
-
-    def _resumed_s(self) -> float | None:
-        return self.readings.time_of("destination", "RESUME")
-
-    def _wait(self, condition: Callable[[], Any], deadline_s: float, what: str, poll_s: float = POLL_S) -> Any:
-        """Wait until a condition holds; events wake it up, and it is polled besides.
-
-        :raise MigrationError: the deadline passed. :raise Cancelled: see _watch_for_cancellation.
-        """
-        while True:
-            value = condition()
-            if value:
-                return value
-            if self._cancel is not None:
-                raise Cancelled(f"{self._cancel} while waiting for {what}", self._phase())
-            if time.monotonic() > deadline_s:
-                at = self._phase()
-                raise MigrationError(
-                    f"gave up waiting for {what}: the migration is in phase '{at.value}', last progress "
-                    f"{self._progress()} (bytes sent, bytes left, page requests), the guest's last line "
-                    f"{self._silence()} ago. {advice(at, self.settings)}",
-                    at,
-                )
-            with self._changed:
-                self._changed.wait(poll_s)
-
-    def _silence(self) -> str:
-        channels = (self.readings.source_channel, self.readings.destination_channel)
-        times = [channel.samples[-1].time_s for channel in channels if channel is not None and channel.samples]
-        return f"{time.monotonic() - max(times):.1f} s" if times else "long"
-
-    def _watch_for_cancellation(self) -> None:
-        """Turn signals and a controller that hung up into Cancelled at the next wait."""
-
-        def on_signal(number: int, _frame: Any) -> None:
-            self._cancel = f"received {signal.Signals(number).name}"
-
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            previous = signal.signal(number, on_signal)
-            self._stack.callback(signal.signal, number, previous)
-
-        def watch_stdout() -> None:
-            poller = select.poll()
-            poller.register(1, 0)  # only POLLERR and POLLHUP, which need no asking for
-            while not self._ended.is_set():
-                if any(event & (select.POLLERR | select.POLLHUP) for _fd, event in poller.poll(500)):
-                    self._cancel = "the controller hung up"
-                    return
-
-        self._ended = threading.Event()
-        self._stack.callback(self._ended.set)
-        threading.Thread(target=watch_stdout, name="controller", daemon=True).start()
+    # -- errors ------------------------------------------------------------------------------------------------------
 
     def _refusal(self, text: str) -> MigrationError:
         return MigrationError(text, Phase.PREPARING)
 
     def _lost(self) -> MigrationError:
-        return MigrationError(
-            "the guest's memory is lost: one half of it went away during post-copy. "
-            + advice(Phase.LOST, self.settings),
-            Phase.LOST,
-        )
+        if not self._switched:  # the source's QEMU died with the whole guest; what waits here has nothing of it
+            self._insist(lambda: domains.destroy(self._destination.domain))
+            text = f"the guest {self.settings.name} is gone: the source's QEMU ended before the switch"
+            return MigrationError(f"{text}. Start the guest again", Phase.LOST)
+        gone = "source" if self._status(self._source) is None else "destination"
+        text = f"the guest's memory is lost: the {gone}'s QEMU went away during post-copy"
+        return MigrationError(f"{text}. {advice(Phase.LOST, self.settings)}", Phase.LOST)
+
+
+class Arrival:
+    """Tells when the working set has arrived on the destination: the window was walked, or no page is asked for."""
+
+    def __init__(self, settings: Settings, readings: Readings) -> None:
+        self._channel, self._pages = readings.destination_channel, settings.window_pages
+        self._requests = Watch()
+
+    def walked(self) -> bool:
+        """Whether the guest has walked its working window since its first line from here."""
+        samples = self._channel.samples if self._channel is not None else []
+        if not samples or self._pages is None:
+            return False
+        first, last = samples[0].visits, samples[-1].visits
+        # Each walker has a slice of the window, and that many visits in a row touch all of it.
+        slice_pages = -(-self._pages // len(first))
+        return all(now - before >= slice_pages for before, now in zip(first, last, strict=True))
+
+    def seen(self, requests: int) -> bool:
+        """The same, or that ``requests`` has not grown for a while."""
+        return self.walked() or self._requests.quiet_s(requests) > QUIET_S
 
 
 def advice(at: Phase, settings: Settings) -> str:
@@ -594,8 +694,8 @@ def advice(at: Phase, settings: Settings) -> str:
         return f"The guest {settings.name} runs on the destination; nothing needs to be done."
     if at is Phase.LOST:
         return (
-            f"The source's half of {settings.name} is kept paused for forensics; "
-            f"'virsh -c {settings.source_uri} destroy {settings.name}' ends it."
+            "What is left of it is kept paused for forensics and must not be resumed; 'virsh -c "
+            f"{settings.source_uri} destroy {settings.name}' (or on {settings.destination_uri}) ends it."
         )
     return (
         f"The guest {settings.name} is split over both hosts: destroy NEITHER half. Mend the link, then run the same "

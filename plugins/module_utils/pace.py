@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""When to look again, and when nothing has changed for too long. Times: CLOCK_MONOTONIC, s."""
+"""When to look again, and for how long nothing has changed. Times: CLOCK_MONOTONIC, s."""
 
 from __future__ import annotations
 
@@ -23,15 +23,20 @@ class Pace:
 
 
 class Watch:
-    """Tells when a value has not changed for a time."""
+    """Tells for how long a value has not changed.
 
-    def __init__(self, patience_s: float) -> None:
-        self.patience_s = patience_s
-        self._value: Any = None
+    :ivar value: what was seen last.
+    """
+
+    def __init__(self) -> None:
+        self.value: Any = None
+        self.restart()
+
+    def restart(self) -> None:
         self._since_s = time.monotonic()
 
-    def quiet(self, value: Any) -> bool:
-        now_s = time.monotonic()
-        if value != self._value:
-            self._value, self._since_s = value, now_s
-        return now_s - self._since_s > self.patience_s
+    def quiet_s(self, value: Any) -> float:
+        if value != self.value:
+            self.value = value
+            self.restart()
+        return time.monotonic() - self._since_s

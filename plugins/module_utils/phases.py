@@ -45,7 +45,8 @@ def phase(source: str | None, destination: str | None) -> Phase:
         source = "none"  # QEMU still tells of the migration or the saved state that the guest came from
     sides = (source, destination)
     switched = any(side is not None and side.startswith("postcopy") for side in sides)
-    if destination == "completed" and source in ("completed", None):
+    # All memory has arrived; a source that the broken link kept from hearing of it has nothing to add.
+    if destination == "completed" and source in ("completed", "postcopy-paused", "failed", None):
         return Phase.COMPLETED
     if destination == "completed" or (source == "completed" and destination is not None and destination != "failed"):
         return Phase.POSTCOPY  # one side has not seen the end yet

@@ -16,17 +16,22 @@ import os
 import re
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from ansible_collections.vcsp.testbed.plugins.module_utils.policies import Policy
 
 BPF_SK_MSG_VERDICT = 7
 SO_NETNS_COOKIE = 71
-ID_MAX = 64
-SETTINGS = struct.Struct(f"=QQIIII{ID_MAX}s")
-STATE = struct.Struct("=QII")
-REQUEST = struct.Struct("=QQII")
+# The program's structures of the same names.
+NAME_BYTES = 64
+SETTINGS = struct.Struct("=QIIIII4x")
+BLOCK = struct.Struct("=QII")
+STATE = struct.Struct("=QQ16x")
+REQUEST = struct.Struct("=QQIIII")
+READ_AT_ONCE = 1 << 16  # requests
 
 
 class PrefetchError(Exception):
@@ -42,19 +47,22 @@ class Block:
     used_bytes: int
 
 
-@dataclass(frozen=True)
-class Request:
-    """A page request as it crossed the wire.
+class Request(NamedTuple):  # there can be millions, and a tuple is made twice as fast as a frozen dataclass
+    """A page request as it crossed the wire. Offsets and lengths in bytes.
 
     :ivar time_s: CLOCK_MONOTONIC of the destination.
-    :ivar start: offset in its RAMBlock, bytes.
-    :ivar asked: bytes QEMU asked for.
-    :ivar sent: bytes the program asked for.
+    :ivar block: name of its RAMBlock; None for one that is not extended.
+    :ivar start: where in it QEMU asked,
+    :ivar asked: and for how much.
+    :ivar sent_start: where the program asked,
+    :ivar sent: and for how much.
     """
 
     time_s: float
+    block: str | None
     start: int
     asked: int
+    sent_start: int
     sent: int
 
 
@@ -68,6 +76,15 @@ def parse_ramblocks(text: str) -> list[Block]:
             name, size, unit, _offset, used, _total = match.groups()
             blocks.append(Block(name, int(size) * units[unit], int(used, 16)))
     return blocks
+
+
+def guest_blocks(ramblocks: Sequence[Block], backends: Collection[str]) -> list[Block]:
+    """Those RAMBlocks that are the guest's memory; the others are QEMU's own (video memory, ROMs).
+
+    :param backends: ids of the memory backends (QMP query-memdev). A backend's RAMBlock is called like it, or by its
+        path, which ends with it (QEMU backends/hostmem.c, host_memory_backend_get_name).
+    """
+    return [block for block in ramblocks if block.name.rpartition("/")[2] in backends]
 
 
 def cgroup_of(pid: int, proc: Path = Path("/proc")) -> Path:
@@ -119,13 +136,13 @@ class Prefetch:
     """The loaded program, a context manager.
 
     :param program: path of the compiled ``prefetch.bpf.o``.
-    :param block: the RAMBlock whose requests are extended.
-    :param pages: pages per request, the paper's N; 1 only records.
+    :param blocks: the RAMBlocks whose requests are extended.
+    :param policy: how; one that does not extend only records.
     :param trace_entries: requests the trace has room for; further ones are counted, not recorded.
     """
 
-    def __init__(self, program: Path, block: Block, pages: int, trace_entries: int) -> None:
-        self.program, self.block, self.pages, self.trace_entries = program, block, pages, trace_entries
+    def __init__(self, program: Path, blocks: Sequence[Block], policy: Policy, trace_entries: int) -> None:
+        self.program, self.blocks, self.policy, self.trace_entries = program, blocks, policy, trace_entries
         self._lib = load_libbpf()
         self._object: Any = None
         self._link: Any = None
@@ -137,8 +154,13 @@ class Prefetch:
             raise PrefetchError(f"{self.program} does not exist: run playbooks/provision.yml on this host")
         self._object = self._check(lib.bpf_object__open_file(os.fsencode(self.program), None), f"open {self.program}")
         try:
-            self._status(lib.bpf_map__set_max_entries(self._map("trace"), self.trace_entries), "size the trace")
+            for name, entries in ("blocks", max(1, len(self.blocks))), ("trace", self.trace_entries):
+                self._status(lib.bpf_map__set_max_entries(self._map(name), entries), f"size the map {name}")
             self._status(lib.bpf_object__load(self._object), "load the program into the kernel")
+            self._name_blocks()
+            # Sockets take the program over from the map when they are put into it.
+            verdict, connections = lib.bpf_program__fd(self._program("extend")), self._descriptor("connections")
+            self._status(lib.bpf_prog_attach(verdict, connections, BPF_SK_MSG_VERDICT, 0), "attach the sk_msg program")
             self._state = self._view("state", STATE.size)
             self._trace = self._view("trace", REQUEST.size * self.trace_entries)
         except BaseException:
@@ -147,28 +169,20 @@ class Prefetch:
         return self
 
     def attach(self, pid: int, port: int) -> None:
-        """Adopt every connection that process ``pid`` accepts on local ``port`` from now on.
+        """Adopt every connection that process ``pid`` accepts on local ``port`` from now on, and no more on others.
 
-        :raise PrefetchError: the kernel refuses one of the two attachments.
+        :raise PrefetchError: the kernel refuses.
         """
-        lib = self._lib
+        self._detach()
         with socket.socket() as probe:
             cookie = struct.unpack("=Q", probe.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8))[0]
-        name = self.block.name.encode()
-        if len(name) > ID_MAX:
-            raise PrefetchError(f"the name of the RAMBlock {self.block.name} is longer than {ID_MAX} bytes")
-        value = SETTINGS.pack(
-            cookie, self.block.used_bytes, port, self.block.page_bytes, self.pages, len(name), name.ljust(ID_MAX, b"\0")
+        how = self.policy
+        self._write(
+            "settings", bytes(4), SETTINGS.pack(cookie, port, how.before_pages, how.pages, how.growth, how.max_pages)
         )
-        key = ctypes.c_uint32(0)
-        settings = lib.bpf_map__fd(self._map("settings"))
-        self._status(lib.bpf_map_update_elem(settings, ctypes.byref(key), value, 0), "write the settings")
-        verdict = lib.bpf_program__fd(self._program("extend"))
-        connections = lib.bpf_map__fd(self._map("connections"))
-        self._status(lib.bpf_prog_attach(verdict, connections, BPF_SK_MSG_VERDICT, 0), "attach the sk_msg program")
         cgroup = os.open(cgroup_of(pid), os.O_RDONLY | os.O_DIRECTORY)
         try:
-            link = lib.bpf_program__attach_cgroup(self._program("adopt"), cgroup)
+            link = self._lib.bpf_program__attach_cgroup(self._program("adopt"), cgroup)
             self._link = self._check(link, "attach the sockops program to the cgroup of QEMU")
         finally:
             os.close(cgroup)
@@ -176,7 +190,7 @@ class Prefetch:
     @property
     def connections(self) -> int:
         """Migration connections adopted so far."""
-        connections: int = STATE.unpack_from(self._state)[2]
+        connections: int = STATE.unpack_from(self._state)[1]
         return connections
 
     @property
@@ -187,20 +201,41 @@ class Prefetch:
 
     def requests(self) -> Iterator[Request]:
         """The trace, oldest first."""
-        for place in range(min(self.requests_seen, self.trace_entries)):
-            time_ns, start, asked, sent = REQUEST.unpack_from(self._trace, place * REQUEST.size)
-            yield Request(time_ns / 1e9, start, asked, sent)
+        names = (None, *(block.name for block in self.blocks))
+        end = min(self.requests_seen, self.trace_entries) * REQUEST.size
+        for place in range(0, end, READ_AT_ONCE * REQUEST.size):
+            entries = self._trace[place : min(end, place + READ_AT_ONCE * REQUEST.size)]
+            for time_ns, start, asked, sent, before, block in REQUEST.iter_unpack(entries):
+                yield Request(time_ns / 1e9, names[block], start, asked, start - before, sent)
 
     def __exit__(self, *_exception: object) -> None:
         for view in self._views:
             view.close()
         self._views.clear()
-        if self._link:
-            self._lib.bpf_link__destroy(self._link)
-            self._link = None
+        self._detach()
         if self._object:
             self._lib.bpf_object__close(self._object)
             self._object = None
+
+    def _detach(self) -> None:
+        if self._link:
+            self._lib.bpf_link__destroy(self._link)
+            self._link = None
+
+    def _name_blocks(self) -> None:
+        for number, block in enumerate(self.blocks, start=1):
+            name = block.name.encode()
+            if len(name) > NAME_BYTES:
+                raise PrefetchError(f"the name of the RAMBlock {block.name} is longer than {NAME_BYTES} bytes")
+            whole_bytes = block.used_bytes - block.used_bytes % block.page_bytes
+            self._write("blocks", name.ljust(NAME_BYTES, b"\0"), BLOCK.pack(whole_bytes, block.page_bytes, number))
+
+    def _write(self, name: str, key: bytes, value: bytes) -> None:
+        self._status(self._lib.bpf_map_update_elem(self._descriptor(name), key, value, 0), f"write the map {name}")
+
+    def _descriptor(self, name: str) -> int:
+        descriptor: int = self._lib.bpf_map__fd(self._map(name))
+        return descriptor
 
     def _map(self, name: str) -> Any:
         return self._check(self._lib.bpf_object__find_map_by_name(self._object, name.encode()), f"find the map {name}")
@@ -211,7 +246,7 @@ class Prefetch:
 
     def _view(self, name: str, size: int) -> mmap.mmap:
         length = -(-size // mmap.PAGESIZE) * mmap.PAGESIZE
-        view = mmap.mmap(self._lib.bpf_map__fd(self._map(name)), length, prot=mmap.PROT_READ)
+        view = mmap.mmap(self._descriptor(name), length, prot=mmap.PROT_READ)
         self._views.append(view)
         return view
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,7 +36,11 @@ class QmpError(Exception):
 
 
 class ConnectionFailed(Exception):
-    """libvirt cannot be reached at a URI."""
+    """libvirt cannot be reached at a URI, or cannot answer now."""
+
+
+class GuestGone(Exception):
+    """A host has no such guest, or its QEMU has ended."""
 
 
 @dataclass(frozen=True)
@@ -82,23 +87,117 @@ def connect(uri: str) -> Any:
     return connection
 
 
-class Monitor:
-    """The QMP monitor of one running guest."""
+class Host:
+    """One of the two hosts: its libvirt, connected to anew when the connection was lost.
 
-    def __init__(self, domain: Any, host: str) -> None:
-        self.domain, self.host = domain, host
-        self._callbacks: list[int] = []
+    :param role: ``source`` or ``destination``.
+    :ivar connects: how often it was connected to; events between two connections are lost.
+    """
+
+    def __init__(self, role: str, uri: str) -> None:
+        self.role, self.uri = role, uri
+        self.connects = 0
+        self._connection: Any = None
+
+    def connection(self) -> Any:
+        """A libvirt connection that was alive a moment ago.
+
+        :raise ConnectionFailed: there is none to be had.
+        """
+        if not self.alive:
+            self.close()
+            self._connection = connect(self.uri)
+            self.connects += 1
+        return self._connection
+
+    @property
+    def alive(self) -> bool:
+        try:
+            return self._connection is not None and bool(self._connection.isAlive())
+        except libvirt.libvirtError:
+            return False
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                connection.close()
+            except libvirt.libvirtError:  # it was lost before
+                pass
+
+
+class Monitor:
+    """The QMP monitor of one guest on one host. It outlives restarts of libvirtd, since QEMU does.
+
+    :param name: the guest's domain.
+    """
+
+    def __init__(self, host: Host, name: str) -> None:
+        self.host, self.name = host, name
+        self._domain: Any = None
+        self._connection: Any = None
+        self._callback: Callable[[Event], None] | None = None
+        self._registration: tuple[Any, int] | None = None
+        self._followers: list[Callable[[Any], None]] = []
+
+    @property
+    def role(self) -> str:
+        """``source`` or ``destination``."""
+        return self.host.role
+
+    @property
+    def domain(self) -> Any:
+        """The guest's libvirt domain on the present connection.
+
+        :raise GuestGone: no such guest. :raise ConnectionFailed: libvirt cannot be reached.
+        """
+        if self.host.connection() is not self._connection:
+            self.look_up()
+        return self._domain
+
+    def look_up(self) -> None:
+        """Find the guest, as it is now, on the present connection.
+
+        :raise GuestGone: no such guest. :raise ConnectionFailed: libvirt cannot be reached.
+        """
+        connection = self.host.connection()
+        with self.translated():
+            domain = connection.lookupByName(self.name)
+            self._domain, self._connection = domain, connection
+            self._register()
+            for follow in self._followers:
+                follow(domain)
+
+    def follow(self, attach: Callable[[Any], None]) -> None:
+        """Call ``attach`` with the domain now, and again whenever the connection was made anew."""
+        attach(self.domain)
+        self._followers.append(attach)
+
+    @contextmanager
+    def translated(self) -> Iterator[None]:
+        """Tell libvirt's errors apart: is the guest gone, or only the connection?
+
+        :raise GuestGone: QEMU has ended. :raise ConnectionFailed: libvirt cannot answer now.
+        """
+        try:
+            yield
+        except libvirt.libvirtError as error:
+            if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
+                raise GuestGone(f"there is no guest {self.name} at {self.host.uri}") from error
+            raise ConnectionFailed(f"libvirt at {self.host.uri} cannot answer: {error}") from error
 
     def execute(self, command: str, **arguments: Any) -> Any:
         """Run a command and return its value.
 
-        :raise QmpError: QEMU refused it.
-        :raise libvirt.libvirtError: the guest or the connection is gone.
+        :raise QmpError: QEMU refused it. :raise GuestGone: the guest has ended.
+        :raise ConnectionFailed: the command may or may not have been run.
         """
         request: dict[str, Any] = {"execute": command}
         if arguments:
             request["arguments"] = {key.replace("_", "-"): value for key, value in arguments.items()}
-        reply = json.loads(libvirt_qemu.qemuMonitorCommand(self.domain, json.dumps(request), 0))
+        domain = self.domain
+        with self.translated():
+            reply = json.loads(libvirt_qemu.qemuMonitorCommand(domain, json.dumps(request), 0))
         if "error" in reply:
             raise QmpError(command, reply["error"].get("class", "?"), reply["error"].get("desc", "?"))
         return reply["return"]
@@ -110,23 +209,33 @@ class Monitor:
 
     def listen(self, callback: Callable[[Event], None]) -> None:
         """Call back for every event of this guest, in the event loop's thread."""
+        known = self.domain
+        self._callback = callback
+        if known is self.domain:  # else it was looked up anew, and registered with that
+            with self.translated():
+                self._register()
+
+    def _register(self) -> None:
+        callback = self._callback
+        if callback is None:
+            return
 
         def forward(
             _conn: Any, _domain: Any, name: str, seconds: int, micros: int, data: str | None, _opaque: Any
         ) -> None:
-            callback(Event(self.host, name, json.loads(data) if data else {}, seconds + micros / 1e6))
+            callback(Event(self.role, name, json.loads(data) if data else {}, seconds + micros / 1e6))
 
-        self._callbacks.append(
-            libvirt_qemu.qemuMonitorEventRegister(self.domain.connect(), self.domain, None, forward, None, 0)
-        )
+        number = libvirt_qemu.qemuMonitorEventRegister(self._connection, self._domain, None, forward, None, 0)
+        self._registration = self._connection, number
 
     def close(self) -> None:
-        for callback in self._callbacks:
+        """Hear no more events."""
+        registration, self._registration, self._callback = self._registration, None, None
+        if registration is not None:
             try:
-                libvirt_qemu.qemuMonitorEventDeregister(self.domain.connect(), callback)
+                libvirt_qemu.qemuMonitorEventDeregister(*registration)
             except libvirt.libvirtError:  # the connection is gone, and the registration with it
                 pass
-        self._callbacks.clear()
 
     def capabilities(self) -> dict[str, bool]:
         return {item["capability"]: item["state"] for item in self.execute("query-migrate-capabilities")}

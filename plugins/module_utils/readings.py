@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import SchedStat
+from ansible_collections.vcsp.testbed.plugins.module_utils.policies import Policy, policy
 from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import Event
 from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import Channel
 
@@ -23,8 +24,13 @@ class Settings:
     migration_address: str
     vcpu_quota_percent: int
     vcpu_period_us: int
+    vcpu_quota_until: str
     prefetch_pages: int
+    prefetch_policy: str
+    prefetch_max_pages: int | None
     transfer: str
+    postcopy_preempt: bool | None
+    max_postcopy_bandwidth_mb_per_s: float
     prefetch_program: Path
     window_mb: int | None
     baseline_s: float
@@ -34,6 +40,16 @@ class Settings:
     cpu_latency_us: int | None
     timeout_s: float
     stall_timeout_s: float
+
+    @property
+    def policy(self) -> Policy:
+        """How page requests are lengthened."""
+        return policy(self.prefetch_policy, self.prefetch_pages, self.prefetch_max_pages)
+
+    @property
+    def preempt(self) -> bool:
+        """Whether requested pages get a channel of their own; demand paging cannot do without."""
+        return self.transfer == "demand" if self.postcopy_preempt is None else self.postcopy_preempt
 
     @property
     def window_pages(self) -> int | None:
@@ -64,7 +80,10 @@ class Readings:
     verified: Any = None
     huge_pages_mb: float | None = None
     recoveries: int = 0
+    connections_lost: list[str] = field(default_factory=list)
     taken_over: bool = False
+    was_home: bool = False
+    quota_left_over: bool = False
 
     def time_of(self, host: str, name: str, **data: Any) -> float | None:
         """Time of the first event that matches."""

@@ -36,6 +36,7 @@ def build(settings: Settings, readings: Readings) -> dict[str, Any]:
         "files": {name: pack(text) for name, text in files(readings, resumed).items()},
         "recoveries": readings.recoveries,
         "taken_over": readings.taken_over,
+        "was_home": readings.was_home,
     }
 
 
@@ -48,7 +49,7 @@ def measure(settings: Settings, readings: Readings, resumed: float | None) -> di
     found: dict[str, float | None] = dict.fromkeys((
         "downtime_ms", "stop_and_copy_ms", "page_wait_ms", "total_migration_time_s", "page_requests", "pages_sent",
         "sent_kb", "throughput_mb_per_s", "baseline_mb_per_s", "steady_mb_per_s", "stall_loss_s", "slow_down_percent",
-        "throttled_ms", "window_walk_s", "postcopy_rate_mb_per_s",
+        "throttled_ms", "window_walk_s", "postcopy_rate_mb_per_s", "link_mbit_per_s",
     ))  # fmt: skip
     if ram:
         found["page_requests"] = ram.get("postcopy-requests")
@@ -68,6 +69,8 @@ def measure(settings: Settings, readings: Readings, resumed: float | None) -> di
         found["downtime_ms"] = found["page_wait_ms"] + found["stop_and_copy_ms"]
     if readings.throttled_s is not None:
         found["throttled_ms"] = readings.throttled_s * 1000
+    if found["sent_kb"] is not None and found["total_migration_time_s"]:
+        found["link_mbit_per_s"] = found["sent_kb"] * 1024 * 8 / 1e6 / found["total_migration_time_s"]
     found.update(guest_view(settings, readings, stopped, resumed, completed))
     return found
 
@@ -82,10 +85,8 @@ def guest_view(
     if stopped is not None and settings.baseline_s > 0:
         found["baseline_mb_per_s"] = metrics.rate_mb_per_s(curve, stopped - settings.baseline_s, stopped)
     found["postcopy_rate_mb_per_s"] = metrics.rate_mb_per_s(curve, resumed, completed)
-    at_resume = metrics.at(curve, resumed)
-    if at_resume is not None and settings.window_pages is not None:
-        walked = metrics.time_when([p for p in curve if p[0] >= resumed], at_resume + settings.window_pages)
-        found["window_walk_s"] = None if walked is None else walked - resumed
+    if settings.window_pages is not None:
+        found["window_walk_s"] = metrics.window_walk_s(samples, stopped, resumed, settings.window_pages)
     end = readings.observation_end_s
     if end is None:
         return found
@@ -155,10 +156,13 @@ def validity(settings: Settings, readings: Readings, measurements: dict[str, flo
     """The rules that make a trial invalid (DESIGN, section 4), each a sentence when broken."""
     reasons = []
     resumed, completed = readings.time_of("destination", "RESUME"), completed_s(readings)
+    if readings.was_home:
+        return {"valid": False, "reasons": ["the guest was on this host already; nothing was migrated"]}
     if readings.taken_over:
         return {"valid": False, "reasons": ["an interrupted migration was brought home; nothing of it was measured"]}
     if readings.time_of("source", "MIGRATION", status="postcopy-active") is None:
         reasons.append("the migration ended before post-copy began")
+    reasons += [f"the connection to the {host}'s libvirt was lost meanwhile" for host in readings.connections_lost]
     if readings.recoveries:
         reasons.append(f"the migration stalled and was recovered {readings.recoveries} times")
     stopped = readings.time_of("source", "STOP")
@@ -176,7 +180,7 @@ def validity(settings: Settings, readings: Readings, measurements: dict[str, flo
             reasons.append("the guest's memory was not verified")
         elif readings.verified.bad or not readings.verified.pages:
             reasons.append(f"the guest's memory is wrong on {readings.verified.bad} of {readings.verified.pages} pages")
-    capabilities = ["postcopy-ram", *(["postcopy-preempt"] if settings.transfer == "demand" else [])]
+    capabilities = ["postcopy-ram", *(["postcopy-preempt"] if settings.preempt else [])]
     reasons += [
         f"the capability {name} was not in force" for name in capabilities if not readings.capabilities.get(name)
     ]
@@ -233,8 +237,11 @@ def files(readings: Readings, resumed: float | None) -> dict[str, str]:
         rows = [f"{s.time_s - zero:.4f},{s.host},{s.pages},{s.stalls},{s.stall_ms:.3f}" for s in samples]
         found["telemetry.csv"] = "\n".join(["time_s,host,pages,stalls,stall_ms", *rows, ""])
     if readings.requests is not None:
-        rows = [f"{r.time_s - zero:.6f},{r.start},{r.asked},{r.sent}" for r in readings.requests]
-        found["requests.csv"] = "\n".join(["time_s,start,asked,sent", *rows, ""])
+        rows = [
+            f"{r.time_s - zero:.6f},{r.block or ''},{r.start},{r.asked},{r.sent_start},{r.sent}"
+            for r in readings.requests
+        ]
+        found["requests.csv"] = "\n".join(["time_s,block,start,asked,sent_start,sent", *rows, ""])
     return found
 
 

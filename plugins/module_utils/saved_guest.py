@@ -103,8 +103,9 @@ def make(connection: Any, name: str, xml: str, path: Path, workload: Workload, b
 
 def _boot(connection: Any, name: str, xml: str, timeout_s: float) -> Any:
     domain = connection.createXML(xml)
-    channel = Channel(domain, "source")
+    channel = Channel("source")
     try:
+        channel.open(domain)
         otherwise = f"the guest {name} did not come up in {timeout_s:.0f} s; look at its console log"
         _wait(lambda: channel.ready, timeout_s, otherwise)
     finally:
@@ -114,10 +115,11 @@ def _boot(connection: Any, name: str, xml: str, timeout_s: float) -> Any:
 
 def _start(connection: Any, name: str, workload: Workload) -> Any:
     domain = connection.lookupByName(name)
-    channel = Channel(domain, "source")
+    channel = Channel("source")
     # Filling the window takes an emulated processor a while.
     timeout_s = 60 + workload.window_mb * 0.2
     try:
+        channel.open(domain)
         _wait(lambda: channel.ready, 30, f"the guest {name} did not answer after it was restored")
         channel.send(workload.command)
         _wait(

@@ -26,6 +26,7 @@ class Sample:
     :ivar host: host that the guest ran on.
     :ivar boot: the guest kernel's boot id.
     :ivar pages, stalls, stall_ms: cumulative since the workload started.
+    :ivar visits: pages visited by each walker, one walker a vCPU; cumulative.
     """
 
     time_s: float
@@ -35,6 +36,7 @@ class Sample:
     pages: int
     stalls: int
     stall_ms: float
+    visits: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,9 @@ def parse(line: str, host: str, time_s: float) -> Sample | Verified | str | None
     kind, *words = line.split() or [""]
     try:
         if kind == "sample":
-            boot, guest_ns, pages, stalls, stall_ns = words
-            return Sample(time_s, host, boot, int(guest_ns) / 1e9, int(pages), int(stalls), int(stall_ns) / 1e6)
+            boot, guest_ns, pages, stalls, stall_ns, *visits = words
+            counts = tuple(int(visit) for visit in visits) or (int(pages),)
+            return Sample(time_s, host, boot, int(guest_ns) / 1e9, int(pages), int(stalls), int(stall_ns) / 1e6, counts)
         if kind == "verified":
             return Verified(int(words[0]), int(words[1]))
         if kind == "ready":
@@ -67,13 +70,19 @@ class Channel:
     :raise libvirt.libvirtError: the guest has no channel of that name, or somebody else listens.
     """
 
-    def __init__(self, domain: Any, host: str) -> None:
+    def __init__(self, host: str) -> None:
         self.host = host
         self.samples: list[Sample] = []
         self.verified: list[Verified] = []
         self.ready: str | None = None
         self._rest = b""
         self._lock = threading.Lock()
+        self._stream: Any = None
+
+    def open(self, domain: Any) -> None:
+        """Listen to a guest, or listen again after the connection to its host was lost."""
+        self.close()
+        self._rest = b""
         self._stream = domain.connect().newStream(libvirt.VIR_STREAM_NONBLOCK)
         domain.openChannel(CHANNEL, self._stream, libvirt.VIR_DOMAIN_CHANNEL_FORCE)
         events = libvirt.VIR_STREAM_EVENT_READABLE | libvirt.VIR_STREAM_EVENT_ERROR | libvirt.VIR_STREAM_EVENT_HANGUP
@@ -104,8 +113,14 @@ class Channel:
             self.ready = item
 
     def send(self, command: str) -> None:
-        """Send a command line: ``start WINDOW_MB PATTERN WORK``, ``verify`` or ``stop``."""
-        self._stream.send(command.encode() + b"\n")
+        """Send a command line: ``start WINDOW_MB PATTERN WORK``, ``verify`` or ``stop``.
+
+        :raise libvirt.libvirtError: the connection is lost.
+        """
+        stream = self._stream
+        if stream is None:
+            raise libvirt.libvirtError("the guest's telemetry channel is closed")
+        stream.send(command.encode() + b"\n")
 
     def close(self) -> None:
         stream, self._stream = self._stream, None

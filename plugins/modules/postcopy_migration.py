@@ -16,7 +16,8 @@ description:
     leaves the guest running on the source. After the switch the migration is watched, paused and recovered when it
     stalls.
   - Called for a guest that an interrupted call left half migrated, it brings the guest home and returns
-    RV(taken_over=true).
+    RV(taken_over=true). Called for a guest that runs here already, it changes nothing.
+  - Restarts of libvirtd on either host are waited for; what of the measurement they cost is said in RV(validity).
 author:
   - vcsp.testbed contributors (!UNKNOWN)
 options:
@@ -44,10 +45,32 @@ options:
     description: Period of the quota in microseconds, 1000 to 1000000.
     type: int
     default: 10000
+  vcpu_quota_until:
+    description:
+      - What lifts the quota. V(completed) is the last page, as in the paper.
+      - V(working-set) is as soon as the guest has walked its working window once, or asks for no more pages.
+    type: str
+    choices: [working-set, completed]
+    default: completed
   prefetch_pages:
-    description: Pages asked for by each page request; V(1) is plain demand paging.
+    description:
+      - Pages asked for by each page request; V(1) is plain demand paging.
+      - A page is one of the guest's RAMBlock, 4 KiB, or 2 MiB on huge pages of hugetlbfs.
     type: int
     default: 1
+  prefetch_policy:
+    description:
+      - Which pages are asked for beside the missing one. Never any beyond its RAMBlock.
+      - V(fixed), the paper's, takes the next ones.
+      - V(around) takes those before and after, the missing one in the middle.
+      - V(readahead) takes the next ones, and twice as many with each request that continues a sequential stream, up to
+        O(prefetch_max_pages); a jump begins anew with O(prefetch_pages).
+    type: str
+    choices: [fixed, around, readahead]
+    default: fixed
+  prefetch_max_pages:
+    description: The most pages that V(readahead) of O(prefetch_policy) asks for, 128 if not given.
+    type: int
   transfer:
     description:
       - V(push) is QEMU's ordinary behaviour, memory is pushed in the background at once.
@@ -56,6 +79,15 @@ options:
     type: str
     choices: [demand, push]
     default: push
+  postcopy_preempt:
+    description:
+      - Whether requested pages get a connection of their own beside the push. Needs QEMU 8.0.
+      - If not given, on for V(demand) of O(transfer), which needs it, and off for V(push), as QEMU has it.
+    type: bool
+  max_postcopy_bandwidth_mb_per_s:
+    description: Limit of the background push in MB/s, QEMU's C(max-postcopy-bandwidth); V(0) is none.
+    type: float
+    default: 0
   window_mb:
     description:
       - Working window of the guest's workload, MB.
@@ -172,6 +204,10 @@ taken_over:
   description: Whether this call brought home what an interrupted one had left half migrated.
   type: bool
   returned: success
+was_home:
+  description: Whether the guest ran on this host already, so that there was nothing to do.
+  type: bool
+  returned: success
 phase:
   description: Where the migration, and so the guest, stands after a failure.
   type: str
@@ -187,10 +223,12 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.vcsp.testbed.plugins.module_utils import quota
 from ansible_collections.vcsp.testbed.plugins.module_utils.migration import Migration, MigrationError
+from ansible_collections.vcsp.testbed.plugins.module_utils.policies import policy
 from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import PrefetchError
 from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import (
     LIBVIRT_IMPORT_ERROR,
     ConnectionFailed,
+    GuestGone,
     QmpError,
 )
 from ansible_collections.vcsp.testbed.plugins.module_utils.readings import Settings
@@ -203,8 +241,13 @@ ARGUMENTS = {
     "migration_address": {"type": "str", "required": True},
     "vcpu_quota_percent": {"type": "int", "default": 100},
     "vcpu_period_us": {"type": "int", "default": 10000},
+    "vcpu_quota_until": {"type": "str", "choices": ["working-set", "completed"], "default": "completed"},
     "prefetch_pages": {"type": "int", "default": 1},
+    "prefetch_policy": {"type": "str", "choices": ["fixed", "around", "readahead"], "default": "fixed"},
+    "prefetch_max_pages": {"type": "int"},
     "transfer": {"type": "str", "choices": ["demand", "push"], "default": "push"},
+    "postcopy_preempt": {"type": "bool"},
+    "max_postcopy_bandwidth_mb_per_s": {"type": "float", "default": 0},
     "window_mb": {"type": "int"},
     "baseline_s": {"type": "float", "default": 0},
     "observation_s": {"type": "float"},
@@ -215,6 +258,10 @@ ARGUMENTS = {
     "timeout_s": {"type": "float", "default": 300},
     "stall_timeout_s": {"type": "float", "default": 15},
 }
+
+
+# Options that must be greater than 0 where they are given.
+POSITIVE = ("prefetch_pages", "prefetch_max_pages", "window_mb", "observation_s", "timeout_s", "stall_timeout_s")
 
 
 def problems(params: dict[str, Any]) -> list[str]:
@@ -232,14 +279,21 @@ def problems(params: dict[str, Any]) -> list[str]:
         )
     found += [
         f"{name}: {params[name]} must be greater than 0"
-        for name in ("prefetch_pages", "window_mb", "observation_s", "timeout_s", "stall_timeout_s")
+        for name in POSITIVE
         if params[name] is not None and not params[name] > 0  # so NaN, which no comparison holds for, is refused too
     ]
     found += [
         f"{name}: {params[name]} must not be negative"
-        for name in ("baseline_s", "cpu_latency_us")
+        for name in ("baseline_s", "cpu_latency_us", "max_postcopy_bandwidth_mb_per_s")
         if params[name] is not None and not params[name] >= 0
     ]
+    if not found:
+        try:
+            policy(params["prefetch_policy"], params["prefetch_pages"], params["prefetch_max_pages"])
+        except ValueError as error:
+            found.append(str(error))
+    if params["transfer"] == "demand" and params["postcopy_preempt"] is False:
+        found.append("postcopy_preempt: false holds requested pages down too; use transfer: push, or leave it out")
     return found
 
 
@@ -256,14 +310,14 @@ def main() -> None:
     started_at = now()
     try:
         if module.check_mode:
-            migration.check()
-            module.exit_json(changed=True)
+            module.exit_json(changed=migration.check())
         readings = migration.run()
     except MigrationError as error:
         module.fail_json(msg=str(error), phase=error.phase.value)
-    except (ConnectionFailed, PrefetchError, QmpError) as error:
+    except (ConnectionFailed, GuestGone, PrefetchError, QmpError) as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=True, started_at=started_at, ended_at=now(), **build(settings, readings))
+    changed = not readings.was_home or readings.quota_left_over
+    module.exit_json(changed=changed, started_at=started_at, ended_at=now(), **build(settings, readings))
 
 
 def now() -> str:

@@ -83,7 +83,9 @@ def _destination_only(host: Mapping[str, Any], methods: list[Mapping[str, Any]])
             f"{label}: userfaultfd cannot be used{_because(userfaultfd)}, without which there is no post-copy; "
             f"set sysctl vm.unprivileged_userfaultfd=1, or {PROVISION}"
         )
-    prefetching = [method["name"] for method in methods if method["prefetch_pages"] > 1]
+    prefetching = [
+        method["name"] for method in methods if method["prefetch_pages"] > 1 or method["prefetch_policy"] == "readahead"
+    ]
     ebpf = host.get("ebpf") or {}
     if prefetching and not ebpf.get("usable"):
         yield (

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from ansible_collections.vcsp.testbed.plugins.module_utils.policies import policy
+
 if TYPE_CHECKING:
     from jsonschema import ValidationError
     from jsonschema.protocols import Validator
@@ -182,6 +184,8 @@ def _expected(schema: Mapping[str, Any]) -> str:
         return "a mapping with the keys " + ", ".join(schema["properties"])
     if kinds[0] == "array":
         return "a list with at least one entry"
+    if kinds[0] == "boolean":
+        return "true or false" + (" or null" if "null" in kinds else "")
     words = "a whole number" if kinds[0] == "integer" else "a number"
     if "maximum" in schema:
         words += f" from {schema['minimum']} to {schema['maximum']}"
@@ -259,6 +263,15 @@ def _impossible_method(place: str, method: Mapping[str, Any], memory_mb: int | N
             f"{place}.prefetch_pages: is {method['prefetch_pages']}, but a guest of {memory_mb} MB has "
             f"{memory_mb * PAGES_PER_MB} pages; ask for no more than that"
         )
+    try:
+        policy(method["prefetch_policy"], method["prefetch_pages"], method["prefetch_max_pages"])
+    except ValueError as error:
+        yield f"{place}.{error}"
+    if method["transfer"] == "demand" and method["postcopy_preempt"] is False:
+        yield (
+            f"{place}.postcopy_preempt: is false, but transfer: demand cannot do without it (requested pages would be "
+            "held down with the push); use transfer: push"
+        )
     percent, period_us = method["vcpu_quota_percent"], method["vcpu_period_us"]
     if percent < 100 and percent * period_us < 100 * SMALLEST_QUOTA_US:
         yield (
@@ -302,7 +315,7 @@ def _fill(schema: Mapping[str, Any], value: Any) -> Any:
         return int(value) if value.is_integer() else float(value)  # 5.0 and 5 are the same scenario
     if isinstance(value, str):
         return str(value)
-    return value if value is None else int(value)
+    return value if value is None or isinstance(value, bool) else int(value)
 
 
 def _method(entry: str | Mapping[str, Any]) -> dict[str, Any]:

@@ -111,6 +111,31 @@ def bpf_programs() -> set[str]:
     return found
 
 
+def qemu_processes() -> int:
+    """Number of QEMU processes of the lab's guests on both hosts."""
+    return sum(len(on(host, "pgrep -x qemu-system-x86", check=False).split()) for host in ADDRESS)
+
+
+# Asks the guest's workload to look at its memory; run by the host's own Python.
+VERIFY = """
+import libvirt
+domain = libvirt.open("qemu:///system").lookupByName("vcsp-guest")
+stream = domain.connect().newStream()
+domain.openChannel("vcsp.telemetry", stream, libvirt.VIR_DOMAIN_CHANNEL_FORCE)
+stream.send(b"verify\\n")
+text = b""
+while b"\\nverified " not in text or not text.endswith(b"\\n"):
+    text += stream.recv(65536)
+print(text[text.index(b"\\nverified ") + 1:].split(b"\\n")[0].decode())
+"""
+
+
+def memory_verified(host: str) -> bool:
+    """Whether the guest on a host finds its memory as it must be."""
+    _word, pages, bad = on(host, f"timeout 50 python3 -c '{VERIFY}'").split()
+    return int(pages) > 0 and int(bad) == 0
+
+
 def wait_until(condition: Callable[[], Any], timeout_s: float, what: str) -> Any:
     deadline = time.monotonic() + timeout_s
     while not (value := condition()):

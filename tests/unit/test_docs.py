@@ -109,9 +109,9 @@ def test_experiment_and_record() -> None:
 def test_tables_over_time() -> None:
     telemetry, requests = (list(csv.reader(io.StringIO(text))) for text in examples("record.md", "csv"))
     assert telemetry[0] == ["time_s", "host", "pages", "stalls", "stall_ms"]
-    assert requests[0] == ["time_s", "start", "asked", "sent"]
+    assert requests[0] == ["time_s", "block", "start", "asked", "sent_start", "sent"]
     assert {len(row) for row in telemetry} == {5}
-    assert {len(row) for row in requests} == {4}
+    assert {len(row) for row in requests} == {6}
 
 
 def test_links_lead_somewhere() -> None:

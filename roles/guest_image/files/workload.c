@@ -11,7 +11,8 @@
 //   host to guest   start WINDOW_MB sequential|random WORK     verify     stop
 //   guest to host   ready BOOT                                 each second while no window is walked and the system
 //                                                              has nothing else to do, as after its boot
-//                   sample BOOT TIME_NS PAGES STALLS STALL_NS  each 100 ms; PAGES, STALLS, STALL_NS cumulative
+//                   sample BOOT TIME_NS PAGES STALLS STALL_NS VISITS...
+//                                                              each 100 ms; all cumulative, VISITS of each walker
 //                   verified PAGES BAD                         PAGES looked at, BAD of them wrong
 //                   error TEXT
 // A stall is a first access to a page that took longer than STALL_NS_MIN: the guest's own view of a post-copy fault.
@@ -32,6 +33,7 @@
 #include <time.h>
 #include <unistd.h>
 
+enum { ANSWER_TRIES = 500, ANSWER_PAUSE_US = 10000 };
 enum { PAGE_BYTES = 4096, PAGE_WORDS = PAGE_BYTES / 8, MAX_WALKERS = 64, SAMPLE_MS = 100, STALL_NS_MIN = 50 * 1000 };
 
 struct walker {
@@ -238,6 +240,13 @@ static void say(int port, const char *line)
     (void)done;
 }
 
+// An answer is waited for: right after a host has begun to listen the guest's kernel may not have noticed yet.
+static void answer(int port, const char *line)
+{
+    for (int tries = 0; tries < ANSWER_TRIES && write(port, line, strlen(line)) < 0; tries++)
+        usleep(ANSWER_PAUSE_US);
+}
+
 static void obey(int port, const char *command)
 {
     char pattern[16], line[96];
@@ -247,18 +256,18 @@ static void obey(int port, const char *command)
         const char *error = start_walkers(window_mb, strcmp(pattern, "random") == 0, work);
         if (error) {
             snprintf(line, sizeof line, "error %s\n", error);
-            say(port, line);
+            answer(port, line);
         }
     } else if (strcmp(command, "verify") == 0 && window) {
         pause_walkers();
         const uint64_t bad = count_bad_pages();
         resume_walkers();
         snprintf(line, sizeof line, "verified %zu %lu\n", window_bytes / PAGE_BYTES, bad);
-        say(port, line);
+        answer(port, line);
     } else if (strcmp(command, "stop") == 0) {
         stop_walkers();
     } else {
-        say(port, "error unknown command, or no window to verify\n");
+        answer(port, "error unknown command, or no window to verify\n");
     }
 }
 
@@ -284,15 +293,18 @@ static bool is_idle(void)
 static void report(int port, const char *boot)
 {
     static unsigned ticks;
-    char line[192];
+    char line[192 + MAX_WALKERS * 21];
     if (window) {
-        uint64_t visits = 0, stalls = 0, stall_ns = 0;
+        uint64_t visits[MAX_WALKERS], pages = 0, stalls = 0, stall_ns = 0;
         for (unsigned n = 0; n < walker_count; n++) {
-            visits += walkers[n].visits;
+            pages += visits[n] = walkers[n].visits;
             stalls += walkers[n].stalls;
             stall_ns += walkers[n].stall_ns;
         }
-        snprintf(line, sizeof line, "sample %s %lu %lu %lu %lu\n", boot, now_ns(), visits, stalls, stall_ns);
+        int length = snprintf(line, sizeof line, "sample %s %lu %lu %lu %lu", boot, now_ns(), pages, stalls, stall_ns);
+        for (unsigned n = 0; n < walker_count; n++)
+            length += snprintf(line + length, sizeof line - (size_t)length, " %lu", visits[n]);
+        snprintf(line + length, sizeof line - (size_t)length, "\n");
         say(port, line);
     } else if (ticks++ % 10 == 0 && is_idle()) {
         snprintf(line, sizeof line, "ready %s\n", boot);

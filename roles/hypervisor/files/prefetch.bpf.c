@@ -3,11 +3,13 @@
 //
 // Prefetching for stock QEMU: lengthens the page requests of a post-copy destination while QEMU sends them.
 //
-// QEMU's return path (migration/migration.c, migrate_send_rp_req_pages) sends, big endian,
-//     u16 type, u16 length, u64 start, u32 len             type 4: same RAMBlock as before
-//     ... , u8 id length, id                               type 3: RAMBlock named
-// The source takes any len that is a multiple of the page inside the RAMBlock and sends those pages of it that it has
-// not sent yet: the bitmap test of the paper's algorithms 2 and 4.
+// QEMU's return path (migration/migration.c, migrate_send_rp_message_req_pages) sends, big endian,
+//     u16 type, u16 length, u64 start, u32 bytes             type 4: same RAMBlock as before
+//     ... , u8 name length, name                             type 3: RAMBlock named
+// The source takes any multiple of the page inside the RAMBlock and sends those pages of it that it has not sent yet:
+// the bitmap test of the paper's algorithms 2 and 4. A request that leaves the RAMBlock ends the migration.
+//
+// How many pages a request asks for is the policy's (module_utils/policies.py), four numbers in struct settings.
 
 #include <linux/bpf.h>
 #include <linux/in.h>
@@ -16,28 +18,52 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
-enum { REQUEST_PAGES_ID = 3, REQUEST_PAGES = 4, HEADER_BYTES = 16, ID_MAX = 64 };
+enum { REQUEST_PAGES_ID = 3, REQUEST_PAGES = 4, NAME_BYTES = 64, LARGEST_REQUEST = 16 + 1 + 255, STREAMS = 8 };
+
+struct header {
+    __u16 type, length;  // length: of what follows these two
+    __u32 start_high, start_low, bytes;
+};
 
 struct settings {
     __u64 netns_cookie;  // network namespace of the destination
-    __u64 block_bytes;   // used length of the RAMBlock that may be extended
     __u32 port;          // local port of the migration
+    __u32 before_pages;  // so many of the pages asked for lie before the missing one
+    __u32 pages;         // pages asked for by a request that starts a stream
+    __u32 growth;        // every request that continues it asks for so many times more,
+    __u32 max_pages;     // up to here
+};
+
+struct name {
+    char text[NAME_BYTES];  // padded with zeros
+};
+
+struct block {
+    __u64 used_bytes;    // a multiple of the page
     __u32 page_bytes;
-    __u32 pages;         // pages a request asks for in all: N of the paper
-    __u32 id_length;
-    char id[ID_MAX];     // name of that RAMBlock
+    __u32 number;        // from 1; 0 is a RAMBlock that is not to be extended: all zeros
 };
 
 struct state {
     __u64 requests;      // requests seen; beyond the trace's end they are only counted
-    __u32 in_block;      // the last named RAMBlock is the one to extend
-    __u32 connections;
+    __u64 connections;
+    struct block block;  // the one named last
 };
 
 struct request {
     __u64 time_ns;       // CLOCK_MONOTONIC
+    __u64 start;         // asked by QEMU,
+    __u32 asked;         // and how many bytes
+    __u32 sent;          // bytes asked after extension,
+    __u32 before;        // so many of them before start
+    __u32 block;         // its number
+};
+
+struct stream {
+    __u64 time_ns;       // of its last request
     __u64 start;
-    __u32 asked, sent;   // bytes asked by QEMU, bytes asked after extension
+    __u32 pages;
+    __u32 block;
 };
 
 struct {
@@ -46,6 +72,13 @@ struct {
     __type(key, __u32);
     __type(value, struct settings);
 } settings SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, 1);  // set by the loader
+    __type(key, struct name);
+    __type(value, struct block);
+} blocks SEC(".maps");
 
 struct {
     __uint(type, BPF_MAP_TYPE_ARRAY);
@@ -71,6 +104,8 @@ struct {
 } connections SEC(".maps");
 
 static const __u32 zero;
+// Several vCPUs walk through memory at once. QEMU sends its requests one at a time, so this needs no lock.
+static struct stream streams[STREAMS];
 
 SEC("sockops")
 int adopt(struct bpf_sock_ops *ops)
@@ -80,8 +115,8 @@ int adopt(struct bpf_sock_ops *ops)
     if (!set || !now || ops->op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB || ops->local_port != set->port ||
         bpf_get_netns_cookie(ops) != set->netns_cookie)
         return 1;
-    // QEMU leaves Nagle on. A request then waits for the acknowledgement of the one before, and once the source has sent
-    // something back on this connection it delays that by 40 ms: measured, a stall with every background page.
+    // QEMU leaves Nagle on. A request then waits for the acknowledgement of the one before, and once the source has
+    // sent something back on this connection it delays that by 40 ms: measured, a stall with every background page.
     int on = 1;
     bpf_setsockopt(ops, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));  // since Linux 6.1; without it only slower
     __u32 peer = bpf_ntohl(ops->remote_port);
@@ -90,67 +125,109 @@ int adopt(struct bpf_sock_ops *ops)
     return 1;
 }
 
+// The RAMBlock that a type 3 request names; 0 when it is not to be extended, or not all of the name is there.
+static __always_inline const struct block *named(const struct header *header, const void *end)
+{
+    struct name name = {};
+    const __u8 *text = (const void *)(header + 1);
+    if ((const void *)(text + 1) > end)
+        return 0;
+    const __u32 length = *text++;
+    if (length > NAME_BYTES)
+        return 0;
+    for (__u32 i = 0; i < NAME_BYTES; i++) {
+        if (i >= length)
+            break;
+        if ((const void *)(text + i + 1) > end)
+            return 0;
+        name.text[i] = text[i];
+    }
+    return bpf_map_lookup_elem(&blocks, &name);
+}
+
+// Pages that the policy asks for at this place. A request continues a stream when it lies after the stream's last one,
+// in what that asked for (a guest is often faster than the pages under way to it) or up to one window further on.
+static __always_inline __u32 window(const struct settings *set, const struct block *block, __u64 start, __u64 time_ns)
+{
+    struct stream *stream = &streams[0];  // else it replaces the one that has been quiet for longest
+    __u32 pages = set->pages;
+    for (int i = 0; i < STREAMS; i++) {
+        struct stream *one = &streams[i];
+        const __u64 ahead = start - one->start;
+        if (one->block == block->number && ahead && ahead <= 2ull * one->pages * block->page_bytes) {
+            stream = one;
+            pages = one->pages * set->growth;
+            if (pages > set->max_pages)
+                pages = set->max_pages;
+            break;
+        }
+        if (one->time_ns < stream->time_ns)
+            stream = one;
+    }
+    stream->time_ns = time_ns;
+    stream->start = start;
+    stream->pages = pages;
+    stream->block = block->number;
+    return pages;
+}
+
 SEC("sk_msg")
 int extend(struct sk_msg_md *message)
 {
     const struct settings *set = bpf_map_lookup_elem(&settings, &zero);
     struct state *now = bpf_map_lookup_elem(&state, &zero);
-    if (!set || !now || message->size < HEADER_BYTES || bpf_msg_pull_data(message, 0, HEADER_BYTES, 0))
+    if (!set || !now)
         return SK_PASS;
-    char *data = message->data, *end = message->data_end;
-    if (data + HEADER_BYTES > end)
+    const struct block none = {};
+    const __u32 size = message->size;
+    const long unseen = bpf_msg_pull_data(message, 0, size < LARGEST_REQUEST ? size : LARGEST_REQUEST, 0);
+    struct header *header = message->data;
+    const void *end = message->data_end;
+    if (unseen || (const void *)(&header->length + 1) > end) {
+        now->block = none;  // for it may have named another one
         return SK_PASS;
-    const __u16 type = bpf_ntohs(*(__u16 *)data);
+    }
+    const __u16 type = bpf_ntohs(header->type);
     if (type != REQUEST_PAGES && type != REQUEST_PAGES_ID)
         return SK_PASS;
-
+    const int whole = size == 4u + bpf_ntohs(header->length);  // neither a piece of a message nor several
     if (type == REQUEST_PAGES_ID) {
-        const __u32 whole = HEADER_BYTES + 1 + set->id_length;
-        now->in_block = 0;
-        if (message->size == whole && whole <= HEADER_BYTES + 1 + ID_MAX && !bpf_msg_pull_data(message, 0, whole, 0)) {
-            data = message->data;
-            end = message->data_end;
-            if (data + HEADER_BYTES + 1 > end)
-                return SK_PASS;
-            __u32 same = (__u8)data[HEADER_BYTES] == set->id_length;
-            for (__u32 i = 0; i < ID_MAX; i++) {
-                if (i >= set->id_length)
-                    break;
-                if (data + HEADER_BYTES + 1 + i + 1 > end)
-                    return SK_PASS;
-                if (data[HEADER_BYTES + 1 + i] != set->id[i])
-                    same = 0;
-            }
-            now->in_block = same;
-        }
-        // A failed pull may have moved the message: look at the header where it is now.
-        data = message->data;
-        end = message->data_end;
-        if (data + HEADER_BYTES > end)
-            return SK_PASS;
+        const struct block *found = whole ? named(header, end) : 0;
+        now->block = found ? *found : none;
     }
+    if (!whole || (const void *)(header + 1) > end)
+        return SK_PASS;
 
-    const __u32 high = bpf_ntohl(*(__u32 *)(data + 4)), low = bpf_ntohl(*(__u32 *)(data + 8));
-    const __u64 start = (__u64)high << 32 | low;
-    const __u32 asked = bpf_ntohl(*(__u32 *)(data + 12));
-    __u32 sent = asked;
-    if (now->in_block && asked == set->page_bytes && start < set->block_bytes) {
-        __u64 wanted = (__u64)set->pages * set->page_bytes;
-        if (wanted > set->block_bytes - start)  // beyond the end of the block the source would fail
-            wanted = set->block_bytes - start;
-        if (wanted > asked && wanted <= 0xffffffff) {
-            sent = wanted;
-            *(__u32 *)(data + 12) = bpf_htonl(sent);
-        }
+    const struct block block = now->block;
+    const __u64 time_ns = bpf_ktime_get_ns(), page = block.page_bytes;
+    const __u64 start = (__u64)bpf_ntohl(header->start_high) << 32 | bpf_ntohl(header->start_low);
+    const __u32 asked = bpf_ntohl(header->bytes);
+    __u64 from = start, to = start + asked;
+    if (asked == page && !(start & (page - 1)) && start < block.used_bytes) {
+        const __u32 most = 0xffffffff / block.page_bytes;  // what the length has room for
+        __u64 pages = window(set, &block, start, time_ns), before = set->before_pages;
+        if (pages > most)
+            pages = most;
+        if (before >= pages)
+            before = pages - 1;
+        from = start > before * page ? start - before * page : 0;
+        to = start + (pages - before) * page;
+        if (to > block.used_bytes)
+            to = block.used_bytes;
+        header->start_high = bpf_htonl(from >> 32);
+        header->start_low = bpf_htonl(from);
+        header->bytes = bpf_htonl(to - from);
     }
 
     __u32 place = __sync_fetch_and_add(&now->requests, 1);
     struct request *entry = bpf_map_lookup_elem(&trace, &place);
     if (entry) {
-        entry->time_ns = bpf_ktime_get_ns();
+        entry->time_ns = time_ns;
         entry->start = start;
         entry->asked = asked;
-        entry->sent = sent;
+        entry->sent = to - from;
+        entry->before = start - from;
+        entry->block = block.number;
     }
     return SK_PASS;
 }

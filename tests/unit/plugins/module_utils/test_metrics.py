@@ -13,7 +13,7 @@ from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import Samp
 
 
 def sample(time_s: float, pages: int) -> Sample:
-    return Sample(time_s, "source", "boot", time_s, pages, 0, 0.0)
+    return Sample(time_s, "source", "boot", time_s, pages, 0, 0.0, (pages,))
 
 
 @st.composite
@@ -143,3 +143,14 @@ def test_longest_gap() -> None:
     lines = [sample(0.0, 0), sample(1.0, 1), sample(1.1, 2), sample(1.5, 3), sample(9.0, 4)]
     assert metrics.longest_gap_ms(lines, 0.5, 2.0) == pytest.approx(400.0)
     assert metrics.longest_gap_ms(lines, 8.0, 9.5) is None
+
+
+def test_the_window_is_walked_when_the_last_walker_has_walked_its_slice() -> None:
+    def two(time_s: float, first: int, second: int) -> Sample:
+        return Sample(time_s, "destination", "boot", time_s, first + second, 0, 0.0, (first, second))
+
+    samples = [two(1.0, 0, 0), two(2.0, 100, 50), two(3.0, 200, 100)]
+    # Slices of 50 pages: the first walker needs half a second, the second one a whole one.
+    assert metrics.window_walk_s(samples, None, 1.0, 100) == pytest.approx(1.0)
+    assert metrics.window_walk_s(samples, None, 1.0, 300) is None
+    assert metrics.window_walk_s([], None, 1.0, 100) is None

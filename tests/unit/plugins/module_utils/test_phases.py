@@ -63,7 +63,7 @@ def test_lost_only_if_the_guest_or_a_half_of_it_is_gone(source: str | None, dest
 @pytest.mark.parametrize(("source", "destination"), PAIRS)
 def test_completed_only_if_the_destination_says_so(source: str | None, destination: str | None) -> None:
     assert (phase(source, destination) is Phase.COMPLETED) == (
-        destination == "completed" and source in ("completed", None)
+        destination == "completed" and source in ("completed", "postcopy-paused", "failed", None)
     )
 
 

@@ -31,8 +31,13 @@ def settings(**changes: Any) -> Settings:
         "migration_address": "192.0.2.12",
         "vcpu_quota_percent": 50,
         "vcpu_period_us": 10000,
+        "vcpu_quota_until": "completed",
         "prefetch_pages": 10,
+        "prefetch_policy": "fixed",
+        "prefetch_max_pages": None,
         "transfer": "demand",
+        "postcopy_preempt": None,
+        "max_postcopy_bandwidth_mb_per_s": 0.0,
         "prefetch_program": Path("prefetch.bpf.o"),
         "window_mb": 1,
         "baseline_s": 2.0,
@@ -51,7 +56,7 @@ def event(time_s: float, host: str, name: str, **data: Any) -> tuple[float, Even
 
 
 def line(time_s: float, pages: int, host: str, boot: str = "boot-1") -> Sample:
-    return Sample(time_s, host, boot, time_s, pages, int(time_s), time_s * 2)
+    return Sample(time_s, host, boot, time_s, pages, int(time_s), time_s * 2, (pages,))
 
 
 def channel(*samples: Sample) -> Any:
@@ -79,7 +84,7 @@ def readings(**changes: Any) -> Readings:
         "destination_migrate": {"postcopy-blocktime": 12, "status": "completed"},
         "capabilities": {"postcopy-ram": True, "postcopy-preempt": True},
         "vcpu_threads": (7,),
-        "requests": [Request(100.5, 4096, 4096, 40960)],
+        "requests": [Request(100.5, "pc.ram", 8192, 4096, 4096, 40960)],
         "requests_seen": 1000,
         "observation_end_s": END_S,
         "throttled_s": 0.25,
@@ -129,6 +134,7 @@ def test_measurements() -> None:
         "throttled_ms": 250.0,
         "window_walk_s": pytest.approx(256 / 500),
         "postcopy_rate_mb_per_s": pytest.approx(mb / 2),
+        "link_mbit_per_s": pytest.approx(2048 * 8 / 1e6 / 1.1),
     }
 
 
@@ -149,7 +155,10 @@ def test_instruments_events_and_files() -> None:
     telemetry = text_of(found["files"]["telemetry.csv"])
     assert telemetry[0] == "time_s,host,pages,stalls,stall_ms"
     assert len(telemetry) == 1 + 7
-    assert text_of(found["files"]["requests.csv"]) == ["time_s,start,asked,sent", "0.500000,4096,4096,40960"]
+    assert text_of(found["files"]["requests.csv"]) == [
+        "time_s,block,start,asked,sent_start,sent",
+        "0.500000,pc.ram,8192,4096,4096,40960",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -204,10 +213,18 @@ def test_rules_hold_only_where_they_were_asked_for() -> None:
     assert build(settings(transfer="push", verify=False, observation_s=None), push)["validity"]["valid"]
 
 
+def test_a_lost_connection_or_a_guest_that_was_home_is_no_measurement() -> None:
+    lost = build(settings(), readings(connections_lost=["source"]))["validity"]
+    assert lost["reasons"] == ["the connection to the source's libvirt was lost meanwhile"]
+    home = build(settings(), readings(was_home=True))
+    assert home["was_home"] is True
+    assert home["validity"]["valid"] is False
+
+
 def test_nothing_read_is_null_and_never_zero() -> None:
     found = build(settings(), Readings())
     assert set(found["measurements"].values()) == {None}
-    assert len(found["measurements"]) == 15
+    assert len(found["measurements"]) == 16
     assert found["memory_verified"] is None
     assert found["clock_offset"] is None
     assert found["files"] == {}
@@ -223,12 +240,15 @@ def test_nothing_read_is_null_and_never_zero() -> None:
         (without("STOP"), {"stop_and_copy_ms", "downtime_ms", "baseline_mb_per_s", "slow_down_percent"}),
         (lambda found: setattr(found, "sched", None), {"page_wait_ms", "downtime_ms"}),
         (lambda found: setattr(found, "throttled_s", None), {"throttled_ms"}),
-        (lambda found: setattr(found, "source_migrate", {}), {"page_requests", "pages_sent", "sent_kb"}),
+        (
+            lambda found: setattr(found, "source_migrate", {}),
+            {"page_requests", "pages_sent", "sent_kb", "link_mbit_per_s"},
+        ),
         (
             lambda found: setattr(found, "observation_end_s", None),
             {"throughput_mb_per_s", "steady_mb_per_s", "stall_loss_s", "slow_down_percent"},
         ),
-        (without("MIGRATION", status="postcopy-active"), {"total_migration_time_s"}),
+        (without("MIGRATION", status="postcopy-active"), {"total_migration_time_s", "link_mbit_per_s"}),
     ],
     ids=["stop", "schedstat", "cgroup", "qemu", "observation", "switch"],
 )

@@ -16,8 +16,9 @@ words = st.one_of(
 
 def test_every_kind_of_line() -> None:
     assert parse("sample 1f3e 2500000000 300 4 1500000", "source", 7.5) == Sample(
-        7.5, "source", "1f3e", 2.5, 300, 4, 1.5
+        7.5, "source", "1f3e", 2.5, 300, 4, 1.5, (300,)
     )
+    assert parse("sample 1f3e 0 300 0 0 100 200", "source", 0) == Sample(0, "source", "1f3e", 0, 300, 0, 0, (100, 200))
     assert parse("verified 2048 1", "source", 0) == Verified(2048, 1)
     assert parse("ready 1f3e", "source", 0) == "1f3e"
     assert parse("error no memory for the window", "source", 0) is None
@@ -30,7 +31,7 @@ def test_every_kind_of_line() -> None:
         " ",
         "sample",
         "sample 1f3e 25",
-        "sample 1f3e 1 2 3 4 5",
+        "sample 1f3e 1 2 3 4 five",
         "sample 1f3e 1 2 three 4",
         "verified",
         "verified 1",

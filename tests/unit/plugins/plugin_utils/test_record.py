@@ -36,7 +36,7 @@ def test_good_trial(trial: dict[str, Any], trial_result: Callable[..., dict[str,
     # What was not measured is null and not absent.
     measured = {name: value for name, value in record["measurements"].items() if value is not None}
     assert measured == {"total_migration_time_s": 2.125}
-    assert len(record["measurements"]) == 15
+    assert len(record["measurements"]) == 16
     assert record["provenance"] == {"source": {"kernel": "6"}, "destination": {}, "controller": {"commit": None}}
 
 

@@ -23,7 +23,17 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import (
 )
 
 ROOT = Path(__file__).resolve().parents[4]
-METHOD_DEFAULTS = {"vcpu_quota_percent": 100, "vcpu_period_us": 10000, "prefetch_pages": 1, "transfer": "demand"}
+METHOD_DEFAULTS: dict[str, Any] = {
+    "vcpu_quota_percent": 100,
+    "vcpu_period_us": 10000,
+    "vcpu_quota_until": "completed",
+    "prefetch_pages": 1,
+    "prefetch_policy": "fixed",
+    "prefetch_max_pages": None,
+    "transfer": "demand",
+    "postcopy_preempt": None,
+    "max_postcopy_bandwidth_mb_per_s": 0,
+}
 
 
 def good() -> dict[str, Any]:
@@ -47,15 +57,7 @@ def test_defaults() -> None:
         "baseline_s": 5,
         "observation_s": None,
         "workloads": [{"window_mb": 8, "pattern": "sequential", "work_per_page": 20}],
-        "methods": [
-            {
-                "name": "vcsp",
-                "vcpu_quota_percent": 50,
-                "vcpu_period_us": 10000,
-                "prefetch_pages": 1,
-                "transfer": "demand",
-            }
-        ],
+        "methods": [{**METHOD_DEFAULTS, "name": "vcsp", "vcpu_quota_percent": 50}],
     }
 
 
@@ -111,6 +113,27 @@ BAD = {
     "quota that Linux cannot grant": (
         {"methods": [{"name": "a", "vcpu_quota_percent": 5}]},
         "methods[0].vcpu_quota_percent: 5 % of a period of 10000 us",
+    ),
+    "policy": ({"methods": [{"name": "a", "prefetch_policy": "psychic"}]}, 'methods[0].prefetch_policy: is "psychic"'),
+    "maximum without growth": (
+        {"methods": [{"name": "a", "prefetch_max_pages": 9}]},
+        "methods[0].prefetch_max_pages is for policies that grow",
+    ),
+    "more than the maximum": (
+        {"methods": [{"name": "a", "prefetch_policy": "readahead", "prefetch_pages": 9, "prefetch_max_pages": 8}]},
+        "methods[0].prefetch_pages: 9 is more than prefetch_max_pages: 8",
+    ),
+    "demand without preempt": (
+        {"methods": [{"name": "a", "postcopy_preempt": False}]},
+        "methods[0].postcopy_preempt: is false, but transfer: demand cannot do without it",
+    ),
+    "preempt 1": (
+        {"methods": [{"name": "a", "transfer": "push", "postcopy_preempt": 1}]},
+        "methods[0].postcopy_preempt: is 1; must be true or false or null",
+    ),
+    "bandwidth": (
+        {"methods": [{"name": "a", "max_postcopy_bandwidth_mb_per_s": -1}]},
+        "methods[0].max_postcopy_bandwidth_mb_per_s: is -1; must be a number",
     ),
     "prefetch 0": ({"methods": [{"name": "a", "prefetch_pages": 0}]}, "methods[0].prefetch_pages: is 0; must be"),
     "prefetch 1.5": ({"methods": [{"name": "a", "prefetch_pages": 1.5}]}, "methods[0].prefetch_pages: is 1.5; must be"),
@@ -215,6 +238,10 @@ METHODS = st.one_of(
             "vcpu_period_us": st.integers(100000, 1000000),
             "prefetch_pages": st.integers(1, 256 * 256),
             "transfer": st.sampled_from(["demand", "push"]),
+            "vcpu_quota_until": st.sampled_from(["working-set", "completed"]),
+            "prefetch_policy": st.sampled_from(["fixed", "around"]),
+            "postcopy_preempt": st.sampled_from([None, True]),
+            "max_postcopy_bandwidth_mb_per_s": st.integers(0, 1000000) | st.floats(0, 1000000),
         },
     ).filter(lambda method: method.get("vcpu_quota_percent", 100) >= 10 or "vcpu_period_us" in method),
 )
@@ -346,7 +373,19 @@ def admissible_method(method: Any, memory_mb: int) -> bool:
         and (quota == 100 or quota * period_us / 100 >= 1000)
         and whole(settings["prefetch_pages"], 1, memory_mb * 256)
         and settings["transfer"] in ("demand", "push")
+        and settings["vcpu_quota_until"] in ("working-set", "completed")
+        and admissible_policy(settings)
+        and (settings["postcopy_preempt"] is None or isinstance(settings["postcopy_preempt"], bool))
+        and not (settings["transfer"] == "demand" and settings["postcopy_preempt"] is False)
+        and number(settings["max_postcopy_bandwidth_mb_per_s"], 0, 1000000)
     )
+
+
+def admissible_policy(settings: dict[str, Any]) -> bool:
+    largest = settings["prefetch_max_pages"]
+    if settings["prefetch_policy"] != "readahead":
+        return settings["prefetch_policy"] in ("fixed", "around") and largest is None
+    return (largest is None or whole(largest, 1, 268435456)) and settings["prefetch_pages"] <= (largest or 128)
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

@@ -47,7 +47,7 @@ def test_a_trial(scenario: dict[str, Any]) -> None:
             "total": 1,
             "repeat": 1,
             "workload": {"window_mb": 64, "pattern": "sequential", "work_per_page": 20},
-            "method": {**method, "vcpu_period_us": 10000, "transfer": "demand"},
+            "method": {**load(scenario)["methods"][0], **method},
             "guest": {"memory_mb": 512, "vcpus": 1, "thp": "madvise"},
             "link": {"rate_mbit": 1000},
             "baseline_s": 5,

@@ -1,0 +1,81 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Where a guest stands when the module is called: a pure function of what both hosts have of it.
+
+An earlier call may have been killed at any moment, so every combination has a name and something that can be done.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from ansible_collections.vcsp.testbed.plugins.module_utils.phases import Phase, phase
+
+# QEMU's MigrationStatus of a source that is at work (qapi/migration.json).
+AT_WORK = ("setup", "active", "pre-switchover", "device", "wait-unplug", "cancelling")
+
+
+class Standing(enum.Enum):
+    """What may be done with the guest."""
+
+    READY = "runs on the source"
+    STOPPED = "is on the source and does not run"
+    MIGRATING = "is being migrated by somebody else"
+    WAITING = "runs on the source, and an earlier call's other half waits for it"
+    HALF = "is split over both hosts"
+    ENDED = "runs on the destination, and the source's rest is left over"
+    HOME = "is on the destination only"
+    LOST = "has lost half of its memory"
+    OCCUPIED = "has a namesake on the destination"
+    ABSENT = "is nowhere"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A domain of the guest's name on one host.
+
+    :ivar migration: QEMU's MigrationStatus. :ivar run_state: QEMU's RunState (qapi/run-state.json).
+    :ivar incoming: it was started to wait for a migration driven by QMP, as this collection's are.
+    """
+
+    migration: str
+    run_state: str
+    incoming: bool = False
+
+
+def standing(source: Seen | None, destination: Seen | None) -> Standing:
+    """Where the guest stands; None means that a host has no such domain.
+
+    >>> standing(Seen("none", "running"), None).value
+    'runs on the source'
+    """
+    if destination is None:
+        return Standing.ABSENT if source is None else _on_the_source(source)
+    if source is None:
+        return _on_the_destination(destination)
+    # Never take a guest that runs for a half, or for the rest, of one that has left.
+    if not destination.incoming or (source.run_state == "running" and destination.run_state != "inmigrate"):
+        return Standing.OCCUPIED
+    at = phase(source.migration, destination.migration)
+    if at in (Phase.POSTCOPY, Phase.PAUSED, Phase.RECOVERING):
+        return Standing.HALF
+    if at is Phase.LOST:
+        return Standing.LOST
+    if at is Phase.COMPLETED:
+        return Standing.ENDED
+    return Standing.WAITING if destination.run_state == "inmigrate" else Standing.OCCUPIED
+
+
+def _on_the_source(source: Seen) -> Standing:
+    if source.migration.startswith("postcopy"):
+        return Standing.LOST
+    if source.migration in AT_WORK:
+        return Standing.MIGRATING
+    return Standing.READY if source.run_state == "running" else Standing.STOPPED
+
+
+def _on_the_destination(destination: Seen) -> Standing:
+    if destination.migration.startswith("postcopy"):
+        return Standing.LOST
+    return Standing.ABSENT if destination.run_state == "inmigrate" else Standing.HOME

@@ -1,0 +1,112 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What to do next about a migration: a pure function of what is seen of it.
+
+The transaction looks, asks here, does that one thing, and looks again. So a command whose answer was lost, a libvirtd
+that was restarted or a call that begins in the middle need no code of their own: what is seen decides.
+
+    START -> SWITCH -> (RELEASE, LIFT_QUOTA) -> FINISH          all is well
+    ROLL_BACK                                                   before the switch: the source keeps the guest
+    PAUSE -> RECOVER -> ... -> FINISH                           after it: the only way is forward
+    TELL_LOST                                                   half of the guest is gone
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from ansible_collections.vcsp.testbed.plugins.module_utils.phases import Phase, phase
+
+PAUSED = "postcopy-paused"
+
+
+class Step(enum.Enum):
+    """One thing to do; each may be repeated without harm."""
+
+    WAIT = "wait"
+    START = "tell the source to migrate"
+    SWITCH = "switch to post-copy"
+    RELEASE = "release the background push"
+    LIFT_QUOTA = "lift the quota"
+    PAUSE = "pause both sides"
+    RECOVER = "connect both sides anew"
+    ROLL_BACK = "give the guest back to the source"
+    TELL_LOST = "tell that the guest is lost"
+    FINISH = "the guest is home"
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is seen of a migration, and what was done about it.
+
+    :ivar source, destination: QEMU's MigrationStatus; None when that QEMU is gone.
+    :ivar started: the source was told to migrate.
+    :ivar switching: it was told to switch to post-copy.
+    :ivar switched: the guest was seen in post-copy. What was seen once stays true: no later answer makes it reversible.
+    :ivar held: the background push is held down.
+    :ivar throttled: a quota is to be lifted once the working set has arrived.
+    :ivar arrived: the guest has walked its working window, or asks for no more pages.
+    :ivar quiet_s: for how long nothing has moved. :ivar patience_s: for how long that is nothing to worry about.
+    :ivar homeward: cancelled or out of time; nothing matters any more but the guest.
+    """
+
+    source: str | None
+    destination: str | None
+    started: bool = True
+    switching: bool = False
+    switched: bool = False
+    held: bool = False
+    throttled: bool = False
+    arrived: bool = False
+    quiet_s: float = 0.0
+    patience_s: float = 15.0
+    homeward: bool = False
+
+    @property
+    def phase(self) -> Phase:
+        """Where the migration stands."""
+        if not self.started:
+            return Phase.PREPARING
+        return phase(self.source, self.destination)
+
+    @property
+    def reversible(self) -> bool:
+        """Whether the guest's whole state is on the source."""
+        return self.phase.reversible and not self.switched
+
+
+def next_step(now: Situation) -> Step:
+    """The one thing to do now."""
+    if now.phase is Phase.COMPLETED:
+        return Step.FINISH
+    if now.phase is Phase.LOST:
+        return Step.TELL_LOST
+    if now.reversible:
+        return _before_the_switch(now)
+    return _after_the_switch(now)
+
+
+def _before_the_switch(now: Situation) -> Step:
+    if now.phase is Phase.FAILED or (now.started and now.quiet_s > now.patience_s):
+        return Step.ROLL_BACK
+    if now.homeward and not now.switching:  # a cancel that crosses a switch could cost the guest
+        return Step.ROLL_BACK
+    if not now.started:
+        return Step.START
+    if now.phase is Phase.PRECOPY and not now.switching:
+        return Step.SWITCH
+    return Step.WAIT
+
+
+def _after_the_switch(now: Situation) -> Step:
+    sides = {now.source, now.destination}
+    if sides == {PAUSED}:
+        return Step.RECOVER
+    if now.quiet_s > now.patience_s or now.phase is Phase.PAUSED:
+        return Step.PAUSE
+    if now.held and (now.arrived or now.homeward):
+        return Step.RELEASE
+    if now.throttled and (now.arrived or now.homeward):
+        return Step.LIFT_QUOTA
+    return Step.WAIT

@@ -1,0 +1,202 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Faults injected into real migrations at a random moment of post-copy: the guest always has a way home.
+
+Once each in ``make test``, ten times each in ``make test-long``. Set VCSP_SEED to repeat a run's moments.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from .conftest import bpf_programs, guests, memory_verified, on, qemu_processes, result, wait_until
+
+Done = subprocess.CompletedProcess[str]
+Migrate = Callable[..., Done]
+SEED = os.environ.get("VCSP_SEED") or str(time.time_ns())
+# Two ways to a post-copy phase of several seconds, full of traffic.
+DEMAND = {"transfer": "demand", "window_mb": 200}
+PUSH = {"transfer": "push", "postcopy_preempt": True, "max_postcopy_bandwidth_mb_per_s": 10}
+COMMON = {"vcpu_quota_percent": 50, "prefetch_pages": 10, "verify": True, "stall_timeout_s": 3, "timeout_s": 150}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """When and into what a fault is injected."""
+
+    name: str
+    after_s: float
+    settings: dict[str, Any]
+
+    @classmethod
+    def draw(cls, name: str, attempt: int) -> Moment:
+        """From the run's seed, which pytest shows with every failure."""
+        dice = random.Random(f"{SEED}/{name}/{attempt}")
+        return cls(name, dice.uniform(0, 2.5), {**COMMON, **dice.choice([DEMAND, PUSH])})
+
+
+def attempts(*names: str) -> pytest.MarkDecorator:
+    """One attempt of each in ``make test``, nine more in ``make test-long``."""
+    return pytest.mark.parametrize(
+        "moment",
+        [
+            pytest.param(Moment.draw(name, n), id=f"{name}-{n}", marks=[pytest.mark.long] if n else [])
+            for name in names
+            for n in range(10)
+        ],
+    )
+
+
+@pytest.fixture
+def background() -> Iterator[Callable[..., Future[Any]]]:
+    with ThreadPoolExecutor(4) as pool:
+        yield pool.submit
+
+
+Background = Callable[..., "Future[Any]"]
+
+
+def at_moment(
+    guest: Migrate, background: Background, moment: Moment, inject: Callable[[], Any], **changes: Any
+) -> Done:
+    """Migrate, inject a fault at a moment of post-copy, and return how the module ended."""
+    print(f"VCSP_SEED={SEED}", moment)
+    migration = background(guest, **{**moment.settings, **changes})
+    wait_until(
+        lambda: migration.done() or "running" in on("destination", "virsh domstate vcsp-guest", check=False),
+        60,
+        "the switch",
+    )
+    time.sleep(moment.after_s)
+    inject()
+    done: Done = migration.result()
+    return done
+
+
+def assert_home() -> None:
+    """The guest is whole on the destination, and nothing of ours is left."""
+    assert guests("source") == []
+    assert "running" in on("destination", "virsh", "domstate", "vcsp-guest")
+    assert memory_verified("destination")
+    quota = re.findall(r"vcpu_quota\s*:\s*(-?\d+)", on("destination", "virsh", "schedinfo", "vcsp-guest"))
+    assert int(quota[0]) <= 0
+    assert "throttled" not in on("destination", "virsh", "dumpxml", "vcsp-guest")
+    assert bpf_programs() == set()
+    assert qemu_processes() == 1
+
+
+def assert_migrated(done: Done) -> dict[str, Any]:
+    assert done.returncode == 0, done.stdout
+    returned = result(done)
+    assert returned["memory_verified"] is True
+    assert_home()
+    return returned
+
+
+def cut(for_s: float) -> None:
+    on("destination", f"ip link set mig0 down; sleep {for_s}; ip link set mig0 up")
+
+
+@attempts("cut-1s", "cut-10s")
+def test_a_link_cut_for_a_while(guest: Migrate, background: Background, moment: Moment) -> None:
+    seconds = 1 if moment.name == "cut-1s" else 10
+    returned = assert_migrated(at_moment(guest, background, moment, lambda: cut(seconds), stall_timeout_s=15))
+    assert returned["validity"]["valid"] == (returned["recoveries"] == 0)
+
+
+@attempts("cut-recover")
+def test_a_link_cut_until_the_watchdog_recovers(guest: Migrate, background: Background, moment: Moment) -> None:
+    returned = assert_migrated(at_moment(guest, background, moment, lambda: cut(8)))
+    if returned["recoveries"]:
+        assert any("recovered" in reason for reason in returned["validity"]["reasons"])
+
+
+@attempts("TERM")
+def test_the_module_is_asked_to_end(guest: Migrate, background: Background, moment: Moment) -> None:
+    done = at_moment(guest, background, moment, lambda: on("destination", "pkill -TERM -x python3", check=False))
+    if done.returncode:  # else it was done before
+        assert "SIGTERM" in done.stdout
+        assert "runs on the destination" in done.stdout
+    assert_home()
+
+
+@attempts("KILL")
+def test_the_module_is_killed_and_called_again(guest: Migrate, background: Background, moment: Moment) -> None:
+    done = at_moment(guest, background, moment, lambda: on("destination", "pkill -KILL -x python3", check=False))
+    assert bpf_programs() == set(), "the program lives no longer than its process"
+    if done.returncode:
+        again = guest(**moment.settings)
+        assert again.returncode == 0, again.stdout
+        returned = result(again)
+        assert returned["taken_over"] or returned["was_home"]
+        assert returned["validity"]["valid"] is False
+    assert_home()
+    once_more = guest(**moment.settings)
+    assert result(once_more)["was_home"] is True
+    assert result(once_more)["changed"] is False
+
+
+@attempts("ssh")
+def test_the_connection_to_the_destination_is_dropped(guest: Migrate, background: Background, moment: Moment) -> None:
+    at_moment(guest, background, moment, lambda: on("destination", "pkill -f '^sshd: root@notty'", check=False))
+    wait_until(lambda: guests("source") == [], 60, "the guest to come home by itself")
+    wait_until(lambda: bpf_programs() == set(), 10, "the module to end")
+    assert_home()
+
+
+def restart_libvirtd(*hosts: str) -> None:
+    """Kill libvirtd; the lab's services start it again after a second."""
+    for host in hosts:
+        on(host, "pkill -KILL -x libvirtd")
+
+
+@attempts("libvirtd-source", "libvirtd-destination", "libvirtd-both")
+def test_libvirtd_is_restarted(guest: Migrate, background: Background, moment: Moment) -> None:
+    hosts = {"libvirtd-source": ["source"], "libvirtd-destination": ["destination"]}
+    restarted = hosts.get(moment.name, ["source", "destination"])
+    returned = assert_migrated(at_moment(guest, background, moment, lambda: restart_libvirtd(*restarted)))
+    if not returned["validity"]["valid"]:
+        assert any("libvirt" in reason for reason in returned["validity"]["reasons"])
+
+
+def shape(rate_mbit: int) -> None:
+    for host in ("source", "destination"):
+        on(
+            host,
+            f"tc qdisc change dev mig0 root tbf rate {rate_mbit}mbit burst {max(16384, rate_mbit * 62)} latency 50ms",
+        )
+
+
+@attempts("slow")
+def test_a_link_that_becomes_slow(guest: Migrate, background: Background, moment: Moment) -> None:
+    try:
+        done = at_moment(guest, background, moment, lambda: shape(10))
+    finally:
+        shape(1000)
+    assert_migrated(done)
+
+
+@attempts("lost")
+def test_a_destination_that_dies_is_told_as_lost(guest: Migrate, background: Background, moment: Moment) -> None:
+    done = at_moment(
+        guest, background, moment, lambda: on("destination", "pkill -KILL -f '^[^ ]*qemu-system.*vcsp-guest'")
+    )
+    assert done.returncode != 0
+    assert "memory is lost" in done.stdout
+    assert result(done)["phase"] == "lost"
+    assert guests("source") == ["vcsp-guest"], "the source's half is kept for forensics"
+    assert "paused" in on("source", "virsh", "domstate", "vcsp-guest")
+    assert bpf_programs() == set()
+    again = guest(**moment.settings)
+    assert again.returncode != 0
+    assert "memory is lost" in again.stdout

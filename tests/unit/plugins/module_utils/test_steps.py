@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The next step of a migration: its rules in every situation, and a model of two QEMUs that it must bring home."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from ansible_collections.vcsp.testbed.plugins.module_utils.phases import Phase
+from ansible_collections.vcsp.testbed.plugins.module_utils.steps import Situation, Step, next_step
+
+STATUSES = (
+    None, "none", "setup", "cancelling", "cancelled", "active", "postcopy-device", "postcopy-active", "postcopy-paused",
+    "postcopy-recover-setup", "postcopy-recover", "completed", "failed", "pre-switchover", "device", "wait-unplug",
+)  # fmt: skip
+SITUATIONS = st.builds(
+    Situation,
+    source=st.sampled_from(STATUSES),
+    destination=st.sampled_from(STATUSES),
+    started=st.booleans(),
+    switching=st.booleans(),
+    switched=st.booleans(),
+    held=st.booleans(),
+    throttled=st.booleans(),
+    arrived=st.booleans(),
+    quiet_s=st.floats(0, 100),
+    homeward=st.booleans(),
+)
+POSTCOPY = Situation("postcopy-active", "postcopy-active", switching=True, switched=True)
+
+
+@given(SITUATIONS)
+def test_a_guest_that_was_seen_in_postcopy_is_never_rolled_back(now: Situation) -> None:
+    if now.switched or (now.started and not now.phase.reversible):
+        assert next_step(now) not in (Step.ROLL_BACK, Step.START, Step.SWITCH)
+
+
+@given(SITUATIONS)
+def test_finished_only_when_the_destination_has_it_all(now: Situation) -> None:
+    if next_step(now) is Step.FINISH:
+        assert now.destination == "completed"
+
+
+@given(SITUATIONS)
+def test_nothing_is_recovered_before_both_sides_are_paused(now: Situation) -> None:
+    if next_step(now) is Step.RECOVER:
+        assert {now.source, now.destination} == {"postcopy-paused"}
+
+
+@pytest.mark.parametrize(
+    ("now", "expected"),
+    [
+        (Situation("none", "none", started=False), Step.START),
+        (Situation("none", "none", started=False, homeward=True), Step.ROLL_BACK),
+        (Situation("active", "active"), Step.SWITCH),
+        (Situation("active", "active", homeward=True), Step.ROLL_BACK),
+        (Situation("active", "active", switching=True), Step.WAIT),
+        # A cancel now might cross the switch; only a migration that moves no more is given back.
+        (Situation("active", "active", switching=True, homeward=True), Step.WAIT),
+        (Situation("active", "active", switching=True, homeward=True, quiet_s=16), Step.ROLL_BACK),
+        (Situation("device", "active", switching=True, quiet_s=16), Step.ROLL_BACK),
+        (Situation("failed", "none"), Step.ROLL_BACK),
+        (Situation("active", None), Step.ROLL_BACK),
+        (POSTCOPY, Step.WAIT),
+        (replace(POSTCOPY, held=True), Step.WAIT),
+        (replace(POSTCOPY, held=True, arrived=True), Step.RELEASE),
+        (replace(POSTCOPY, held=True, homeward=True), Step.RELEASE),
+        (replace(POSTCOPY, throttled=True), Step.WAIT),
+        (replace(POSTCOPY, throttled=True, arrived=True), Step.LIFT_QUOTA),
+        (replace(POSTCOPY, quiet_s=16), Step.PAUSE),
+        (replace(POSTCOPY, source="postcopy-paused"), Step.PAUSE),
+        (replace(POSTCOPY, source="postcopy-paused", destination="postcopy-paused"), Step.RECOVER),
+        (replace(POSTCOPY, source="postcopy-recover-setup", destination="postcopy-paused"), Step.WAIT),
+        (replace(POSTCOPY, source="postcopy-recover", destination="postcopy-recover", quiet_s=16), Step.PAUSE),
+        (replace(POSTCOPY, source="postcopy-paused", destination="completed"), Step.FINISH),
+        (replace(POSTCOPY, source="completed", destination="completed"), Step.FINISH),
+        (replace(POSTCOPY, destination=None), Step.TELL_LOST),
+        (replace(POSTCOPY, source=None), Step.TELL_LOST),
+    ],
+)
+def test_steps(now: Situation, expected: Step) -> None:
+    assert next_step(now) is expected
+
+
+class TwoQemus(RuleBasedStateMachine):
+    """QEMU's statuses as its documentation has them, a link that breaks and heals, an operator who cancels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = Situation("none", "none", started=False, held=True, throttled=True)
+        self.link = True
+        self.given_back = False
+
+    @property
+    def over(self) -> bool:
+        return self.given_back or self.now.phase is Phase.COMPLETED
+
+    @rule()
+    def cut(self) -> None:
+        self.link = False
+
+    @rule()
+    def heal(self) -> None:
+        self.link = True
+
+    @rule()
+    def cancel(self) -> None:
+        self.now = replace(self.now, homeward=True)
+
+    @rule()
+    def walk(self) -> None:
+        if self.now.switched:
+            self.now = replace(self.now, arrived=True)
+
+    @precondition(lambda self: not self.over)
+    @rule()
+    def kernel_notices_a_cut_link(self) -> None:
+        if not self.link and self.now.source == "postcopy-active":
+            self.now = replace(self.now, source="postcopy-paused")
+
+    @precondition(lambda self: not self.over)
+    @rule()
+    def step(self) -> None:
+        """Look, take the step, let the QEMUs answer."""
+        now = replace(self.now, quiet_s=0 if self.link else 16)
+        step, changes = next_step(now), {}
+        if step is Step.START:
+            changes = {"started": True, "source": "active" if self.link else "failed", "destination": "active"}
+        elif step is Step.SWITCH:
+            changes = {"switching": True}
+        elif step is Step.ROLL_BACK:
+            assert self.now.source != "postcopy-active"
+            self.given_back = True
+        elif step is Step.PAUSE:
+            changes = {"source": "postcopy-paused", "destination": "postcopy-paused"}
+        elif step is Step.RECOVER and self.link:
+            changes = {"source": "postcopy-active", "destination": "postcopy-active"}
+        elif step is Step.RECOVER:
+            changes = {"source": "postcopy-recover-setup"}
+        elif step is Step.RELEASE:
+            changes = {"held": False}
+        elif step is Step.LIFT_QUOTA:
+            changes = {"throttled": False}
+        elif step is Step.WAIT and self.link and now.source == "active" and now.switching:
+            changes = {"source": "postcopy-active", "destination": "postcopy-active", "switched": True}
+        elif step is Step.WAIT and self.link and now.source == "postcopy-active" and not now.held:
+            changes = {"source": "completed", "destination": "completed"}
+        elif step is Step.WAIT and now.source == "postcopy-recover-setup":
+            changes = {"source": "postcopy-paused"}
+        self.now = replace(self.now, **changes)
+
+    @invariant()
+    def the_guest_is_never_lost(self) -> None:
+        assert not (self.given_back and self.now.switched)
+
+    def teardown(self) -> None:
+        """Once the link is there and the guest has walked, it comes home in a few steps."""
+        self.heal()
+        for _attempt in range(12):
+            self.walk()
+            if not self.over:
+                self.step()
+        assert self.over, self.now
+
+
+TestTwoQemus = TwoQemus.TestCase
+TestTwoQemus.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
