@@ -123,7 +123,7 @@ domain = libvirt.open("qemu:///system").lookupByName("vcsp-guest")
 stream = domain.connect().newStream()
 domain.openChannel("vcsp.telemetry", stream, libvirt.VIR_DOMAIN_CHANNEL_FORCE)
 stream.send(b"verify\\n")
-text = b""
+text = b"\\n"
 while b"\\nverified " not in text or not text.endswith(b"\\n"):
     text += stream.recv(65536)
 print(text[text.index(b"\\nverified ") + 1:].split(b"\\n")[0].decode())

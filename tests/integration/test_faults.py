@@ -15,11 +15,23 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .conftest import bpf_programs, guests, memory_verified, on, qemu_processes, result, wait_until
+from .conftest import (
+    bpf_programs,
+    guests,
+    memory_verified,
+    on,
+    playbook,
+    qemu_processes,
+    records,
+    result,
+    wait_until,
+    write_scenario,
+)
 
 Done = subprocess.CompletedProcess[str]
 Migrate = Callable[..., Done]
@@ -37,12 +49,13 @@ class Moment:
     name: str
     after_s: float
     settings: dict[str, Any]
+    thorough: bool
 
     @classmethod
     def draw(cls, name: str, attempt: int) -> Moment:
         """From the run's seed, which pytest shows with every failure."""
         dice = random.Random(f"{SEED}/{name}/{attempt}")
-        return cls(name, dice.uniform(0, 2.5), {**COMMON, **dice.choice([DEMAND, PUSH])})
+        return cls(name, dice.uniform(0, 2.5), {**COMMON, **dice.choice([DEMAND, PUSH])}, thorough=attempt > 0)
 
 
 def attempts(*names: str) -> pytest.MarkDecorator:
@@ -179,10 +192,31 @@ def shape(rate_mbit: int) -> None:
 
 @attempts("slow")
 def test_a_link_that_becomes_slow(guest: Migrate, background: Background, moment: Moment) -> None:
+    def slow() -> None:
+        shape(10)
+        if not moment.thorough:  # at this rate the guest takes a minute to come home
+            time.sleep(5)
+            shape(1000)
+
     try:
-        done = at_moment(guest, background, moment, lambda: shape(10))
+        done = at_moment(guest, background, moment, slow)
     finally:
         shape(1000)
+    assert_migrated(done)
+
+
+@attempts("loss")
+def test_a_link_that_loses_packets(guest: Migrate, background: Background, moment: Moment) -> None:
+    table = (
+        "table inet faults { chain in { type filter hook input priority 0; "
+        "iifname mig0 numgen random mod 100 < 3 drop; } }"
+    )
+    if "command not found" in on("destination", "nft --version", check=False):
+        pytest.skip("there is no nft to lose packets with, nor can every kernel do it with netem")
+    try:
+        done = at_moment(guest, background, moment, lambda: on("destination", f"nft '{table}'"))
+    finally:
+        on("destination", "nft delete table inet faults", check=False)
     assert_migrated(done)
 
 
@@ -200,3 +234,54 @@ def test_a_destination_that_dies_is_told_as_lost(guest: Migrate, background: Bac
     again = guest(**moment.settings)
     assert again.returncode != 0
     assert "memory is lost" in again.stdout
+
+
+@attempts("early")
+def test_a_module_killed_before_the_switch_leaves_the_guest_on_the_source(
+    guest: Migrate, background: Background, moment: Moment
+) -> None:
+    migration = background(guest, **moment.settings, baseline_s=8)
+    wait_until(lambda: guests("destination"), 60, "the destination's QEMU")
+    time.sleep(moment.after_s)
+    on("destination", "pkill -KILL -x python3")
+    assert migration.result().returncode != 0
+    assert "running" in on("source", "virsh", "domstate", "vcsp-guest")
+    assert memory_verified("source")
+    assert bpf_programs() == set()
+    again = guest(**moment.settings)  # what the killed call left waiting is in the way of none
+    assert_migrated(again)
+
+
+def test_a_destination_without_memory_is_refused_before_the_switch(guest: Migrate, tmp_path: Path) -> None:
+    meminfo = Path("/proc/meminfo").read_text()
+    scarce = re.sub(r"MemAvailable: +\d+ kB", "MemAvailable: 307200 kB", meminfo)
+    on("destination", f"cat > /tmp/meminfo <<'END'\n{scarce}END\nmount --bind /tmp/meminfo /proc/meminfo")
+    try:
+        done = guest(**COMMON, **DEMAND)
+    finally:
+        on("destination", "umount /proc/meminfo; rm /tmp/meminfo")
+    assert done.returncode != 0
+    assert "300 MB available" in done.stdout
+    assert "running" in on("source", "virsh", "domstate", "vcsp-guest")
+    assert guests("destination") == []
+
+
+def test_a_full_disk_loses_no_record_and_the_experiment_resumes(lab: Path, tmp_path: Path) -> None:
+    results = tmp_path / "results"
+    results.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", results], check=True)
+    try:
+        scenario = write_scenario(tmp_path, methods=["post-copy"])
+        arguments = ("-e", f"scenario={scenario}", "-e", f"results_dir={results}", "-e", "experiment_id=full")
+        (results / "filler").write_bytes(bytes((4 << 20) - (24 << 10)))
+        done = playbook("experiment.yml", *arguments)
+        assert done.returncode != 0
+        assert "No space left on device" in done.stdout
+        assert list((results / "full" / "trials").glob("[!.]*")) == []
+        assert guests("source") == guests("destination") == []
+        (results / "filler").unlink()
+        resumed = playbook("experiment.yml", *arguments)
+        assert resumed.returncode == 0, resumed.stdout
+        assert records(results)["post-copy"]["validity"]["valid"] is True
+    finally:
+        subprocess.run(["umount", results], check=True)
