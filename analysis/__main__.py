@@ -17,7 +17,7 @@ _EXAMPLES = """examples:
   python -m analysis import-vcsp VCSP/postcopy results/vcsp-raw
       the paper's own raw data as an experiment; report then gives the published Table 3
 
-exit status: 0 done; 2 bad input, or no Table 3 can be made from it (standard error says why)
+exit status: 0 done; 2 bad input, or no Table 3 of methods that were to be compared (standard error says why)
 """
 
 
@@ -44,12 +44,12 @@ def _report(directory: Path) -> int:
     paths = report(directory)
     for entry in (*paths.summary.experiment.skipped, *paths.summary.curves.skipped):
         print(f"skipped {entry.name}: {entry.reason}", file=sys.stderr)
-    if paths.table3_csv is None:
+    if paths.summary.failed:
         print(f"error: {paths.summary.notice} ({progress(paths.summary.experiment)})", file=sys.stderr)
     else:
         print(text_table(paths.summary))
     print(f"\nReport: {paths.html}")
-    return 2 if paths.table3_csv is None else 0
+    return 2 if paths.summary.failed else 0
 
 
 def _import_vcsp(raw_directory: Path, directory: Path) -> int:

@@ -12,7 +12,7 @@ from .curves import Curves, largest_curves
 from .errors import NoTableError
 from .records import Experiment, read_experiment
 from .table import tidy
-from .table3 import Table3, build_table3
+from .table3 import BASELINE, Table3, build_table3
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,13 @@ class Summary:
     curves: Curves
     table: Table3 | None
     notice: str | None
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no table although the experiment is one that compares, or holds nothing valid at all."""
+        methods = self.experiment.methods
+        compares = BASELINE in methods and len(methods) > 1
+        return self.table is None and (compares or not self.trials["valid"].any())
 
 
 def summarise(directory: Path) -> Summary:

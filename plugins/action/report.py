@@ -41,7 +41,7 @@ class ActionModule(ActionBase):
         skipped = (*paths.summary.experiment.skipped, *paths.summary.curves.skipped)
         warnings = [f"{entry.name}: not used: {entry.reason}" for entry in skipped]
         returned.update(changed=True, path=str(paths.html), warnings=warnings)
-        if paths.summary.table is None:
+        if paths.summary.failed:
             returned.update(failed=True, msg=table)
         else:
             returned["table"] = table

@@ -191,6 +191,15 @@ def test_the_command_says_on_standard_error_why_there_is_no_table(
     assert "there is no such file; give the directory of an experiment" in capsys.readouterr().err
 
 
+def test_nothing_to_compare_is_no_error_when_nothing_was_to_be_compared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    factory.full(tmp_path, ("post-copy",), (8,), repeats=2)
+    assert main(["report", str(tmp_path)]) == 0
+    assert "no Table 3: there is no method to compare with post-copy" in capsys.readouterr().out
+    assert (tmp_path / "report" / "figure3_downtime.svg").exists()
+
+
 def test_a_report_that_cannot_be_written_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     factory.full(tmp_path, ("post-copy", "vcsp"), (8,), repeats=1)
     (tmp_path / "report").write_text("in the way")
