@@ -30,7 +30,9 @@ provision: $(VENV)/.requirements ## turn the hosts of the inventory into migrati
 teardown: $(VENV)/.requirements ## remove the embedded lab; results stay
 	$(RUN) ansible-playbook playbooks/teardown.yml $(ARGS)
 
-test: lint test-unit test-integration ## all that the continuous integration runs
+test: $(VENV)/.requirements-dev ## all that the continuous integration runs
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint test-unit
+	@$(MAKE) --no-print-directory test-integration
 
 test-unit: $(VENV)/.requirements-dev ## tests that need no host
 	$(RUN) pytest tests/unit $(ARGS)

@@ -191,7 +191,7 @@ def guest(lab: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]
 
     yield migrate
     for host in ("destination", "source"):
-        module(host, "saved_guest", name="vcsp-guest", state="absent")
+        on(host, "virsh", "destroy", "vcsp-guest", check=False)
 
 
 def run_module(
