@@ -51,7 +51,7 @@ _value:
       description: C(window_mb), C(pattern) and C(work_per_page) of the workload.
       type: dict
     method:
-      description: C(name), C(vcpu_quota_percent), C(vcpu_period_us), C(prefetch_pages) and C(transfer) of the method.
+      description: C(name) of the method, and all its settings (docs/methods.md).
       type: dict
     guest:
       description: C(memory_mb), C(vcpus) and C(thp) of the guest.
