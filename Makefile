@@ -3,6 +3,7 @@
 # The Python that .venv is made of, and what the commands below can be told.
 PYTHON ?= python3
 SCENARIO ?= quick
+export SCENARIO
 ARGS ?=
 
 VENV := .venv
@@ -19,7 +20,7 @@ help: ## list the targets
 	  printf '%-20s%s\n' "$$name" "$$text"; done
 
 experiment: $(VENV)/.requirements ## run SCENARIO from an empty machine to Table 3 (as root, in the embedded lab)
-	$(RUN) ansible-playbook experiment.yml -e scenario=$(SCENARIO) $(ARGS)
+	$(RUN) ansible-playbook experiment.yml -e scenario="$$SCENARIO" $(ARGS)
 
 lab: $(VENV)/.requirements ## make or mend the embedded lab only
 	$(RUN) ansible-playbook playbooks/lab.yml $(ARGS)

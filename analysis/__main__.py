@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .atomic import keep_from_others
 from .errors import AnalysisError
 
 _EXAMPLES = """examples:
@@ -25,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    keep_from_others()
     try:
         if options.command == "report":
             return _report(options.directory)

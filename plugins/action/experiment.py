@@ -11,6 +11,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.vcsp.testbed.analysis.atomic import keep_from_others
 from ansible_collections.vcsp.testbed.analysis.records import scenario_hash
 from ansible_collections.vcsp.testbed.plugins.plugin_utils import controller, experiment, lock
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import ScenarioError, load
@@ -26,6 +27,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Do it and return what the documentation tells."""
         returned: dict[str, Any] = super().run(tmp, task_vars)
+        keep_from_others()
         _validation, arguments = self.validate_argument_spec(
             argument_spec={
                 "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},

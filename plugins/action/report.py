@@ -10,6 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.vcsp.testbed.analysis.atomic import keep_from_others
 from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
 
 
@@ -23,6 +24,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Write the report, unless in check mode, and return what the documentation tells."""
         returned: dict[str, Any] = super().run(tmp, task_vars)
+        keep_from_others()
         _validation, arguments = self.validate_argument_spec(
             argument_spec={"experiment_dir": {"type": "path", "required": True}}
         )

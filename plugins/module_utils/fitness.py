@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterable
 from typing import Any
 from xml.etree import ElementTree
 
 from ansible_collections.vcsp.testbed.plugins.module_utils import domain as domains
 from ansible_collections.vcsp.testbed.plugins.module_utils.capabilities import memory
+from ansible_collections.vcsp.testbed.plugins.module_utils.endpoints import own_addresses, virsh
 from ansible_collections.vcsp.testbed.plugins.module_utils.phases import Phase
 from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import (
     Block,
@@ -40,7 +42,14 @@ def stand(settings: Settings, source: Monitor, destination: Monitor) -> Standing
     """
     found = standing(see(source), see(destination))
     if found in _REFUSED:
-        raise Unfit(_REFUSED[found].format(**vars(settings)), Phase.LOST if found is Standing.LOST else Phase.PREPARING)
+        told = {
+            **vars(settings),
+            "end_source": virsh(settings.source_uri, "destroy", settings.name),
+            "end_destination": virsh(settings.destination_uri, "destroy", settings.name),
+        }
+        raise Unfit(_REFUSED[found].format(**told), Phase.LOST if found is Standing.LOST else Phase.PREPARING)
+    if found in (Standing.READY, Standing.WAITING, Standing.HALF):
+        _check_address(settings, Phase.POSTCOPY if found is Standing.HALF else Phase.PREPARING)
     if found in (Standing.READY, Standing.WAITING):
         _check(settings, source, destination)
     return found
@@ -83,6 +92,17 @@ def put_back(source: Monitor, before: dict[str, Any]) -> None:
     """Set what ``parameters`` returned."""
     source.set_capabilities(**before["capabilities"])
     source.execute("migrate-set-parameters", **before["parameters"])
+
+
+def _check_address(settings: Settings, at: Phase) -> None:
+    """See that this host has the address, which the source will send the guest's memory to."""
+    own = own_addresses()
+    if ipaddress.ip_address(settings.migration_address) not in own:
+        raise Unfit(
+            f"migration_address: {settings.migration_address} is not an address of this host "
+            f"({', '.join(map(str, own)) or 'it has none'}): give the one that it has on the migration network",
+            at,
+        )
 
 
 def _check(settings: Settings, source: Monitor, destination: Monitor) -> None:
@@ -128,12 +148,9 @@ _REFUSED = {
     Standing.ABSENT: "no guest {name} runs at {source_uri}: start it there first",
     Standing.STOPPED: "the guest {name} at {source_uri} does not run; start or resume it",
     Standing.MIGRATING: "the guest {name} is being migrated already; wait for its end",
-    Standing.OCCUPIED: (
-        "another guest {name} exists on the destination: destroy or rename it "
-        "('virsh -c {destination_uri} destroy {name}')"
-    ),
+    Standing.OCCUPIED: "another guest {name} exists on the destination: rename it, or end it with {end_destination}",
     Standing.LOST: (
         "the guest's memory is lost: half of {name} went away during post-copy. What is left of it must not be "
-        "resumed; 'virsh -c {source_uri} destroy {name}' (or on {destination_uri}) ends it"
+        "resumed; end it with {end_source} or {end_destination}"
     ),
 }

@@ -22,6 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.vcsp.testbed.plugins.module_utils.lab_spec import Host, Spec
+
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 NETNS_DIR = Path("/run/netns")
 MANAGEMENT_DEVICE = "mgmt0"
@@ -41,46 +43,6 @@ Runner = Callable[[list[str]], tuple[int, str, str]]
 
 class LabError(Exception):
     """The lab cannot be made, found or removed; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Host:
-    """One virtual host: its name, and its addresses without prefix length."""
-
-    name: str
-    management_address: str
-    migration_address: str
-
-
-@dataclass(frozen=True)
-class Spec:
-    """What the lab shall look like.
-
-    :ivar name: prefix of every namespace, device and cgroup that the lab makes.
-    :ivar state_dir: keys, configuration and disks of the hosts; removed by teardown.
-    :ivar run_dir: what is true only while the lab runs.
-    :ivar rate_mbit: rate of the migration link in Mbit/s, both directions.
-    """
-
-    name: str
-    state_dir: Path
-    run_dir: Path
-    hosts: tuple[Host, Host]
-    controller_address: str
-    prefix_length: int
-    rate_mbit: int
-    owner: str
-
-    @property
-    def switch(self) -> str:
-        return f"{self.name}-switch"
-
-    def netns(self, host: Host) -> str:
-        return f"{self.name}-{host.name}"
-
-    @property
-    def controller_device(self) -> str:
-        return f"{self.name}-ctl"[:15]
 
 
 @dataclass(frozen=True)

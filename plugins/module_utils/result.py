@@ -258,7 +258,8 @@ def completed_s(readings: Readings) -> float | None:
 def all_samples(readings: Readings) -> list[Sample]:
     """Telemetry of both hosts in the order of arrival."""
     channels = (readings.source_channel, readings.destination_channel)
-    return sorted((s for channel in channels if channel for s in channel.samples), key=lambda s: s.time_s)
+    found = sorted((s for channel in channels if channel for s in channel.samples), key=lambda s: s.time_s)
+    return [sample for sample in found if len(sample.visits) == len(found[0].visits)]  # the guest is not trusted
 
 
 def _ms(seconds: float | None) -> float | None:

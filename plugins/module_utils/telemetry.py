@@ -16,6 +16,8 @@ except ImportError:  # reported by qmp.py
 
 CHANNEL = "vcsp.telemetry"
 PAGE_BYTES = 4096
+# The guest is not trusted: longer lines, larger numbers and more samples than any workload has are not kept.
+LINE_BYTES, NUMBER_MAX, SAMPLES_MAX = 2048, 1 << 64, 100_000
 
 
 @dataclass(frozen=True)
@@ -52,16 +54,23 @@ def parse(line: str, host: str, time_s: float) -> Sample | Verified | str | None
     kind, *words = line.split() or [""]
     try:
         if kind == "sample":
-            boot, guest_ns, pages, stalls, stall_ns, *visits = words
-            counts = tuple(int(visit) for visit in visits) or (int(pages),)
-            return Sample(time_s, host, boot, int(guest_ns) / 1e9, int(pages), int(stalls), int(stall_ns) / 1e6, counts)
+            boot, *numbers = words
+            guest_ns, pages, stalls, stall_ns, *visits = map(_count, numbers)
+            return Sample(time_s, host, boot, guest_ns / 1e9, pages, stalls, stall_ns / 1e6, tuple(visits) or (pages,))
         if kind == "verified":
-            return Verified(int(words[0]), int(words[1]))
+            return Verified(_count(words[0]), _count(words[1]))
         if kind == "ready":
             return words[0]
-    except (ValueError, IndexError, OverflowError):
+    except (ValueError, IndexError):
         return None
     return None
+
+
+def _count(word: str) -> int:
+    number = int(word)
+    if not 0 <= number <= NUMBER_MAX:
+        raise ValueError(f"{word} counts nothing")
+    return number
 
 
 class Channel:
@@ -100,15 +109,20 @@ class Channel:
             self.close()
             return
         with self._lock:
-            *lines, self._rest = (self._rest + data).split(b"\n")
+            *lines, rest = (self._rest + data).split(b"\n")
+            self._rest = rest[: LINE_BYTES + 1]  # a line of that length is one that is not kept
             for line in lines:
-                self._take(parse(line.decode("ascii", "replace"), self.host, now) if line.strip() else None)
+                if line.strip() and len(line) <= LINE_BYTES:
+                    self._take(parse(line.decode("ascii", "replace"), self.host, now))
 
     def _take(self, item: Sample | Verified | str | None) -> None:
         if isinstance(item, Sample):
-            self.samples.append(item)
+            # A guest has the same walkers throughout.
+            same = not self.samples or len(item.visits) == len(self.samples[0].visits)
+            if same and len(self.samples) < SAMPLES_MAX:
+                self.samples.append(item)
         elif isinstance(item, Verified):
-            self.verified.append(item)
+            self.verified = [item]
         elif item is not None:
             self.ready = item
 

@@ -22,15 +22,17 @@ options:
     choices: [present, restarted, absent]
     default: present
   name:
-    description: Prefix of every namespace, device and cgroup of the lab.
+    description: Prefix of every namespace, device and cgroup of the lab, at most 11 letters, digits and C(-).
     type: str
     default: vcsp
   state_dir:
-    description: Directory that holds C(boot.sh), which PID 1 of each host runs, and a folder for each host.
+    description:
+      - Directory that holds C(boot.sh), which PID 1 of each host runs, and a folder for each host.
+      - One of the lab's own, since the role removes it with all that it holds; another is refused.
     type: path
     default: /var/lib/vcsp-lab
   run_dir:
-    description: Directory for what is true only while the lab runs.
+    description: Directory for what is true only while the lab runs, of the lab's own, too.
     type: path
     default: /run/vcsp-lab
   owner:
@@ -44,7 +46,7 @@ options:
     required: true
     suboptions:
       name:
-        description: Name of the host.
+        description: Name of the host, at most 15 letters, digits and C(-).
         type: str
         required: true
       management_address:
@@ -109,7 +111,8 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.lab import Host, Lab, LabError, Spec
+from ansible_collections.vcsp.testbed.plugins.module_utils.lab import Lab, LabError
+from ansible_collections.vcsp.testbed.plugins.module_utils.lab_spec import Host, Spec, problems
 
 
 def main() -> None:
@@ -137,16 +140,19 @@ def main() -> None:
     state = wanted.pop("state")
     if len(wanted["hosts"]) != 2:
         module.fail_json(msg="hosts: the lab has exactly two hosts, a source and a destination")
-    if wanted["rate_mbit"] < 1:
-        module.fail_json(msg="rate_mbit: must be at least 1")
+    wanted["hosts"] = tuple(Host(**item) for item in wanted["hosts"])
+    for key in ("state_dir", "run_dir"):
+        wanted[key] = Path(wanted[key])
+    spec = Spec(**wanted)
+    wrong = problems(spec)
+    if wrong:
+        module.fail_json(msg="; ".join(wrong))
     if os.geteuid() != 0:
         module.fail_json(
             msg="the embedded lab needs root: run as root or with sudo, or use -i inventory/lab with real hosts"
         )
-    wanted["hosts"] = tuple(Host(**item) for item in wanted["hosts"])
-    for key in ("state_dir", "run_dir"):
-        wanted[key] = Path(wanted[key])
-    lab = Lab(Spec(**wanted), run=module.run_command)
+    os.umask(os.umask(0o022) | 0o022)  # whatever the caller's, nobody else may write what is made here
+    lab = Lab(spec, run=module.run_command)
     done = []
     try:
         lab.check_owner()

@@ -22,11 +22,13 @@ author:
   - vcsp.testbed contributors (!UNKNOWN)
 options:
   name:
-    description: Name of the libvirt domain, running on the source.
+    description: Name of the libvirt domain, running on the source. Any name that libvirt takes.
     type: str
     required: true
   source_uri:
-    description: libvirt URI of the source, as seen from this host.
+    description:
+      - libvirt URI of the source, as seen from this host.
+      - One of the QEMU driver, without the transport C(ext) and the parameter C(command), which name programs.
     type: str
     required: true
   destination_uri:
@@ -34,7 +36,9 @@ options:
     type: str
     default: qemu:///system
   migration_address:
-    description: Address of this host on which QEMU listens for the migration. The port is chosen by the kernel.
+    description:
+      - Address of this host on which QEMU listens for the migration. The port is chosen by the kernel.
+      - A literal IPv4 or IPv6 address that this host has; no name, no wildcard, not a loopback address.
     type: str
     required: true
   vcpu_quota_percent:
@@ -221,7 +225,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.vcsp.testbed.plugins.module_utils import quota
+from ansible_collections.vcsp.testbed.plugins.module_utils import endpoints, quota
 from ansible_collections.vcsp.testbed.plugins.module_utils.migration import Migration, MigrationError
 from ansible_collections.vcsp.testbed.plugins.module_utils.policies import policy
 from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import PrefetchError
@@ -260,6 +264,13 @@ ARGUMENTS = {
 }
 
 
+# What says which guest goes from where to where, and what looks at it.
+ENDPOINTS = {
+    "name": endpoints.name_problem,
+    "source_uri": endpoints.uri_problem,
+    "destination_uri": endpoints.uri_problem,
+    "migration_address": endpoints.address_problem,
+}
 # Options that must be greater than 0 where they are given.
 POSITIVE = ("prefetch_pages", "prefetch_max_pages", "window_mb", "observation_s", "timeout_s", "stall_timeout_s")
 
@@ -294,6 +305,14 @@ def problems(params: dict[str, Any]) -> list[str]:
             found.append(str(error))
     if params["transfer"] == "demand" and params["postcopy_preempt"] is False:
         found.append("postcopy_preempt: false holds requested pages down too; use transfer: push, or leave it out")
+    return misplaced(params) + found
+
+
+def misplaced(params: dict[str, Any]) -> list[str]:
+    """What is wrong with the guest's name and the hosts' URIs and address."""
+    found = [f"{name}: {problem}" for name, check in ENDPOINTS.items() if (problem := check(params[name])) is not None]
+    if params["source_uri"] == params["destination_uri"]:
+        found.append(f"source_uri: {params['source_uri']} is the destination's, too; give the other host's")
     return found
 
 

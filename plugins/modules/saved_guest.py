@@ -26,7 +26,7 @@ options:
     choices: [saved, running, absent]
     required: true
   uri:
-    description: libvirt URI.
+    description: libvirt URI of the QEMU driver.
     type: str
     default: qemu:///system
   directory:
@@ -92,13 +92,14 @@ path:
   returned: unless O(state=absent)
 """
 
+import os
 import signal
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.vcsp.testbed.plugins.module_utils import saved_guest
+from ansible_collections.vcsp.testbed.plugins.module_utils import endpoints, saved_guest
 from ansible_collections.vcsp.testbed.plugins.module_utils.domain import find
 from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import LIBVIRT_IMPORT_ERROR, ConnectionFailed, connect
 
@@ -133,6 +134,13 @@ def main() -> None:
     )
     if LIBVIRT_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("python3-libvirt"), exception=str(LIBVIRT_IMPORT_ERROR))
+    for option, problem in (
+        ("name", endpoints.name_problem(module.params["name"])),
+        ("uri", endpoints.uri_problem(module.params["uri"])),
+    ):
+        if problem is not None:
+            module.fail_json(msg=f"{option}: {problem}")
+    os.umask(os.umask(0o022) | 0o022)  # whatever the caller's, nobody else may write what is made here
     # sshd hangs up when the controller goes away: end as if asked to, so that no guest is left behind.
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:

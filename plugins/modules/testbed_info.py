@@ -99,6 +99,7 @@ info:
       type: str
 """
 
+import os
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
@@ -131,6 +132,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
+    os.umask(os.umask(0o022) | 0o022)  # whatever the caller's, nobody else may write what is made here
     binary, kernel = module.params["qemu_binary"], module.params["kernel"]
     info = {
         "qemu": capabilities.qemu(binary),

@@ -7,11 +7,18 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from ansible_collections.vcsp.testbed.analysis.printable import printable
+
+# The directory of the machine's lock is one that everybody writes to: no link is followed, and no pipe waited for.
+_SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_SIZE_MAX = 65536
 
 
 @dataclass(frozen=True)
@@ -61,10 +68,13 @@ def acquire(path: Path, purpose: str, checkout: str, pid: int) -> None:
 def check(path: Path, pid: int) -> None:
     """Raise what :func:`acquire` would raise, without taking the lock."""
     try:
-        content = path.read_bytes()
+        descriptor = os.open(path, os.O_RDONLY | _SAFELY)
     except FileNotFoundError:
         return
-    _refuse_other(path, _parse(content), pid)
+    try:
+        _refuse_other(path, _read(descriptor), pid)
+    finally:
+        os.close(descriptor)
 
 
 def release(path: Path, pid: int) -> bool:
@@ -91,7 +101,8 @@ def _identity(pid: int) -> str | None:
 def _refuse_other(path: Path, holder: Holder | None, pid: int) -> None:
     if holder is not None and holder.pid != pid and holder.alive:
         raise LockedError(
-            f"process {holder.pid} is at work here: {holder.purpose}, started from {holder.checkout} (lock {path}); "
+            f"process {holder.pid} is at work here: {printable(holder.purpose)}, started from "
+            f"{printable(holder.checkout)} (lock {path}); "
             f"wait until it has ended, or end it with 'kill -INT {holder.pid}', and try again"
         )
 
@@ -99,7 +110,7 @@ def _refuse_other(path: Path, holder: Holder | None, pid: int) -> None:
 @contextmanager
 def _opened(path: Path) -> Iterator[int]:
     """Yield a descriptor of the lock file, which nobody else reads or writes meanwhile."""
-    flags = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC  # the directory may be one that everybody writes to
+    flags = os.O_RDWR | _SAFELY
     while True:
         try:
             # Without O_CREAT, with which Linux does not even let root open another user's file in such a directory.
@@ -119,12 +130,16 @@ def _opened(path: Path) -> Iterator[int]:
 
 
 def _read(descriptor: int) -> Holder | None:
-    return _parse(os.pread(descriptor, 65536, 0))
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return None
+    return _parse(os.pread(descriptor, _SIZE_MAX, 0))
 
 
 def _parse(content: bytes) -> Holder | None:
     """Return the holder; None for an empty file, or for one that a crash cut off."""
     try:
-        return Holder(**json.loads(content))
-    except (ValueError, TypeError):
+        holder = Holder(**json.loads(content))
+    except (ValueError, TypeError, RecursionError):
         return None
+    texts = (holder.identity, holder.purpose, holder.checkout)
+    return holder if type(holder.pid) is int and all(isinstance(text, str) for text in texts) else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import difflib
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -82,14 +83,14 @@ def resolve(scenario: str, directories: Iterable[Path]) -> Path:
     :raises ScenarioError: for a file that does not exist; names those that do
     """
     if "/" in scenario or scenario.endswith((".yml", ".yaml")):
-        path = Path(scenario).expanduser()
-        if path.is_file():
+        path = Path(os.path.expanduser(scenario))
+        if os.path.isfile(path):  # unlike Path.is_file, false for any path that there cannot be
             return path
         raise ScenarioError([f"{scenario}: no such scenario file; a path is relative to {Path.cwd()}"])
     folders = list(directories)
     for folder in folders:
         path = folder / f"{scenario}.yml"
-        if path.is_file():
+        if os.path.isfile(path):
             return path
     existing = sorted({path.stem for folder in folders if folder.is_dir() for path in folder.glob("*.yml")})
     raise ScenarioError([f"{scenario}: no such scenario; {_hint(scenario, existing)}"])

@@ -3,11 +3,21 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import Sample, Verified, has_channel, parse
+from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import (
+    LINE_BYTES,
+    SAMPLES_MAX,
+    Channel,
+    Sample,
+    Verified,
+    has_channel,
+    parse,
+)
 
 words = st.one_of(
     st.sampled_from(["sample", "verified", "ready", "error"]), st.text(), st.integers().map(str), st.just("9" * 400)
@@ -37,6 +47,9 @@ def test_every_kind_of_line() -> None:
         "verified 1",
         "ready",
         "ample 1f3e 1 2 3 4",
+        "sample 1f3e 1 -2 3 4",
+        "sample 1f3e 1 2 3 4 36893488147419103232",
+        "verified 1 -1",
     ],
 )
 def test_half_a_line_is_nothing(line: str) -> None:
@@ -53,6 +66,43 @@ def test_every_sample_of_the_workload_is_understood(time_ns: int, pages: int, st
     found = parse(f"sample boot {time_ns} {pages} {stalls} {stall_ns}", "source", 1.0)
     assert isinstance(found, Sample)
     assert (found.pages, found.stalls) == (pages, stalls)
+
+
+def heard(*pieces: bytes) -> Channel:
+    channel = Channel("source")
+    for piece in pieces:
+        channel._readable(SimpleNamespace(recv=lambda _size, piece=piece: piece), 0, None)
+    return channel
+
+
+def test_lines_come_in_pieces() -> None:
+    channel = heard(b"7 8\nsample a 1 2", b" 3 4\nverified", b" 5 0\nready a\nsample a 1")
+    assert [sample.pages for sample in channel.samples] == [2]
+    assert channel.verified == [Verified(5, 0)]
+    assert channel.ready == "a"
+
+
+def test_a_line_without_end_fills_no_memory_and_is_dropped() -> None:
+    channel = heard(b"sample a 1 2 3 4", *[b" 5" * 30000] * 20)
+    assert len(channel._rest) <= LINE_BYTES + 1
+    channel._readable(SimpleNamespace(recv=lambda _size: b" 6\nsample a 1 7 3 4\n"), 0, None)
+    assert [sample.pages for sample in channel.samples] == [7]
+
+
+def test_a_flood_of_samples_fills_no_memory() -> None:
+    channel = heard(*[b"sample a 1 2 3 4\nverified 1 0\n" * 1000] * (SAMPLES_MAX // 1000 + 1))
+    assert len(channel.samples) == SAMPLES_MAX
+    assert len(channel.verified) == 1
+
+
+def test_walkers_neither_come_nor_go() -> None:
+    channel = heard(b"sample a 1 2 3 4 1 1\nsample a 2 3 3 4 3\nsample a 3 4 3 4 2 2\n")
+    assert [sample.visits for sample in channel.samples] == [(1, 1), (2, 2)]
+
+
+@given(st.lists(st.binary(max_size=3000)))
+def test_no_bytes_raise(pieces: list[bytes]) -> None:
+    heard(*(piece for piece in pieces if piece))
 
 
 def test_the_channel_is_found_by_its_name() -> None:

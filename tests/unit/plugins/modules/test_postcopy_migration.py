@@ -12,7 +12,7 @@ import yaml
 from ansible_collections.vcsp.testbed.plugins.modules import postcopy_migration
 from ansible_collections.vcsp.testbed.plugins.modules.postcopy_migration import ARGUMENTS, problems
 
-REQUIRED = {"name": "web1", "source_uri": "qemu:///system", "migration_address": "192.0.2.12"}
+REQUIRED = {"name": "web1", "source_uri": "qemu+ssh://root@node1/system", "migration_address": "192.0.2.12"}
 
 
 def params(**changes: Any) -> dict[str, Any]:
@@ -70,6 +70,35 @@ def test_what_makes_no_sense_is_refused_by_name_and_value(name: str, value: floa
 
 def test_all_problems_are_told_at_once() -> None:
     assert len(problems(params(vcpu_quota_percent=0, prefetch_pages=0, timeout_s=-1, baseline_s=-1))) == 4
+    assert len(problems(params(name="", source_uri="esx://x", destination_uri="x", migration_address="::"))) == 4
+    assert len(problems(params(migration_address="node2", prefetch_pages=2, prefetch_max_pages=9))) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("name", "../../etc/passwd"),
+        ("name", ""),
+        ("source_uri", "test:///default"),
+        ("source_uri", "qemu+ssh://root@node1/system?command=/tmp/evil"),
+        ("source_uri", "qemu:///system"),
+        ("destination_uri", "qemu+ext:///system?command=/tmp/evil"),
+        ("migration_address", "0.0.0.0"),
+        ("migration_address", "::"),
+        ("migration_address", "node2"),
+        ("migration_address", "192.0.2.12:0,ipv4=on"),
+        ("migration_address", "[2001:db8::12]"),
+    ],
+)
+def test_what_names_no_guest_or_host_is_refused(name: str, value: str) -> None:
+    (problem,) = problems(params(**{name: value}))
+    assert problem.startswith(f"{name}: ")
+    assert value in problem
+
+
+@pytest.mark.parametrize("name", ["x'; touch pwned; '", "<web>&1", "a\nb", "Gäst ☃"])
+def test_a_guest_of_any_name_may_be_migrated(name: str) -> None:
+    assert problems(params(name=name)) == []
 
 
 def test_the_documentation_is_that_of_the_arguments() -> None:

@@ -62,7 +62,22 @@ def test_taken_over_from_an_earlier_process_of_the_same_id(tmp_path: Path, other
     acquire(path, "mine", "/here", os.getpid())
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", '{"pid": 1}', "null", '{"pid": "x", "identity": 1}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "{",
+        "[1]",
+        '{"pid": 1}',
+        "null",
+        '{"pid": "x", "identity": 1}',
+        '{"pid": "../1", "identity": "x", "purpose": "x", "checkout": "x"}',
+        '{"pid": true, "identity": "x", "purpose": "x", "checkout": "x"}',
+        '{"pid": 1, "identity": null, "purpose": null, "checkout": null}',
+        "[" * 100_000,
+    ],
+    ids=range(10),
+)
 def test_a_lock_file_that_says_nothing(tmp_path: Path, content: str) -> None:
     path = tmp_path / "lock"
     path.write_text(content)
@@ -73,6 +88,21 @@ def test_a_lock_file_that_says_nothing(tmp_path: Path, content: str) -> None:
 def test_a_link_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("precious")
     (tmp_path / "lock").symlink_to(tmp_path / "victim")
-    with pytest.raises(OSError, match="symbolic links"):
-        acquire(tmp_path / "lock", "mine", "/here", os.getpid())
+    for attempt in (lambda path: acquire(path, "mine", "/here", os.getpid()), lambda path: check(path, os.getpid())):
+        with pytest.raises(OSError, match="symbolic links"):
+            attempt(tmp_path / "lock")
     assert (tmp_path / "victim").read_text() == "precious"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    check(tmp_path / "lock", os.getpid())
+    with pytest.raises(OSError):
+        acquire(tmp_path / "lock", "mine", "/here", os.getpid())
+
+
+def test_what_a_holder_says_drives_no_terminal(tmp_path: Path, other: int) -> None:
+    acquire(tmp_path / "lock", "\x1b[2Jexperiment", "/home/\x07", other)
+    with pytest.raises(LockedError) as caught:
+        check(tmp_path / "lock", os.getpid())
+    assert str(caught.value).isprintable()

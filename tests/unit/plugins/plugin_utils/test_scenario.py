@@ -446,6 +446,14 @@ def test_resolve_unknown(tmp_path: Path) -> None:
         resolve("quick", [tmp_path / "absent"])
 
 
+@pytest.mark.parametrize(
+    "name", ["x" * 5000, "a\0b", "~nobody-of-that-name/x.yml", "x" * 300 + "/y.yml", "$(id)", "\ud800"]
+)
+def test_resolve_what_no_file_can_be_called(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ScenarioError, match="no such scenario"):
+        resolve(name, [tmp_path])
+
+
 def test_read_what_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.yml").write_bytes(b"name: \xe4\n")
     for path in (tmp_path / "latin.yml", tmp_path / "absent.yml", tmp_path):

@@ -3,11 +3,17 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import load, read
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from ansible_collections.vcsp.testbed.analysis.schema import record_problems
+from ansible_collections.vcsp.testbed.plugins.plugin_utils.experiment import ExperimentError, check_id, default_id
+from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import ScenarioError, load, read
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.trials import default_observation_s, trials
 
 QUICK = Path(__file__).resolve().parents[4] / "scenarios" / "quick.yml"
@@ -78,3 +84,36 @@ def test_observation_grows_with_the_window_unless_told(scenario: dict[str, Any])
     assert [default_observation_s(window_mb) for window_mb in (8, 64, 512)] == [2.64, 5.72, 30.36]
     told = trials(load({**scenario, "observation_s": 10}))
     assert {trial["observation_s"] for trial in told} == {10}
+
+
+@given(st.text(), st.text(max_size=50), st.integers(1, 1000), st.integers(1, 800))
+@example("a", "../../etc/passwd", 1, 1)
+@example("a", "x'; touch pwned; '", 1, 1)
+@example("a", "a\n", 1, 1)
+@example("../x", "a", 1, 1)
+@example("n" * 40, "n" * 40, 1000, 800)
+def test_names_that_are_accepted_make_names_of_files(name: str, method: str, work: int, window_mb: int) -> None:
+    workloads = [{"window_mb": window_mb, "work_per_page": one} for one in {work, 1}]
+    guest = {"memory_mb": 1024}
+    try:
+        scenario = load({"name": name, "guest": guest, "workloads": workloads, "methods": [{"name": method}]})
+    except ScenarioError:
+        return
+    check_id(default_id(scenario))
+    for trial in trials(scenario):
+        assert re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,199}", trial["id"])
+        assert not any(problem.startswith("trial.id") for problem in record_problems({"trial": trial}))
+
+
+@given(st.text())
+@example("..")
+@example("a/../b")
+@example("a\n")
+@example("latest")
+def test_an_experiment_id_that_is_accepted_is_the_name_of_a_file(experiment_id: str) -> None:
+    try:
+        check_id(experiment_id)
+    except ExperimentError:
+        return
+    assert re.fullmatch(r"(?!latest$)[A-Za-z0-9][A-Za-z0-9._-]*", experiment_id)
+    assert Path(experiment_id).name == experiment_id

@@ -1,0 +1,134 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the embedded lab shall look like, and what of that is refused before anything is touched.
+
+Its names become files, devices, cgroups and words of configuration files; its folders are removed by teardown.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+# Names of namespaces, cgroups, folders and network devices at once; a device's has 15 characters at most (IFNAMSIZ).
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+DEVICE_NAME_MAX = 15
+# Devices and namespaces beside those of the hosts, folders beside theirs in the state directory, and the machine.
+_TAKEN = ("bridge", "controller", "switch", "lo", "ssh", "hosts", "localhost")
+_EXPECTED = 'is no name here: use at most {} lower-case letters, digits and "-", a letter or digit first and last'
+
+
+@dataclass(frozen=True)
+class Host:
+    """One virtual host: its name, and its addresses without prefix length."""
+
+    name: str
+    management_address: str
+    migration_address: str
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What the lab shall look like.
+
+    :ivar name: prefix of every namespace, device and cgroup that the lab makes.
+    :ivar state_dir: keys, configuration and disks of the hosts; removed by teardown.
+    :ivar run_dir: what is true only while the lab runs.
+    :ivar rate_mbit: rate of the migration link in Mbit/s, both directions.
+    """
+
+    name: str
+    state_dir: Path
+    run_dir: Path
+    hosts: tuple[Host, Host]
+    controller_address: str
+    prefix_length: int
+    rate_mbit: int
+    owner: str
+
+    @property
+    def switch(self) -> str:
+        return f"{self.name}-switch"
+
+    def netns(self, host: Host) -> str:
+        return f"{self.name}-{host.name}"
+
+    @property
+    def controller_device(self) -> str:
+        return f"{self.name}-ctl"
+
+
+def problems(spec: Spec) -> list[str]:
+    """What is wrong with the names, addresses and folders of a lab, before anything is touched."""
+    found = []
+    longest = DEVICE_NAME_MAX - len("-ctl")
+    if not _is_label(spec.name, longest):
+        found.append(f"name: {spec.name!r} {_EXPECTED.format(longest)}")
+    names = [host.name for host in spec.hosts]
+    for name in names:
+        if not _is_label(name, DEVICE_NAME_MAX):
+            found.append(f"hosts: the name {name!r} {_EXPECTED.format(DEVICE_NAME_MAX)}")
+        elif name in _TAKEN:
+            found.append(f"hosts: {name} is a name that the lab needs itself ({', '.join(_TAKEN)}): choose another")
+    if len(set(names)) != len(names):
+        found.append(f"hosts: both are called {names[0]}: choose another name for one of them")
+    found += _address_problems(spec)
+    if spec.rate_mbit < 1:
+        found.append(f"rate_mbit: {spec.rate_mbit} must be at least 1")
+    for option, folder, mark in (("state_dir", spec.state_dir, "boot.sh"), ("run_dir", spec.run_dir, "lab.json")):
+        problem = _folder_problem(folder, mark)
+        if problem:
+            found.append(f"{option}: {str(folder)!r} {problem}")
+    return found
+
+
+def _is_label(name: str, longest: int) -> bool:
+    return len(name) <= longest and _LABEL.fullmatch(name) is not None
+
+
+def _address_problems(spec: Spec) -> Iterator[str]:
+    if not 8 <= spec.prefix_length <= 29:
+        yield f"prefix_length: {spec.prefix_length} is not between 8 and 29"
+        return
+    networks = {
+        "management": [("controller_address", spec.controller_address)]
+        + [(f"management_address of {host.name!r}", host.management_address) for host in spec.hosts],
+        "migration": [(f"migration_address of {host.name!r}", host.migration_address) for host in spec.hosts],
+    }
+    found: dict[str, list[ipaddress.IPv4Interface]] = {name: [] for name in networks}
+    for network, members in networks.items():
+        for option, text in members:
+            try:
+                found[network].append(ipaddress.IPv4Interface((ipaddress.IPv4Address(text), spec.prefix_length)))
+            except ValueError:
+                yield f"{option}: {text!r} is no IPv4 address"
+        if len({address.network for address in found[network]}) > 1:
+            yield f"the addresses of the {network} network are not all in one /{spec.prefix_length}"
+    every = [address for members in found.values() for address in members]
+    if len(set(every)) != len(every):
+        yield "two addresses are the same: the controller and the hosts have one each on every network of theirs"
+    if {address.network for address in found["management"]} & {address.network for address in found["migration"]}:
+        yield "management and migration addresses are in one network: give them two"
+
+
+def _folder_problem(folder: Path, mark: str) -> str | None:
+    """Why a folder cannot be the lab's, which is removed with all that it holds.
+
+    :param mark: name of a file that tells a folder of the lab.
+    """
+    if not re.fullmatch(r"(/[A-Za-z0-9_][A-Za-z0-9._-]*){2,}", str(folder)):
+        return 'cannot be the lab\'s: use a path such as /var/lib/vcsp-lab, of letters, digits, ".", "_" and "-"'
+    try:
+        entries = {entry.name for entry in folder.iterdir()}
+    except FileNotFoundError:
+        return None
+    except NotADirectoryError:
+        return "is no folder: choose another path"
+    except PermissionError:
+        return None  # not root, which is said elsewhere
+    if mark not in entries and not entries <= {"ssh"}:
+        return "holds something that is not the lab's, and the lab's folder is removed with it: choose another path"
+    return None

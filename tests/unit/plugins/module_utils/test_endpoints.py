@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Names, URIs and addresses as an inventory might have them, the hostile ones above all."""
+
+from __future__ import annotations
+
+import ipaddress
+import subprocess
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.vcsp.testbed.plugins.module_utils.endpoints import (
+    address_problem,
+    name_problem,
+    own_addresses,
+    uri_problem,
+    virsh,
+)
+
+FIB_TRIE = """\
+Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+     +-- 127.0.0.0/8 2 0 2
+        |-- 127.0.0.1
+           /32 host LOCAL
+     +-- 198.18.1.0/24 2 0 2
+        |-- 198.18.1.0
+           /32 link BROADCAST
+           /24 link UNICAST
+        |-- 198.18.1.12
+           /32 link UNICAST
+           /32 host LOCAL
+        |-- 198.18.1.255
+           /32 link BROADCAST
+"""
+IF_INET6 = """\
+fe800000000000004cebc1fffeea6184 0d 40 20 80     mig0
+20010db8000000000000000000000012 04 40 00 82     mig0
+00000000000000000000000000000001 01 80 10 80       lo
+"""
+
+
+@pytest.mark.parametrize("address", ["192.0.2.12", "198.18.1.12", "2001:db8::12", "2001:DB8:0:0:0:0:0:12", "fd00::2"])
+def test_a_literal_address_is_fine(address: str) -> None:
+    assert address_problem(address) is None
+
+
+@pytest.mark.parametrize(
+    ("address", "says"),
+    [
+        ("0.0.0.0", "every address"),
+        ("::", "every address"),
+        ("0:0::0", "every address"),
+        ("::ffff:0.0.0.0", "::ffff:0.0.0.0"),
+        ("::ffff:192.0.2.12", "written as IPv6"),
+        ("127.0.0.1", "cannot reach"),
+        ("::1", "cannot reach"),
+        ("224.0.0.1", "group of hosts"),
+        ("ff02::1", "group of hosts"),
+        ("fe80::1", "link-local"),
+        ("fe80::1%eth0", "link-local"),
+        ("2001:db8::12%x:0,to=65535", "2001:db8::12%x:0,to=65535"),
+        ("1.2.3.4:80,ipv4=on", "no IP address"),
+        ("192.0.2.12,to=9", "no IP address"),
+        ("[2001:db8::12]", "no IP address"),
+        ("192.0.2.12:4444", "no IP address"),
+        ("192.0.2.12/24", "no IP address"),
+        ("192.0.2.12\n", "no IP address"),
+        (" 192.0.2.12", "no IP address"),
+        ("3221225996", "no IP address"),
+        ("0xc000020c", "no IP address"),
+        ("localhost", "no IP address"),
+        ("$(id)", "no IP address"),
+        ("", "no IP address"),
+    ],
+)
+def test_anything_else_is_refused_with_advice(address: str, says: str) -> None:
+    problem = address_problem(address)
+    assert problem is not None
+    assert says in problem
+    assert "192.0.2.12" in problem
+
+
+@given(st.one_of(st.text(), st.ip_addresses().map(str), st.ip_addresses().flatmap(lambda ip: st.just(f"{ip},to=1"))))
+def test_what_is_accepted_is_nothing_but_an_address(text: str) -> None:
+    if address_problem(text) is not None:
+        return
+    assert set(text) <= set("0123456789abcdefABCDEF.:")
+    address = ipaddress.ip_address(text)
+    assert not (address.is_unspecified or address.is_loopback or address.is_multicast)
+
+
+def test_own_addresses_are_those_and_no_other(tmp_path: Path) -> None:
+    (tmp_path / "fib_trie").write_text(FIB_TRIE)
+    assert list(map(str, own_addresses(tmp_path))) == ["198.18.1.12"]
+    (tmp_path / "if_inet6").write_text(IF_INET6)
+    assert list(map(str, own_addresses(tmp_path))) == ["198.18.1.12", "2001:db8::12"]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "qemu:///system",
+        "qemu:///session",
+        "qemu+ssh://root@node1/system",
+        "qemu+ssh://root@[2001:db8::1]:22/system?keyfile=/root/.ssh/lab&socket=/run/libvirt/libvirt-sock",
+        "qemu+unix:///system?socket=/run/other",
+        "qemu+tls://node1/system",
+    ],
+)
+def test_a_uri_of_qemu_is_fine(uri: str) -> None:
+    assert uri_problem(uri) is None
+
+
+@pytest.mark.parametrize(
+    ("uri", "says"),
+    [
+        ("", "no URI"),
+        ("node1", "not of libvirt's QEMU driver"),
+        ("test:///default", "not of libvirt's QEMU driver"),
+        ("esx://node1/", "not of libvirt's QEMU driver"),
+        ("xen+ssh://root@node1/", "not of libvirt's QEMU driver"),
+        ("qemu", "not of libvirt's QEMU driver"),
+        ("qemu:///system\n", "no URI"),
+        ("qemu:///system; touch /tmp/pwned", "no URI"),
+        ("qemu+ssh://[node1/system", "no URI"),
+        ("qemu+ext:///system?command=/tmp/evil", "names a program"),
+        ("QEMU+EXT:///system", "names a program"),
+        ("qemu+ssh://root@node1/system?command=/tmp/evil", "names a program"),
+        ("qemu+ssh://root@node1/system?socket=/x;Command=/tmp/evil", "names a program"),
+        ("qemu+ssh://root@node1/system?socket=/x&%63ommand=/tmp/evil", "names a program"),
+    ],
+)
+def test_a_uri_of_others_or_of_a_program_is_refused(uri: str, says: str) -> None:
+    problem = uri_problem(uri)
+    assert problem is not None
+    assert says in problem
+    assert "qemu:///system" in problem
+
+
+@pytest.mark.parametrize(
+    "name", ["web1", "x'; touch pwned; '", '<name>&"', "$(id)", "-c", "Gäst ☃", "a\nb", "%s%n", "..", "n" * 255]
+)
+def test_a_name_that_libvirt_takes_is_fine(name: str) -> None:
+    assert name_problem(name) is None
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "../../etc/passwd", "a\0b", "\x1b[2J", "\ud800", "\ufffe"])
+def test_a_name_that_no_guest_has_is_refused(name: str) -> None:
+    problem = name_problem(name)
+    assert problem is not None
+    assert problem.isprintable()
+
+
+hostile = st.text(
+    st.one_of(st.sampled_from("'\"`$\\;&|<>(){}*?~!# \n-"), st.characters(exclude_categories=["Cs", "Cc"]))
+)
+
+
+@given(hostile, hostile)
+def test_a_command_for_people_is_one_command_whatever_the_guest_is_called(uri: str, name: str) -> None:
+    shell = ["sh", "-c", 'virsh() { printf "%s\\0" "$@"; }; ' + virsh(uri, "destroy", name)]
+    said = subprocess.run(shell, capture_output=True, check=True).stdout.decode()
+    assert said.split("\0") == ["-c", uri, "destroy", "--domain", name, ""]

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What is refused once both hosts were looked at, and before anything is touched."""
+
+from __future__ import annotations
+
+import ipaddress
+import shlex
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from ansible_collections.vcsp.testbed.plugins.module_utils import fitness
+from ansible_collections.vcsp.testbed.plugins.module_utils.phases import Phase
+from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import GuestGone
+from ansible_collections.vcsp.testbed.plugins.module_utils.readings import Settings
+from ansible_collections.vcsp.testbed.plugins.modules.postcopy_migration import ARGUMENTS
+
+SOURCE_URI, DESTINATION_URI = "qemu+ssh://root@node1/system", "qemu:///system"
+RUNNING = "<domain><name>web1</name></domain>"
+INCOMING = (
+    "<domain xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'><qemu:commandline>"
+    "<qemu:arg value='-incoming'/><qemu:arg value='defer'/></qemu:commandline></domain>"
+)
+
+
+def settings(**changes: Any) -> Settings:
+    given = {name: option.get("default") for name, option in ARGUMENTS.items()}
+    given |= {"name": "web1", "source_uri": SOURCE_URI, "migration_address": "192.0.2.12"}
+    return Settings(**{**given, "prefetch_program": Path("/nowhere"), **changes})
+
+
+class Monitor:
+    """One side as it answers; it can be told nothing."""
+
+    def __init__(self, xml: str | None, migration: str = "none", run_state: str = "running") -> None:
+        self.xml = xml
+        self.answers = {"query-migrate": {"status": migration}, "query-status": {"status": run_state}}
+
+    @property
+    def domain(self) -> Any:
+        if self.xml is None:
+            raise GuestGone("no guest")
+        return SimpleNamespace(XMLDesc=lambda: self.xml, maxMemory=lambda: 1024)
+
+    def translated(self) -> Any:
+        return nullcontext()
+
+    def execute(self, command: str) -> Any:
+        return self.answers[command]  # KeyError for whatever changes something
+
+
+@pytest.fixture(autouse=True)
+def addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = [ipaddress.ip_address(text) for text in ("192.0.2.12", "2001:db8::12")]
+    monkeypatch.setattr(fitness, "own_addresses", lambda: own)
+
+
+@pytest.mark.parametrize("address", ["192.0.2.12", "2001:db8::12", "2001:DB8:0::12"])
+def test_an_address_of_this_host_is_fine(address: str) -> None:
+    fitness.stand(settings(migration_address=address), Monitor(RUNNING), Monitor(None))
+
+
+@pytest.mark.parametrize("address", ["192.0.2.11", "192.0.2.255", "2001:db8::11"])
+def test_an_address_of_another_host_is_refused_while_the_guest_runs_on_the_source(address: str) -> None:
+    with pytest.raises(fitness.Unfit) as caught:
+        fitness.stand(settings(migration_address=address), Monitor(RUNNING), Monitor(None))
+    assert caught.value.phase is Phase.PREPARING
+    for part in ("migration_address", address, "not an address of this host", "192.0.2.12, 2001:db8::12"):
+        assert part in str(caught.value)
+
+
+def test_a_half_migrated_guest_is_not_recovered_to_another_host() -> None:
+    halves = Monitor(RUNNING, "postcopy-paused", "finish-migrate"), Monitor(INCOMING, "postcopy-paused", "running")
+    fitness.stand(settings(), *halves)
+    with pytest.raises(fitness.Unfit) as caught:
+        fitness.stand(settings(migration_address="192.0.2.11"), *halves)
+    assert caught.value.phase is Phase.POSTCOPY
+
+
+def test_a_guest_that_is_home_needs_no_address() -> None:
+    fitness.stand(settings(migration_address="192.0.2.11"), Monitor(None), Monitor(RUNNING))
+
+
+@pytest.mark.parametrize("name", ["web1", "x'; touch pwned; '", "-c", "$(touch pwned)"])
+def test_commands_in_messages_can_be_pasted_whatever_the_guest_is_called(name: str) -> None:
+    with pytest.raises(fitness.Unfit) as caught:
+        fitness.stand(settings(name=name), Monitor(RUNNING), Monitor(RUNNING))
+    command = str(caught.value).partition("end it with ")[2]
+    assert shlex.split(command) == ["virsh", "-c", DESTINATION_URI, "destroy", "--domain", name]

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What a lab is refused for before anything is touched: its names become files, and its folders are removed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.vcsp.testbed.plugins.module_utils.lab_spec import Host, Spec, problems
+
+ROOT = Path(__file__).resolve().parents[4]
+SPEC = Spec(
+    name="vcsp",
+    state_dir=Path("/nowhere/vcsp-lab"),
+    run_dir=Path("/nowhere/run"),
+    hosts=(Host("source", "198.18.0.11", "198.18.1.11"), Host("destination", "198.18.0.12", "198.18.1.12")),
+    controller_address="198.18.0.1",
+    prefix_length=24,
+    rate_mbit=1000,
+    owner="/nowhere",
+)
+
+
+def renamed(name: str) -> Spec:
+    return replace(SPEC, hosts=(replace(SPEC.hosts[0], name=name), SPEC.hosts[1]))
+
+
+def test_the_defaults_of_the_role_are_fine() -> None:
+    given = yaml.safe_load((ROOT / "roles" / "local_lab" / "defaults" / "main.yml").read_text())
+    values: dict[str, Any] = {key.removeprefix("local_lab_"): value for key, value in given.items()}
+    values["hosts"] = tuple(Host(**host) for host in values["hosts"])
+    # Where a lab runs they exist, and hold what is the lab's.
+    for key in ("state_dir", "run_dir"):
+        values[key] = Path("/nowhere" + values[key])
+    assert problems(Spec(**values)) == []
+    assert problems(SPEC) == []
+
+
+HOSTILE = ["", ".", "..", "/", "../x", "a/b", "a b", "a'b", "$(id)", "-x", "x-", "a\nb", "x\n", "ä", "A", "{{ x }}"]
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "n" * 12])
+def test_a_name_of_the_lab_that_no_device_can_have(name: str) -> None:
+    (problem,) = problems(replace(SPEC, name=name))
+    assert problem.startswith(f"name: {name!r} ")
+
+
+@pytest.mark.parametrize("name", [*HOSTILE, "n" * 16, "ssh", "switch", "controller", "bridge", "lo", "destination"])
+def test_a_name_of_a_host_that_it_cannot_have(name: str) -> None:
+    (problem,) = problems(renamed(name))
+    assert problem.startswith("hosts: ")
+    assert repr(name)[1:-1] in problem
+
+
+@given(st.one_of(st.text(), st.text("ab0-._/ '\n", max_size=16)))
+def test_a_name_that_is_accepted_is_a_plain_word(name: str) -> None:
+    plain = name.isascii() and name.replace("-", "").isalnum() and name.islower() | name.isdigit() and len(name) <= 15
+    assert problems(renamed(name)) or plain
+
+
+@pytest.mark.parametrize("address", ["", "source", "198.18.0", "198.18.0.11/24", "0xc6120001", "::1", "198.18.0.1\n"])
+def test_what_is_no_address(address: str) -> None:
+    (problem,) = problems(replace(SPEC, controller_address=address))
+    assert problem.startswith(f"controller_address: {address!r} ")
+
+
+def test_addresses_that_do_not_make_two_networks() -> None:
+    assert "not all in one /24" in problems(replace(SPEC, controller_address="192.0.2.1"))[0]
+    assert "are the same" in problems(replace(SPEC, controller_address="198.18.0.11"))[0]
+    assert "in one network" in problems(replace(SPEC, prefix_length=16))[0]
+    assert "prefix_length" in problems(replace(SPEC, prefix_length=0))[0]
+    assert "rate_mbit" in problems(replace(SPEC, rate_mbit=0))[0]
+
+
+@pytest.mark.parametrize("key", ["state_dir", "run_dir"])
+@pytest.mark.parametrize(
+    "folder", ["/", "/var", "var/lib/lab", "/var/../etc/lab", "/x/a b", "/x/a'b", "/x/$(id)", "/x/a\nb", "/x/.ssh"]
+)
+def test_a_folder_that_cannot_be_the_labs(key: str, folder: str) -> None:
+    (problem,) = problems(replace(SPEC, **{key: Path(folder)}))
+    assert problem.startswith(f"{key}: ")
+
+
+def test_a_folder_of_somebody_else_is_refused_since_teardown_would_remove_it(tmp_path: Path) -> None:
+    folder = tmp_path / "lab"
+    spec = replace(SPEC, state_dir=folder)
+    folder.mkdir()
+    assert problems(spec) == []
+    (folder / "ssh").mkdir()  # made first, and an interruption may leave it alone
+    assert problems(spec) == []
+    (folder / "precious").touch()
+    assert "not the lab's" in problems(spec)[0]
+    (folder / "boot.sh").touch()
+    assert problems(spec) == []
+    assert "no folder" in problems(replace(SPEC, run_dir=folder / "boot.sh"))[0]
+
+
+def test_everything_is_told_at_once() -> None:
+    assert len(problems(replace(renamed("a b"), name="/", controller_address="x", run_dir=Path("/")))) == 4

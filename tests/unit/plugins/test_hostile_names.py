@@ -1,0 +1,137 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What an inventory or a command line says that is no name: told before anything is touched, and never run."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+# Where a shell would make "pwned".
+HOSTILE = "x'; touch pwned; '"
+
+
+def role(name: str, **variables: Any) -> dict[str, Any]:
+    return {"name": name, "ansible.builtin.include_role": {"name": f"vcsp.testbed.{name}"}, "vars": variables}
+
+
+def lab(**arguments: Any) -> dict[str, Any]:
+    hosts = [
+        {"name": "source", "management_address": "198.18.0.11", "migration_address": "198.18.1.11"},
+        {"name": "destination", "management_address": "198.18.0.12", "migration_address": "198.18.1.12"},
+    ]
+    wanted = {"owner": "/nowhere", "controller_address": "198.18.0.1", "hosts": hosts, **arguments}
+    return {"name": "Lab", "vcsp.testbed.lab": wanted, "check_mode": True}
+
+
+REFUSED = [
+    (role("guest", guest_name=HOSTILE), "guest_name"),
+    (role("guest", guest_name="../../etc/x"), "guest_name"),
+    (role("guest", guest_name="a\nb"), "guest_name"),
+    (role("guest", guest_name=".."), "guest_name"),
+    (role("guest", guest_image_key=".."), "guest_image_key"),
+    (role("guest_image", guest_image_cache_dir=f"/nowhere/{HOSTILE}"), "guest_image_cache_dir"),
+    (lab(name=HOSTILE), "name: "),
+    (lab(state_dir="/nowhere/../etc"), "state_dir: "),
+    (lab(state_dir="/etc"), "state_dir: "),
+]
+
+
+def test_names_that_cannot_be_those_of_files(playbooks: Any, tmp_path: Path) -> None:
+    def heard(number: int) -> dict[str, Any]:
+        results = "(ansible_failed_result.results | default([ansible_failed_result]))"
+        told = {
+            "content": f"{{{{ ({results} | selectattr('failed', 'defined') | selectattr('failed') | first).msg }}}}",
+            "dest": f"{tmp_path}/{number}",
+            "mode": "0644",
+        }
+        return {"name": "Tell", "ansible.builtin.copy": told}
+
+    run = playbooks.run(
+        [
+            {
+                "name": "Try",
+                "block": [task, {"name": "Refused", "ansible.builtin.meta": "end_play"}],
+                "rescue": [heard(n)],
+            }
+            for n, (task, _says) in enumerate(REFUSED)
+        ]
+    )
+    assert run.returncode == 0, run.stdout
+    for number, (_task, says) in enumerate(REFUSED):
+        assert (tmp_path / str(number)).read_text().startswith(says)
+    assert not list(tmp_path.rglob("pwned*"))
+
+
+def test_a_report_is_made_of_an_experiment_in_the_results(tmp_path: Path) -> None:
+    command = ["ansible-playbook", str(ROOT / "playbooks" / "report.yml"), "-i", "localhost,", "-c", "local"]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
+    variables = f'{{"results_dir": "{tmp_path}/results", "experiment_id": "../x"}}'
+    run = subprocess.run([*command, "-e", variables], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert run.returncode == 2, run.stdout
+    assert 'experiment_id: is "../x"' in run.stdout
+
+
+def test_saved_states_of_other_images_go_and_nothing_else(playbooks: Any, tmp_path: Path) -> None:
+    states = tmp_path / "states"
+    for name in ("aaaaaaaaaaaa", "0123456789ab", "precious", "0123456789abc", "0123456789ab.d"):
+        (states / name).mkdir(parents=True)
+    run = playbooks.run([role("guest", guest_states_dir=str(states), guest_image_key="0123456789ab")])
+    assert run.returncode == 0, run.stdout
+    assert {path.name for path in states.iterdir()} == {"0123456789ab", "precious", "0123456789abc", "0123456789ab.d"}
+
+
+def test_hosts_may_have_any_name(playbooks: Any, tmp_path: Path) -> None:
+    host = f'{HOSTILE} $(touch pwned) "'
+    (tmp_path / "inventory").write_text(
+        yaml.safe_dump(
+            {
+                "source_host": {"hosts": {host: {"ansible_connection": "local"}}},
+                "all": {"hosts": {"localhost": {"ansible_connection": "local"}}},
+            }
+        )
+    )
+    delegate = {
+        "name": "Ask it",
+        "vcsp.testbed.testbed_info": {"cache": str(tmp_path / "cache")},
+        "delegate_to": "{{ groups['source_host'][0] }}",
+        "check_mode": True,
+    }
+    run = playbooks.run([delegate])
+    assert run.returncode == 0, run.stdout
+    assert not list(tmp_path.rglob("pwned*"))
+
+
+def test_results_are_nobody_elses_to_write_even_without_umask(
+    playbooks: Any, tmp_path: Path, scenario: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
+) -> None:
+    begin = {
+        "results_dir": f"{tmp_path}/results",
+        "experiment_id": "mine",
+        "scenario": scenario,
+        "lock_path": f"{tmp_path}/lock",
+    }
+    where = {"experiment_dir": "{{ experiment.experiment_dir }}", "experiment_id": "mine"}
+    tasks = [
+        {"name": "Begin", "vcsp.testbed.experiment": begin, "register": "experiment"},
+        {
+            "name": "Record",
+            "vcsp.testbed.record": {**where, "trial": "{{ experiment.pending[0] }}", "result": trial_result()},
+        },
+        {"name": "Report", "vcsp.testbed.report": {"experiment_dir": "{{ experiment.experiment_dir }}"}},
+    ]
+    before = os.umask(0)
+    try:
+        playbooks.run(tasks)
+    finally:
+        os.umask(before)
+    made = [path for path in (tmp_path / "results").rglob("*") if not path.is_symlink()]
+    assert {"experiment.json", "record.json", "report.html"} <= {path.name for path in made}
+    assert [path for path in made if path.stat().st_mode & stat.S_IWOTH] == []
+    assert not (tmp_path / "results").stat().st_mode & stat.S_IWOTH

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The roles' templates with hostile values: what is put in comes out as itself, and as nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from xml.etree import ElementTree
+
+import jinja2
+import pytest
+from ansible.plugins.filter.core import FilterModule
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+ROLES = Path(__file__).resolve().parents[3] / "roles"
+NICE = {"guest_memory_mb": 512, "guest_vcpus": 1, "guest_accelerator": "tcg"}
+# All that XML can hold but line ends, which its attributes turn into blanks.
+xml_text = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"), min_size=1)
+
+
+def template(role: str, name: str) -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(ROLES / role / "templates"), undefined=jinja2.StrictUndefined, trim_blocks=True
+    )
+    filters = FilterModule().filters()
+    environment.filters |= {**filters, **{f"ansible.builtin.{key}": function for key, function in filters.items()}}
+    return environment.get_template(name)
+
+
+DOMAIN = template("guest", "domain.xml.j2")
+
+
+def shape(element: ElementTree.Element) -> list[object]:
+    return [element.tag, sorted(element.attrib), [shape(child) for child in element]]
+
+
+@pytest.mark.parametrize("accelerator", ["kvm", "tcg", "'/><evil/>"])
+@given(xml_text, xml_text, xml_text)
+@example("</name><evil/>", "' type='x", "&lt;")
+@example("x'; touch pwned; '", "../../etc", "]]>")
+def test_no_value_gets_out_of_its_place(accelerator: str, name: str, path: str, thp: str) -> None:
+    nice = {**NICE, "guest_accelerator": accelerator}
+    wanted = shape(
+        ElementTree.fromstring(DOMAIN.render(nice, guest_name="a", guest_image_path="/b", guest_thp="never"))
+    )
+    root = ElementTree.fromstring(DOMAIN.render(nice, guest_name=name, guest_image_path=path, guest_thp=thp))
+    assert shape(root) == wanted
+    assert root.findtext("name") == name
+    assert root.findtext("os/kernel") == f"{path}/vmlinuz"
+    assert (root.findtext("os/cmdline") or "").endswith(f"transparent_hugepage={thp}")
+    (disk,) = root.iterfind("devices/disk/source")
+    assert disk.get("file") == f"{path}/root.squashfs"
+
+
+@pytest.mark.parametrize("value", ["1</memory><evil/>", "lots", "$(id)"])
+def test_sizes_are_numbers(value: str) -> None:
+    nice = {**NICE, "guest_memory_mb": value, "guest_vcpus": value}
+    root = ElementTree.fromstring(DOMAIN.render(nice, guest_name="a", guest_image_path="/b", guest_thp="never"))
+    assert (root.findtext("memory") or "").isdecimal()
+    assert (root.findtext("vcpu") or "").isdecimal()
+
+
+@pytest.mark.parametrize("name", ["boot.sh.j2", "services.sh.j2"])
+@pytest.mark.parametrize("folder", ["/var/lib/lab", "/x'; echo pwned; '", "/x\necho pwned", "/$(echo pwned)", "/a b"])
+def test_a_folder_is_one_word_of_the_labs_scripts(name: str, folder: str) -> None:
+    script = template("local_lab", name).render(local_lab_state_dir=folder, ansible_managed="managed")
+    before, found, _after = script.partition("common=")
+    assert found
+    assignment = script[len(before) :].split("\nstate=")[0].split("\nkeep_running()")[0]
+    said = subprocess.run(
+        ["sh", "-c", f'{assignment}\nprintf %s "$common"'], capture_output=True, text=True, check=True
+    )
+    assert said.stdout == folder
+    assert subprocess.run(["sh", "-n"], input=script, text=True).returncode == 0
