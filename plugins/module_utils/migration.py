@@ -22,6 +22,7 @@ from typing import Any
 from ansible_collections.vcsp.testbed.plugins.module_utils import cpu_latency, fitness, quota
 from ansible_collections.vcsp.testbed.plugins.module_utils import domain as domains
 from ansible_collections.vcsp.testbed.plugins.module_utils.cancellation import Cancellation
+from ansible_collections.vcsp.testbed.plugins.module_utils.endpoints import virsh
 from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import (
     SchedStat,
     huge_pages_mb,
@@ -471,9 +472,9 @@ class Migration:
             self._insist(lift)
         except ConnectionFailed as error:
             raise MigrationError(
-                f"the guest {self.settings.name} is still throttled, because {error}. Lift the quota with 'virsh -c "
-                f"{self.settings.destination_uri} schedinfo {self.settings.name} --live vcpu_quota=-1', or run the "
-                "same task again",
+                f"the guest {self.settings.name} is still throttled, because {error}. Lift the quota with "
+                f"{virsh(self.settings.destination_uri, 'schedinfo', self.settings.name, '--live', 'vcpu_quota=-1')}, "
+                "or run the same task again",
                 Phase.COMPLETED,
             ) from error
         self._throttled = False
@@ -553,6 +554,9 @@ class Migration:
                 return action()
             except GuestGone:
                 return None
+            except TimeoutError as error:  # QEMU hangs in the kernel
+                at = Phase.COMPLETED if self._switched else Phase.PREPARING
+                raise MigrationError(f"{error}. {advice(at, self.settings)}", at) from error
             except (ConnectionFailed, libvirt.libvirtError) as error:
                 if time.monotonic() > give_up_s:
                     raise ConnectionFailed(str(error)) from error
@@ -694,8 +698,9 @@ def advice(at: Phase, settings: Settings) -> str:
         return f"The guest {settings.name} runs on the destination; nothing needs to be done."
     if at is Phase.LOST:
         return (
-            "What is left of it is kept paused for forensics and must not be resumed; 'virsh -c "
-            f"{settings.source_uri} destroy {settings.name}' (or on {settings.destination_uri}) ends it."
+            "What is left of it is kept paused for forensics and must not be resumed; end it with "
+            f"{virsh(settings.source_uri, 'destroy', settings.name)} or "
+            f"{virsh(settings.destination_uri, 'destroy', settings.name)}."
         )
     return (
         f"The guest {settings.name} is split over both hosts: destroy NEITHER half. Mend the link, then run the same "
