@@ -13,7 +13,6 @@ the source; after it the only way is forward, and an error says where the guest 
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -21,20 +20,22 @@ from typing import Any
 
 from ansible_collections.vcsp.testbed.plugins.module_utils import cpu_latency, fitness, quota
 from ansible_collections.vcsp.testbed.plugins.module_utils import domain as domains
+from ansible_collections.vcsp.testbed.plugins.module_utils.arrival import Arrival
 from ansible_collections.vcsp.testbed.plugins.module_utils.cancellation import Cancellation
 from ansible_collections.vcsp.testbed.plugins.module_utils.endpoints import virsh
+from ansible_collections.vcsp.testbed.plugins.module_utils.event_log import EventLog
 from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import (
     SchedStat,
     huge_pages_mb,
     process_of,
     throttled_s,
 )
+from ansible_collections.vcsp.testbed.plugins.module_utils.migration_error import MigrationError, advised
 from ansible_collections.vcsp.testbed.plugins.module_utils.pace import Pace, Watch
 from ansible_collections.vcsp.testbed.plugins.module_utils.phases import Phase, phase
 from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import Prefetch, PrefetchError
 from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import (
     ConnectionFailed,
-    Event,
     GuestGone,
     Host,
     Monitor,
@@ -55,8 +56,6 @@ except ImportError:  # reported by qmp.py
 PRECOPY_BYTES_PER_S = 256 * 1024
 # Background push during demand paging; pages that the guest waits for take the preempt channel and are not held.
 HOLD_BYTES_PER_S = 4096
-# Without telemetry, a guest that asked for no page for this long has its working set.
-QUIET_S = 1.0
 # An attempt to connect anew may take this long, then comes the next one.
 RECOVERY_S = 5.0
 # A step after the switch is repeated this often at most.
@@ -67,8 +66,6 @@ CERTAINTY_S = 1.0
 UNDO_S = 30.0
 # A guest that was just restored on a busy host says its first line after seconds.
 TELEMETRY_S = 30.0
-# An event that belongs to a command comes within this time.
-EVENT_S = 2.0
 # How often QEMU is asked when no event has come, since asking costs the guest time, and how often all else is.
 LOOK_S, POLL_S = 0.5, 0.05
 MIB = 1 << 20
@@ -77,17 +74,6 @@ SPARE_ENTRIES = 65536
 # Parameters and capabilities of the source that are put back when the guest stays there.
 SOURCE_PARAMETERS = ("max-bandwidth", "max-postcopy-bandwidth")
 SOURCE_CAPABILITIES = ("postcopy-ram", "postcopy-preempt", "events")
-
-
-class MigrationError(Exception):
-    """A migration that did not go as asked.
-
-    The message says what happened, where the guest is, and what to do. ``phase`` says where the guest is.
-    """
-
-    def __init__(self, text: str, at: Phase) -> None:
-        super().__init__(text)
-        self.phase = at
 
 
 class Migration:
@@ -100,10 +86,8 @@ class Migration:
         self.settings, self.report = settings, report
         self.readings = Readings()
         self._stack = ExitStack()
-        self._changed = threading.Condition()
-        self._news = False
-        self._cancellation = Cancellation(self._wake)
-        self._realtime_to_monotonic = time.monotonic() - time.time()
+        self._log = EventLog(self.readings)
+        self._cancellation = Cancellation(self._log.wake)
         self._source = Monitor(Host("source", settings.source_uri), settings.name)
         self._destination = Monitor(Host("destination", settings.destination_uri), settings.name)
         self._prefetch: Prefetch | None = None
@@ -127,7 +111,7 @@ class Migration:
             stands = self._stand()
             if stands is Standing.HOME:
                 self.readings.was_home = True
-                self.readings.quota_left_over = quota.lift(self._destination.domain)
+                self.readings.quota_left_over = bool(self._insist(lambda: quota.lift(self._destination.domain)))
                 return self.readings
             if stands in (Standing.HALF, Standing.ENDED):
                 self._take_over()
@@ -184,9 +168,10 @@ class Migration:
 
     def _prepare(self) -> None:
         """Everything that can fail without touching the guest."""
-        quota.lift(self._source.domain)  # left by a killed migration to that host
         self._before = fitness.parameters(self._source, SOURCE_PARAMETERS, SOURCE_CAPABILITIES)
-        xml = self._source.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE)
+        with self._source.translated():
+            quota.lift(self._source.domain)  # left by a killed migration to that host
+            xml = self._source.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE)
         try:
             self._destination.host.connection().createXML(domains.incoming_xml(xml), libvirt.VIR_DOMAIN_START_PAUSED)
         except libvirt.libvirtError as error:
@@ -208,7 +193,7 @@ class Migration:
     def _configure(self) -> None:
         settings, source, destination = self.settings, self._source, self._destination
         for monitor in (source, destination):
-            monitor.listen(self._on_event)
+            monitor.listen(self._log.add)
         try:
             for monitor in (source, destination):
                 monitor.set_capabilities(postcopy_ram=True, events=True)
@@ -253,8 +238,8 @@ class Migration:
             blocks = fitness.blocks(self._source)
             entries = sum(block.used_bytes // block.page_bytes for block in blocks) + SPARE_ENTRIES
             program = Prefetch(settings.prefetch_program, blocks, settings.policy, entries)
-            self._prefetch = self._stack.enter_context(program)
-            self._prefetch.attach(self._pid, self._port)
+            self._stack.enter_context(program).attach(self._pid, self._port)
+            self._prefetch = program
         except PrefetchError as error:
             if settings.policy.extends:
                 raise PrefetchError(f"prefetching needs eBPF on the destination: {error}") from error
@@ -264,8 +249,9 @@ class Migration:
         settings = self.settings
         if settings.vcpu_quota_percent < 100:
             self._stack.callback(self._lift_quota)
-            quota.throttle(self._destination.domain, settings.vcpu_quota_percent, settings.vcpu_period_us)
-            self._throttled = True
+            self._throttled = True  # even if it works by half
+            with self._destination.translated():
+                quota.throttle(self._destination.domain, settings.vcpu_quota_percent, settings.vcpu_period_us)
 
     def _baseline(self) -> None:
         """Watch the guest on the source, so that slow-down has something to be measured against."""
@@ -343,7 +329,7 @@ class Migration:
             arrived=self._switched and self._arrival.seen(requests),
             quiet_s=self._quiet.quiet_s(moved),
             patience_s=min(patience_s, RECOVERY_S) if at is Phase.RECOVERING else patience_s,
-            homeward=self._failure is not None,
+            homeward=self._failure is not None or self.readings.taken_over,
         )
 
     def _start(self) -> None:
@@ -353,11 +339,11 @@ class Migration:
             self._source.execute("migrate", uri=self._uri)
         except QmpError as error:
             self._failure = str(error)
-        self._measure_clock_offset(before_s, time.time())
+        self._log.measure_clock_offset(before_s, time.time())
 
     def _switch(self) -> None:
+        self._switching = True  # even if the answer gets lost
         self._source.execute("migrate-start-postcopy")
-        self._switching = True
 
     def _release(self) -> None:
         self._source.execute("migrate-set-parameters", max_postcopy_bandwidth=self._push_bytes_per_s)
@@ -390,7 +376,7 @@ class Migration:
         self.readings.source_migrate = answer or {}
         self._end_the_rest()
         if self._failure is not None:
-            raise MigrationError(f"{self._failure}. {advice(Phase.COMPLETED, self.settings)}", Phase.COMPLETED)
+            raise advised(self._failure, Phase.COMPLETED, self.settings)
 
     def _end_the_rest(self) -> None:
         """End what is left of the guest on the source, which must not run again."""
@@ -413,12 +399,12 @@ class Migration:
             reason = (self._answer(self._source) or {}).get("error-desc") or self._last_error or "no reason given"
             failure = f"the migration failed before the switch: {reason}"
         self._give_back()
-        return MigrationError(f"{failure}. {advice(Phase.FAILED, self.settings)}", Phase.FAILED)
+        return advised(failure, Phase.FAILED, self.settings)
 
     def _give_back(self) -> None:
         """Let the source have the guest as it was; nothing of ours is left on the destination.
 
-        :raise MigrationError: it has switched meanwhile, or the source does not answer.
+        :raise MigrationError: it has switched meanwhile. :raise ConnectionFailed: libvirt does not come back.
         """
         source = self._source
 
@@ -427,7 +413,13 @@ class Migration:
                 source.execute("migrate_cancel")
             self._wait(lambda: self._status(source) not in AT_WORK, time.monotonic() + UNDO_S, "cancel", heed=False)
             if not source.execute("query-status")["running"]:
-                source.execute("cont")
+                status = self._status(source) or "gone"
+                if status.startswith("postcopy") or (self._started and status == "completed"):
+                    self._switched = True  # the destination has it: continued here, it would be there twice
+                    text = f"the guest switched while it was to be given back (migration status {status})"
+                    raise advised(text, Phase.POSTCOPY, self.settings)
+                if status in ("failed", "cancelled"):  # else somebody has paused it
+                    source.execute("cont")
             if self._before:
                 fitness.put_back(source, self._before)
 
@@ -441,6 +433,7 @@ class Migration:
     def _let_go(self) -> None:
         """Hold nothing back any more, so that QEMU ends by itself what this call could not."""
         if self._switched and self._held:
+            # What went wrong is being raised already; the next call releases it otherwise.
             with suppress(ConnectionFailed, GuestGone, QmpError):
                 self._release()
 
@@ -449,13 +442,8 @@ class Migration:
         self.report(f"the guest {self.settings.name} is half migrated: bringing it home")
         self.readings.taken_over = self._started = self._switching = self._switched = True
         self._held = True
-        self._failure = "the guest is brought home"
         self._insist(lambda: quota.lift(self._destination.domain))
-        try:
-            self._drive()
-        except MigrationError as error:
-            if error.phase is not Phase.COMPLETED:
-                raise
+        self._drive()
 
     def _lift_quota(self) -> None:
         """Lift the quota once; kept for the end of the transaction in case that the migration never completes."""
@@ -556,7 +544,7 @@ class Migration:
                 return None
             except TimeoutError as error:  # QEMU hangs in the kernel
                 at = Phase.COMPLETED if self._switched else Phase.PREPARING
-                raise MigrationError(f"{error}. {advice(at, self.settings)}", at) from error
+                raise advised(str(error), at, self.settings) from error
             except (ConnectionFailed, libvirt.libvirtError) as error:
                 if time.monotonic() > give_up_s:
                     raise ConnectionFailed(str(error)) from error
@@ -577,7 +565,7 @@ class Migration:
         else:
             at = Phase.POSTCOPY if self._switched else Phase.PRECOPY
             text = f"{self._failure}, and the guest is not home after another {self.settings.timeout_s:g} s"
-            raise MigrationError(f"{text} ({self._seen()}). {advice(at, self.settings)}", at)
+            raise advised(f"{text} ({self._seen()})", at, self.settings)
         self._deadline_s = time.monotonic() + self.settings.timeout_s
 
     def _seen(self) -> str:
@@ -597,14 +585,8 @@ class Migration:
         """Sleep until an event comes, the working set has arrived, or QEMU should be asked again."""
         pace = Pace(LOOK_S)
         awaited = self._held or (self._throttled and self.settings.vcpu_quota_until == "working-set")
-        with self._changed:
-            while not (self._news or pace.due() or (awaited and self._arrival.walked())):
-                self._changed.wait(POLL_S)
-            self._news = False
-
-    def _wake(self) -> None:
-        # Called by a signal handler too, which must not wait for the lock that its own thread may hold.
-        self._news = True
+        while not (self._log.sleep(POLL_S) or pace.due() or (awaited and self._arrival.walked())):
+            pass
 
     def _wait(self, condition: Callable[[], Any], deadline_s: float, what: str, heed: bool = True) -> Any:
         """Wait until a condition holds, while the guest is in one piece.
@@ -622,36 +604,10 @@ class Migration:
             at = Phase.COMPLETED if self._switched else Phase.PREPARING
             if heed and self._cancellation.reason is not None:
                 text = f"{self._cancellation.reason} while waiting for {what}"
-                raise MigrationError(f"{text}. {advice(at, self.settings)}", at)
+                raise advised(text, at, self.settings)
             if time.monotonic() > deadline_s:
-                raise MigrationError(f"gave up waiting for {what} ({self._seen()}). {advice(at, self.settings)}", at)
-            with self._changed:
-                self._changed.wait(POLL_S)
-
-    def _on_event(self, event: Event) -> None:
-        offset_s = 0.0
-        if event.host == "source" and self.readings.clock_offset_s is not None:
-            offset_s = self.readings.clock_offset_s[0]
-        with self._changed:
-            self.readings.events.append((event.realtime_s - offset_s + self._realtime_to_monotonic, event))
-            self._news = True
-            self._changed.notify_all()
-
-    def _measure_clock_offset(self, before_s: float, after_s: float) -> None:
-        """The source's clock less ours: it stamped the start of the migration between these two times of ours."""
-
-        def stamped_s() -> float | None:
-            for _time, event in self.readings.events:
-                if event.host == "source" and event.name == "MIGRATION" and event.data.get("status") == "setup":
-                    return event.realtime_s
-            return None
-
-        with self._changed:
-            # The event may come after the command's reply, but later ones of the source need the offset.
-            self._changed.wait_for(stamped_s, timeout=EVENT_S)
-            source_s = stamped_s()
-            if source_s is not None:
-                self.readings.clock_offset_s = (source_s - (before_s + after_s) / 2, (after_s - before_s) / 2)
+                raise advised(f"gave up waiting for {what} ({self._seen()})", at, self.settings)
+            self._log.sleep(POLL_S)
 
     # -- errors ------------------------------------------------------------------------------------------------------
 
@@ -665,44 +621,4 @@ class Migration:
             return MigrationError(f"{text}. Start the guest again", Phase.LOST)
         gone = "source" if self._status(self._source) is None else "destination"
         text = f"the guest's memory is lost: the {gone}'s QEMU went away during post-copy"
-        return MigrationError(f"{text}. {advice(Phase.LOST, self.settings)}", Phase.LOST)
-
-
-class Arrival:
-    """Tells when the working set has arrived on the destination: the window was walked, or no page is asked for."""
-
-    def __init__(self, settings: Settings, readings: Readings) -> None:
-        self._channel, self._pages = readings.destination_channel, settings.window_pages
-        self._requests = Watch()
-
-    def walked(self) -> bool:
-        """Whether the guest has walked its working window since its first line from here."""
-        samples = self._channel.samples if self._channel is not None else []
-        if not samples or self._pages is None:
-            return False
-        first, last = samples[0].visits, samples[-1].visits
-        # Each walker has a slice of the window, and that many visits in a row touch all of it.
-        slice_pages = -(-self._pages // len(first))
-        return all(now - before >= slice_pages for before, now in zip(first, last, strict=True))
-
-    def seen(self, requests: int) -> bool:
-        """The same, or that ``requests`` has not grown for a while."""
-        return self.walked() or self._requests.quiet_s(requests) > QUIET_S
-
-
-def advice(at: Phase, settings: Settings) -> str:
-    """What an operator should do about a migration that stopped in a phase."""
-    if at.reversible:
-        return f"The guest {settings.name} runs on the source; nothing needs to be done."
-    if at is Phase.COMPLETED:
-        return f"The guest {settings.name} runs on the destination; nothing needs to be done."
-    if at is Phase.LOST:
-        return (
-            "What is left of it is kept paused for forensics and must not be resumed; end it with "
-            f"{virsh(settings.source_uri, 'destroy', settings.name)} or "
-            f"{virsh(settings.destination_uri, 'destroy', settings.name)}."
-        )
-    return (
-        f"The guest {settings.name} is split over both hosts: destroy NEITHER half. Mend the link, then run the same "
-        "task again: it finds the half migrated guest and brings it home."
-    )
+        return advised(text, Phase.LOST, self.settings)

@@ -64,7 +64,10 @@ def standing(source: Seen | None, destination: Seen | None) -> Standing:
         return Standing.LOST
     if at is Phase.COMPLETED:
         return Standing.ENDED
-    return Standing.WAITING if destination.run_state == "inmigrate" else Standing.OCCUPIED
+    if destination.run_state != "inmigrate":
+        return Standing.OCCUPIED
+    paused = source.run_state != "running" and source.migration in ("none", "completed")
+    return Standing.STOPPED if paused else Standing.WAITING
 
 
 def _on_the_source(source: Seen) -> Standing:

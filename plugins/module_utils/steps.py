@@ -94,7 +94,7 @@ def _before_the_switch(now: Situation) -> Step:
         return Step.ROLL_BACK
     if not now.started:
         return Step.START
-    if now.phase is Phase.PRECOPY and not now.switching:
+    if now.phase is Phase.PRECOPY and not now.homeward:
         return Step.SWITCH
     return Step.WAIT
 

@@ -226,7 +226,8 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.vcsp.testbed.plugins.module_utils import endpoints, quota
-from ansible_collections.vcsp.testbed.plugins.module_utils.migration import Migration, MigrationError
+from ansible_collections.vcsp.testbed.plugins.module_utils.migration import Migration
+from ansible_collections.vcsp.testbed.plugins.module_utils.migration_error import MigrationError
 from ansible_collections.vcsp.testbed.plugins.module_utils.policies import policy
 from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import PrefetchError
 from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import (

@@ -31,6 +31,8 @@ SEEN = st.builds(Seen, STATUSES, RUN_STATES, st.booleans())
         (Seen("none", "running"), Seen("none", "inmigrate", True), Standing.WAITING),
         (Seen("active", "running"), Seen("active", "inmigrate", True), Standing.WAITING),
         (Seen("failed", "running"), Seen("none", "inmigrate", True), Standing.WAITING),
+        (Seen("device", "finish-migrate"), Seen("active", "inmigrate", True), Standing.WAITING),
+        (Seen("none", "paused"), Seen("none", "inmigrate", True), Standing.STOPPED),
         (Seen("postcopy-active", "postmigrate"), Seen("postcopy-active", "running", True), Standing.HALF),
         (Seen("postcopy-paused", "postmigrate"), Seen("postcopy-paused", "running", True), Standing.HALF),
         (Seen("completed", "postmigrate"), Seen("completed", "running", True), Standing.ENDED),

@@ -58,7 +58,7 @@ def test_nothing_is_recovered_before_both_sides_are_paused(now: Situation) -> No
         (Situation("none", "none", started=False, homeward=True), Step.ROLL_BACK),
         (Situation("active", "active"), Step.SWITCH),
         (Situation("active", "active", homeward=True), Step.ROLL_BACK),
-        (Situation("active", "active", switching=True), Step.WAIT),
+        (Situation("active", "active", switching=True), Step.SWITCH),  # the command may have been lost
         # A cancel now might cross the switch; only a migration that moves no more is given back.
         (Situation("active", "active", switching=True, homeward=True), Step.WAIT),
         (Situation("active", "active", switching=True, homeward=True, quiet_s=16), Step.ROLL_BACK),
@@ -130,6 +130,8 @@ class TwoQemus(RuleBasedStateMachine):
         step, changes = next_step(now), {}
         if step is Step.START:
             changes = {"started": True, "source": "active" if self.link else "failed", "destination": "active"}
+        elif step is Step.SWITCH and self.link and now.switching:
+            changes = {"source": "postcopy-active", "destination": "postcopy-active", "switched": True}
         elif step is Step.SWITCH:
             changes = {"switching": True}
         elif step is Step.ROLL_BACK:
