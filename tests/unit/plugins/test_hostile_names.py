@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,8 @@ def test_names_that_cannot_be_those_of_files(playbooks: Any, tmp_path: Path) -> 
 
 
 def test_a_report_is_made_of_an_experiment_in_the_results(tmp_path: Path) -> None:
-    command = ["ansible-playbook", str(ROOT / "playbooks" / "report.yml"), "-i", "localhost,", "-c", "local"]
+    report = str(ROOT / "playbooks" / "report.yml")
+    command = [sys.executable, "-m", "ansible", "playbook", report, "-i", "localhost,", "-c", "local"]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
     variables = f'{{"results_dir": "{tmp_path}/results", "experiment_id": "../x"}}'
     run = subprocess.run([*command, "-e", variables], cwd=tmp_path, env=environment, capture_output=True, text=True)
