@@ -79,10 +79,22 @@ class Workload:
         assert isinstance(found, Verified)
         return found
 
+    def hang_up(self) -> None:
+        """Leave the port: nobody listens any more."""
+        os.close(self._port)
+        self._port = -1
+
+    def thread_cpu_s(self) -> dict[int, float]:
+        """Processor time of each thread of the program; the first is the one that reports."""
+        tasks = Path(f"/proc/{self.process.pid}/task")
+        fields = {int(task.name): (task / "stat").read_text().rpartition(")")[2].split() for task in tasks.iterdir()}
+        return {task: (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK") for task, stat in fields.items()}
+
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        os.close(self._port)
+        if self._port >= 0:
+            os.close(self._port)
         os.close(self._other_end)
 
 
@@ -158,3 +170,15 @@ def test_what_makes_no_sense_is_answered_with_an_error(workload: Workload) -> No
         assert workload.wait_for(lambda line: not line.startswith("ready ")).startswith("error ")
     workload.send("start 8 sequential 1")
     assert workload.verify() == Verified(WINDOW_PAGES, 0)
+
+
+def test_nobody_who_listens_costs_no_processor(workload: Workload) -> None:
+    workload.send("start 8 sequential 1")
+    workload.sample()
+    workload.hang_up()
+    before_s = workload.thread_cpu_s()
+    time.sleep(1)
+    used_s = {task: now_s - before_s[task] for task, now_s in workload.thread_cpu_s().items()}
+    # At its real-time priority it would keep the guest's walkers, and its kernel's own work, from running.
+    assert used_s.pop(workload.process.pid) < 0.2
+    assert max(used_s.values()) > 0.2
