@@ -12,7 +12,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 RUN = @PATH="$(BIN):$$PATH"; export PATH; exec
 
 .DEFAULT_GOAL := help
-.PHONY: help venv experiment lab provision teardown test test-unit test-integration test-long lint build clean
+.PHONY: help venv experiment lab provision teardown test test-unit test-integration test-long lint bench bench-policies build clean
 
 help: ## list the targets
 	@echo 'usage: make TARGET [SCENARIO=quick] [ARGS="options of ansible-playbook"]'
@@ -46,6 +46,13 @@ test-long: $(VENV)/.requirements-dev ## the tests that take too long for every c
 
 lint: $(VENV)/.requirements-dev ## style, types, documentation of the plugins, and whether the collection builds
 	$(RUN) tests/lint.sh
+
+bench: $(VENV)/.requirements ## measure what the engine costs, half an hour (as root, on the lab of `make lab provision`)
+	$(RUN) python -m benchmarks engine $(ARGS)
+
+bench-policies: $(VENV)/.requirements ## measure the prefetch policies, 40 minutes (as root, in the embedded lab)
+	$(RUN) ansible-playbook experiment.yml -e scenario=benchmarks/policies.yml $(ARGS)
+	$(RUN) python -m benchmarks policies
 
 build: $(VENV)/.requirements ## build the collection into build/
 	$(RUN) ansible-galaxy collection build --force --output-path build

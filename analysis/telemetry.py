@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,12 +34,12 @@ def read_telemetry(path: Path) -> Telemetry:
         AnalysisError: the file is not readable, has another header, is cut short, or counts backwards.
     """
     try:
-        lines = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8"), newline="")))
+        lines = path.read_bytes().decode("utf-8").splitlines()
     except OSError as error:
         raise AnalysisError(f"{path.name} cannot be read: {error.strerror}") from None
-    except (ValueError, csv.Error) as error:
+    except ValueError as error:
         raise AnalysisError(f"{path.name} is no CSV text: {error}") from None
-    if not lines or tuple(lines[0]) != HEADER:
+    if not lines or lines[0] != ",".join(HEADER):
         raise AnalysisError(f"{path.name} does not begin with {','.join(HEADER)}")
     try:
         numbers = np.array([_progress(line) for line in lines[1:]], dtype=np.float64).reshape(-1, 2)
@@ -69,7 +67,9 @@ def throughput_samples(telemetry: Telemetry) -> tuple[npt.NDArray[np.int64], _Va
     return edges[:-1].astype(np.int64), np.diff(walked) / PAGES_PER_MB / SAMPLE_S
 
 
-def _progress(line: list[str]) -> tuple[float, float]:
-    if len(line) != len(HEADER):
-        raise ValueError(f"a line of {len(line)} instead of {len(HEADER)} fields; the file is cut short or not ours")
-    return float(line[0]), float(line[2])
+def _progress(line: str) -> tuple[float, float]:
+    # None of the fields is ever quoted, and splitting takes half the time of a reader of CSV.
+    fields = line.split(",")
+    if len(fields) != len(HEADER):
+        raise ValueError(f"a line of {len(fields)} instead of {len(HEADER)} fields; the file is cut short or not ours")
+    return float(fields[0]), float(fields[2])

@@ -5,19 +5,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .estimate import Estimate
 from .metrics import METRICS
-from .table3 import BASELINE, Estimate, Row, Table3
+from .table3 import BASELINE, Row, Table3
+
+_WORDS = {"improvement": "better in", "worse": "worse in", "no difference shown": "no difference shown in"}
+_NO_VERDICT, _NOT_MEASURED = "no verdict, for want of an interval, on", "not measured:"
 
 
 def verdicts(table: Table3) -> list[str]:
-    """Return a sentence a method, in the baseline convention.
-
-    A metric counts as better or worse only when its whole 95 % interval is on one side of zero.
-    """
-    return [_verdict(row) for row in table.rows]
+    """Return a sentence a method, from the verdicts of its cells in the baseline convention."""
+    return [_sentence(row) for row in table.rows]
 
 
-def _verdict(row: Row) -> str:
+def _sentence(row: Row) -> str:
     kinds: dict[str, list[str]] = {}
     for metric in METRICS:
         estimate = row.cells[metric.name].baseline
@@ -25,21 +26,16 @@ def _verdict(row: Row) -> str:
         kinds.setdefault(_kind(estimate), []).append(
             title if estimate.pct is None else f"{title} ({estimate.pct:+.1f} %)"
         )
-    order = ("better in", "worse in", "no clear difference in", "not decided by single trials:", "not measured:")
-    parts = [f"{kind} {_enumerate(kinds[kind])}" for kind in order if kind in kinds]
+    parts = [
+        f"{kind} {_enumerate(kinds[kind])}" for kind in (*_WORDS.values(), _NO_VERDICT, _NOT_MEASURED) if kind in kinds
+    ]
     return f"{row.method} against {BASELINE}: {'; '.join(parts)}."
 
 
 def _kind(estimate: Estimate) -> str:
     if estimate.pct is None:
-        return "not measured:"
-    if estimate.low is None or estimate.high is None:
-        return "not decided by single trials:"
-    if estimate.low > 0:
-        return "better in"
-    if estimate.high < 0:
-        return "worse in"
-    return "no clear difference in"
+        return _NOT_MEASURED
+    return _NO_VERDICT if estimate.verdict is None else _WORDS[estimate.verdict]
 
 
 def _enumerate(items: Sequence[str]) -> str:
