@@ -96,7 +96,7 @@ def check_link(rate_mbit: int) -> None:
 def save_guests(scenario: Mapping[str, Any]) -> Guests:
     """Have a saved guest for each workload of a scenario.
 
-    :raise BenchmarkError: a guest cannot be made.
+    :raise BenchmarkError: a guest cannot be made, or the destination cannot load the prefetch program.
     """
     with tempfile.TemporaryDirectory() as directory:
         path, told = Path(directory, "scenario.yml"), Path(directory, "guests.json")
@@ -105,7 +105,13 @@ def save_guests(scenario: Mapping[str, Any]) -> Guests:
         done = _ansible("ansible-playbook", "benchmarks/guests.yml", *files)
         if done.returncode:
             raise BenchmarkError(f"the guests could not be saved:\n{done.stdout}{done.stderr}")
-        return Guests(**json.loads(told.read_text()))
+        guests = Guests(**json.loads(told.read_text()))
+    ebpf = guests.hosts["destination"]["ebpf"]
+    if not ebpf["usable"]:
+        raise BenchmarkError(
+            f"the destination cannot load the prefetch program ({ebpf['reason']}): run 'make provision'"
+        )
+    return guests
 
 
 def migrate(guests: Guests, workload: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
