@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from .errors import AnalysisError
@@ -87,15 +88,16 @@ def trial_samples(record: Record) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _Trial:
-    """``mb_per_s`` is indexed by the number of the sample."""
+    """The samples' ``numbers`` and their ``mb_per_s``, of equal length."""
 
-    mb_per_s: pd.Series[float]
+    numbers: npt.NDArray[np.int64]
+    mb_per_s: npt.NDArray[np.float64]
     completion_s: float | None
 
 
 def _read(record: Record) -> _Trial:
     numbers, mb_per_s = throughput_samples(read_telemetry(record.directory / TELEMETRY_FILE))
-    return _Trial(pd.Series(mb_per_s, index=numbers), completion_s(record))
+    return _Trial(numbers, mb_per_s, completion_s(record))
 
 
 def completion_s(record: Record) -> float | None:
@@ -115,7 +117,8 @@ def completion_s(record: Record) -> float | None:
 
 
 def _curve(trials: Sequence[_Trial]) -> Curve:
-    medians = pd.concat([trial.mb_per_s for trial in trials]).groupby(level=0).median()
+    numbers = np.concatenate([trial.numbers for trial in trials])
+    medians = pd.Series(np.concatenate([trial.mb_per_s for trial in trials])).groupby(numbers).median()
     samples = pd.DataFrame({"time_s": (medians.index + 0.5) * SAMPLE_S, "mb_per_s": medians})
     completions = [trial.completion_s for trial in trials if trial.completion_s is not None]
     return Curve(samples.reset_index(drop=True), len(trials), median(completions) if completions else None)

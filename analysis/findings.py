@@ -90,7 +90,7 @@ def _agreement(summary: Summary) -> Findings:
 def _self_checks(summary: Summary) -> Findings:
     return Findings(
         "A method against itself",
-        "How often the intervals of Table 3 would show a difference where there is none; it should be at most 5 %."
+        "How often the intervals of Table 3 would show a difference where there is none; it should be near 5 % or less."
         " split: the repeats in random halves. scatter: too few to split, so their scatter is dealt out at random.",
         ("metric", "how", "repeats a side", "comparisons", "false differences (%)"),
         tuple(

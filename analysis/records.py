@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ class Record:
         """The trial's id, which is also the name of its directory."""
         return str(self.data["trial"]["id"])
 
-    @property
+    @cached_property
     def cell(self) -> Cell:
         """Which of the scenario's trials this is."""
         trial = self.data["trial"]
