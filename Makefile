@@ -12,7 +12,7 @@ BIN := $(CURDIR)/$(VENV)/bin
 RUN = @PATH="$(BIN):$$PATH"; export PATH; exec
 
 .DEFAULT_GOAL := help
-.PHONY: help venv experiment lab provision teardown test test-unit test-integration test-long lint build clean
+.PHONY: help venv experiment lab provision teardown test test-unit test-integration test-long lint bench bench-policies build browser clean
 
 help: ## list the targets
 	@echo 'usage: make TARGET [SCENARIO=quick] [ARGS="options of ansible-playbook"]'
@@ -31,7 +31,7 @@ provision: $(VENV)/.requirements ## turn the hosts of the inventory into migrati
 teardown: $(VENV)/.requirements ## remove the embedded lab; results stay
 	$(RUN) ansible-playbook playbooks/teardown.yml $(ARGS)
 
-test: $(VENV)/.requirements-dev ## all that the continuous integration runs
+test: $(VENV)/.requirements-dev browser ## all that the continuous integration runs
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint test-unit
 	@$(MAKE) --no-print-directory test-integration
 
@@ -47,8 +47,20 @@ test-long: $(VENV)/.requirements-dev ## the tests that take too long for every c
 lint: $(VENV)/.requirements-dev ## style, types, documentation of the plugins, and whether the collection builds
 	$(RUN) tests/lint.sh
 
+bench: $(VENV)/.requirements ## measure what the engine costs, half an hour (as root, on the lab of `make lab provision`)
+	$(RUN) python -m benchmarks engine $(ARGS)
+
+bench-policies: $(VENV)/.requirements ## measure the prefetch policies, 40 minutes (as root, in the embedded lab)
+	$(RUN) ansible-playbook experiment.yml -e scenario=benchmarks/policies.yml $(ARGS)
+	$(RUN) python -m benchmarks policies
+
 build: $(VENV)/.requirements ## build the collection into build/
 	$(RUN) ansible-galaxy collection build --force --output-path build
+
+browser: ## install Debian's Chromium, which the tests of the web report use, where there is no browser (as root)
+	@for program in chromium chromium-browser google-chrome google-chrome-stable; do \
+	  ! command -v $$program >/dev/null || exit 0; done; \
+	  apt-get update -qq && apt-get install -qq --no-install-recommends chromium >/dev/null
 
 venv: $(VENV)/.requirements ## make or update .venv
 

@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from .errors import AnalysisError
@@ -30,11 +32,15 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves of one workload by method, in the scenario's order, and the trials whose telemetry is not usable."""
+    """The curves of one workload by method, in the scenario's order, and the trials whose telemetry is not usable.
+
+    ``others`` are those of the other workloads, the largest first.
+    """
 
     workload: str
     by_method: Mapping[str, Curve]
     skipped: tuple[Skipped, ...]
+    others: tuple[Curves, ...] = ()
 
 
 def largest_curves(experiment: Experiment) -> Curves:
@@ -57,26 +63,44 @@ def largest_curves(experiment: Experiment) -> Curves:
         windows[record.cell.workload] = record.data["trial"]["workload"]["window_mb"] or 0
     if not usable:
         return Curves("", {}, tuple(skipped))
-    workload = max(usable, key=lambda label: (len(usable[label]), windows[label]))
-    methods = usable[workload]
-    by_method = {method: _curve(methods[method]) for method in experiment.methods if method in methods}
-    return Curves(workload, by_method, tuple(skipped))
+    by_workload = [
+        Curves(label, {name: _curve(usable[label][name]) for name in experiment.methods if name in usable[label]}, ())
+        for label in sorted(usable, key=lambda label: (len(usable[label]), windows[label]), reverse=True)
+    ]
+    largest, *others = by_workload
+    return Curves(largest.workload, largest.by_method, tuple(skipped), tuple(others))
+
+
+def thinned(samples: pd.DataFrame, most: int) -> pd.DataFrame:
+    """Return ``samples`` with neighbours averaged so that at most ``most`` are left."""
+    step = -(-len(samples) // most)
+    return samples.groupby(np.arange(len(samples)) // step).mean() if step > 1 else samples
+
+
+def trial_samples(record: Record) -> pd.DataFrame:
+    """Return the throughput of one trial over time, in the columns of `Curve`'s samples.
+
+    Raises:
+        AnalysisError: the trial has no usable telemetry.
+    """
+    return _curve([_read(record)]).samples
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """``mb_per_s`` is indexed by the number of the sample."""
+    """The samples' ``numbers`` and their ``mb_per_s``, of equal length."""
 
-    mb_per_s: pd.Series[float]
+    numbers: npt.NDArray[np.int64]
+    mb_per_s: npt.NDArray[np.float64]
     completion_s: float | None
 
 
 def _read(record: Record) -> _Trial:
     numbers, mb_per_s = throughput_samples(read_telemetry(record.directory / TELEMETRY_FILE))
-    return _Trial(pd.Series(mb_per_s, index=numbers), _completion_s(record))
+    return _Trial(numbers, mb_per_s, completion_s(record))
 
 
-def _completion_s(record: Record) -> float | None:
+def completion_s(record: Record) -> float | None:
     """Return when the migration completed, in seconds from resume; None if the record's clock does not begin there.
 
     A record that could place an event on the clock knows where resume is: it is the clock's origin.
@@ -93,7 +117,8 @@ def _completion_s(record: Record) -> float | None:
 
 
 def _curve(trials: Sequence[_Trial]) -> Curve:
-    together = pd.concat([trial.mb_per_s for trial in trials], axis=1).sort_index()
-    samples = pd.DataFrame({"time_s": (together.index + 0.5) * SAMPLE_S, "mb_per_s": together.median(axis=1)})
+    numbers = np.concatenate([trial.numbers for trial in trials])
+    medians = pd.Series(np.concatenate([trial.mb_per_s for trial in trials])).groupby(numbers).median()
+    samples = pd.DataFrame({"time_s": (medians.index + 0.5) * SAMPLE_S, "mb_per_s": medians})
     completions = [trial.completion_s for trial in trials if trial.completion_s is not None]
     return Curve(samples.reset_index(drop=True), len(trials), median(completions) if completions else None)

@@ -6,12 +6,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from .findings import findings
 from .metrics import METRICS
 from .published import published
 from .summary import Summary
 from .table3 import Convention, Table3
 from .text_table import interval, percent
-from .verdict import verdicts
+from .verdict import verdict_sentences
 from .wording import CONVENTIONS, missing_lines, notes, progress
 
 
@@ -22,8 +23,13 @@ def table3_markdown(summary: Summary) -> str:
     if summary.table is None:
         parts.append(f"**{_escape(str(summary.notice))}**")
     else:
-        parts.append(_bullets(verdicts(summary.table)))
-        parts += _table(summary.table, "baseline") + _table(summary.table, "paper")
+        parts.append(_bullets(verdict_sentences(summary.table)))
+        parts += _table(summary.table, "baseline") + _table(summary.table, "paper") + _up_to(summary.table)
+    if summary.warnings:
+        parts += ["## Warnings", _bullets([str(warning) for warning in summary.warnings])]
+    for found in findings(summary):
+        rows = [found.head, ["---"] * len(found.head), *([_escape(field) for field in line] for line in found.lines)]
+        parts += [f"## {found.title}", _escape(found.explanation), _rows(rows)]
     parts += ["## Notes", _bullets(notes(experiment, summary.table))]
     invalid = [f"{record.trial_id}: {'; '.join(record.reasons)}" for record in experiment.records if not record.valid]
     skipped = [f"{entry.name}: {entry.reason}" for entry in (*experiment.skipped, *summary.curves.skipped)]
@@ -47,9 +53,9 @@ def _table(table: Table3, convention: Convention) -> list[str]:
         "95 % interval",
         "n",
         "n of post-copy",
-        *(["published (%)"] if is_paper else []),
+        "published (%)" if is_paper else "verdict",
     ]
-    lines = [head, ["---"] * 2 + ["---:"] * (len(head) - 2)]
+    lines = [head, ["---"] * 2 + ["---:"] * 4 + ["---:" if is_paper else "---"]]
     for row in table.rows:
         for metric in METRICS:
             cell = row.cells[metric.name]
@@ -62,9 +68,27 @@ def _table(table: Table3, convention: Convention) -> list[str]:
                 str(cell.n),
                 str(cell.n_baseline),
             ]
-            lines.append(fields + ([published(row.method, metric.name) or "-"] if is_paper else []))
-    heading = f"## Improvement over post-copy, {CONVENTIONS[convention]}"
-    return [heading, "\n".join("| " + " | ".join(fields) + " |" for fields in lines)]
+            lines.append([*fields, (published(row.method, metric.name) if is_paper else estimate.verdict) or "-"])
+    return [f"## Improvement over post-copy, {CONVENTIONS[convention]}", _rows(lines)]
+
+
+def _up_to(table: Table3) -> list[str]:
+    """Return the heading and the table of each cell's best workload; nothing when there is one workload alone."""
+    lines = [
+        ["method", "metric", "workload", "up to (%)", "95 % interval", "verdict"],
+        ["---"] * 3 + ["---:"] * 2 + ["---"],
+    ]
+    for row in table.rows:
+        for metric in METRICS:
+            best = row.cells[metric.name].best
+            if best is not None:
+                value = percent(best.estimate), interval(best.estimate), best.estimate.verdict or "-"
+                lines.append([row.method, metric.title, best.workload, *value])
+    return ["## Up to: the best workload of each, divided by post-copy's mean", _rows(lines)] if len(lines) > 2 else []
+
+
+def _rows(lines: Sequence[Sequence[str]]) -> str:
+    return "\n".join("| " + " | ".join(fields) + " |" for fields in lines)
 
 
 def _bullets(lines: Sequence[str]) -> str:

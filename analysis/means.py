@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import pandas as pd
-from scipy import stats
 
-CONFIDENCE = 0.95
+from .interval import t_quantile
 
 
 def means(trials: pd.DataFrame, by: list[str], measurement: str) -> pd.DataFrame:
@@ -19,6 +18,6 @@ def means(trials: pd.DataFrame, by: list[str], measurement: str) -> pd.DataFrame
     values = trials[trials["valid"]].dropna(subset=[measurement])
     groups = values.groupby(by, sort=False, dropna=False)[measurement]
     frame = groups.agg(["mean", "sem", "count"]).reset_index()
-    half = frame["sem"] * stats.t.ppf(0.5 + CONFIDENCE / 2, frame["count"] - 1)
+    half = frame["sem"] * t_quantile((frame["count"] - 1).to_numpy(dtype="float64"))
     frame["low"], frame["high"] = frame["mean"] - half, frame["mean"] + half
     return frame.rename(columns={"count": "n"}).drop(columns="sem")

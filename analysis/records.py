@@ -11,6 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from .errors import AnalysisError
 from .printable import printable
 from .schema import experiment_problems, record_problems
 from .strict_json import parse
+from .validity import broken_rules
 from .workload import workload_label
 
 EXPERIMENT_FILE = "experiment.json"
@@ -37,31 +39,46 @@ class Cell:
 
 @dataclass(frozen=True)
 class Record:
-    """A trial that was read: its directory and all of its ``record.json``."""
+    """A trial that was read: its directory and all of its ``record.json``.
+
+    ``broken_rules`` is why it is not valid although it says that it is (see ``validity``).
+    """
 
     directory: Path
     data: Mapping[str, Any]
+    broken_rules: tuple[str, ...] = ()
 
     @property
     def trial_id(self) -> str:
         """The trial's id, which is also the name of its directory."""
         return str(self.data["trial"]["id"])
 
-    @property
+    @cached_property
     def cell(self) -> Cell:
         """Which of the scenario's trials this is."""
         trial = self.data["trial"]
         return Cell(trial["repeat"], workload_label(trial["workload"]), trial["method"]["name"])
 
+    def reading(self, instrument: str, value: str) -> float | None:
+        """Return a number that an instrument read, by their names; None when it is absent or no number."""
+        found = self.readings(instrument).get(value)
+        return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+    def readings(self, instrument: str) -> Mapping[str, Any]:
+        """Return all that an instrument read, in its own form; empty when it is absent."""
+        entry = self.data["instruments"].get(instrument)
+        values: Mapping[str, Any] = entry["values"] if entry and entry["present"] else {}
+        return values
+
     @property
     def valid(self) -> bool:
         """Whether the trial may enter a mean."""
-        return bool(self.data["validity"]["valid"])
+        return bool(self.data["validity"]["valid"]) and not self.broken_rules
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why the trial is not valid."""
-        return tuple(self.data["validity"]["reasons"])
+        return (*self.data["validity"]["reasons"], *self.broken_rules)
 
 
 @dataclass(frozen=True)
@@ -201,7 +218,7 @@ def _read_experiment_file(path: Path) -> Mapping[str, Any]:
         raise AnalysisError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise AnalysisError(f"{path}: not usable JSON: {printable(str(error))}; restore the file") from None
-    problems = experiment_problems(experiment)
+    problems = experiment_problems(experiment, is_parsed=True)
     if problems:
         raise AnalysisError(f"{path}: " + "; ".join(problems))
     return experiment
@@ -226,7 +243,7 @@ def _read_record(directory: Path, experiment: Mapping[str, Any]) -> Record:
         raise _UnusableError(f"{RECORD_FILE} cannot be read: {error.strerror}") from None
     except ValueError as error:
         raise _UnusableError(f"{RECORD_FILE} is truncated or not usable JSON: {error}") from None
-    problems = record_problems(data)
+    problems = record_problems(data, is_parsed=True)
     if problems:
         raise _UnusableError(f"{RECORD_FILE} does not fit the schema: " + "; ".join(problems))
     foreign = next(_foreign(data, experiment), None)
@@ -234,7 +251,7 @@ def _read_record(directory: Path, experiment: Mapping[str, Any]) -> Record:
         raise _UnusableError(foreign)
     if data["trial"]["id"] != directory.name:
         raise _UnusableError(f"{RECORD_FILE} is of trial {data['trial']['id']}, not of this directory")
-    return Record(directory, data)
+    return Record(directory, data, broken_rules(data) if data["validity"]["valid"] else ())
 
 
 def _foreign(record: Mapping[str, Any], experiment: Mapping[str, Any]) -> Iterator[str]:

@@ -42,7 +42,7 @@ def report(directory: Path) -> ReportPaths:
         OSError: the report cannot be written.
     """
     summary = summarise(directory)
-    figures = draw_figures(summary.trials, summary.curves, summary.experiment.methods)
+    figures = draw_figures(summary)
     page = report_html(summary, figures)
     target = directory / REPORT_DIRECTORY
     target.mkdir(exist_ok=True)
@@ -55,15 +55,15 @@ def report(directory: Path) -> ReportPaths:
         write_file(paper_csv, table3_csv(summary.table, "paper").encode("utf-8"))
     table_md, html = target / "table3.md", target / "report.html"
     write_file(table_md, table3_markdown(summary).encode("utf-8"))
-    for name, svg in figures.items():
-        write_file(target / name, svg.encode("utf-8"))
+    for name, figure in figures.by_file.items():
+        write_file(target / name, figure.svg.encode("utf-8"))
     write_file(html, page.encode("utf-8"))
     has_table = summary.table is not None
     return ReportPaths(
         baseline_csv if has_table else None,
         paper_csv if has_table else None,
         table_md,
-        tuple(target / name for name in figures),
+        tuple(target / name for name in figures.by_file),
         html,
         summary,
     )

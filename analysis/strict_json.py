@@ -17,11 +17,16 @@ def parse(content: bytes) -> Any:
     """
     try:
         document = json.loads(
-            content.decode("utf-8"), parse_constant=_refuse_constant, object_pairs_hook=_object_without_duplicates
+            content.decode("utf-8"),
+            parse_constant=_refuse_constant,
+            parse_float=_finite_float,
+            parse_int=_finite_int,
+            object_pairs_hook=_object_without_duplicates,
         )
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    odd = unusable_values(document)
+    # Half a surrogate pair can only have come from an escape; looking at every value takes longer than reading them.
+    odd = unusable_values(document) if b"\\u" in content else []
     if odd:
         raise ValueError(odd[0])
     return document
@@ -50,6 +55,21 @@ def unusable_values(document: Any) -> list[str]:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON number")
+
+
+def _finite_float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"a number must be finite, not {text[:20]}")
+    return number
+
+
+def _finite_int(text: str) -> int:
+    number = int(text)
+    # Only so many digits may leave the range of a float.
+    if len(text) > 300 and not _is_finite(number):
+        raise ValueError(f"a number must be finite, not {text[:20]}...")
+    return number
 
 
 def _object_without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -1,10 +1,17 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How figures look: a palette that colour-blind readers can tell apart, and marks that a black-and-white print can."""
+"""How figures look: a palette that colour-blind readers can tell apart, and marks that a black-and-white print can.
+
+A `Figure` is one chart; the file for print and the interactive one of the web page are made from it.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, cast
 
 import altair as alt
 
@@ -14,6 +21,36 @@ _COLOURS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
 _FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
+
+Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.HConcatChart
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A chart with its heading; ``chart`` is None when there is nothing to draw, and ``subtitle`` says why."""
+
+    title: str
+    subtitle: str
+    chart: Chart | None
+
+    @cached_property
+    def svg(self) -> str:
+        """The figure as SVG text, its data inline; needs no network."""
+        heading = alt.Title(
+            self.title, subtitle=self.subtitle, fontSize=14, subtitleFontSize=11, subtitleColor="#444444", offset=14
+        )
+        output = io.StringIO()
+        # Altair's limit of 5000 rows is for notebooks; these charts are files.
+        with alt.data_transformers.enable("default", max_rows=None):
+            _styled(self.chart or _blank()).properties(title=heading).save(output, format="svg")
+        return _numbered(output.getvalue())
+
+    def spec(self) -> dict[str, Any] | None:
+        """Return the chart without its heading as a Vega-Lite specification, which is JSON; None without a chart."""
+        if self.chart is None:
+            return None
+        with alt.data_transformers.enable("default", max_rows=None):
+            return _styled(self.chart).to_dict()
 
 
 def colours(methods: Sequence[str]) -> list[str]:
@@ -26,26 +63,56 @@ def shapes(methods: Sequence[str]) -> list[str]:
     return [_SHAPES[index % len(_SHAPES)] for index in range(len(methods))]
 
 
-def to_svg(chart: alt.Chart | alt.LayerChart | alt.VConcatChart, title: str, subtitle: str = "") -> str:
-    """Return ``chart`` under ``title`` as SVG text, its data inline; needs no network."""
-    heading = alt.Title(title, subtitle=subtitle, fontSize=14, subtitleFontSize=11, subtitleColor="#444444", offset=14)
-    styled = (
-        chart.properties(title=heading)
-        .configure(font=_FONT, background="white", padding=10)
+def zoom(*axes: Literal["x", "y"]) -> alt.Parameter:
+    """Return a parameter that lets the reader of an interactive chart move and zoom ``axes``.
+
+    The wheel zooms with Ctrl only: without, it must go on scrolling the page.
+    """
+    return alt.selection_interval(name="zoom", bind="scales", encodings=list(axes), zoom="wheel![event.ctrlKey]")
+
+
+def by_method(methods: Sequence[str], shown: Collection[str] | None = None) -> alt.Color:
+    """Return the colours of ``methods``, the same in every figure; the legend names those that are ``shown``."""
+    domain = list(methods)
+    scale = alt.Scale(domain=domain, range=colours(methods))
+    return alt.Color("method:N", sort=domain, title=None, scale=scale, legend=_legend(domain, shown))
+
+
+def shape_by_method(methods: Sequence[str], shown: Collection[str] | None = None) -> alt.Shape:
+    """Return the shapes of ``methods``, as `by_method` does their colours."""
+    domain = list(methods)
+    scale = alt.Scale(domain=domain, range=shapes(methods))
+    return alt.Shape("method:N", sort=domain, title=None, scale=scale, legend=_legend(domain, shown))
+
+
+def rows_of(column: str, order: Sequence[str]) -> alt.Row:
+    """Return a panel for each value of ``column``, one below the other, its name on top."""
+    header = alt.Header(labelOrient="top", labelAnchor="start", labelFontSize=12, labelFontWeight="bold")
+    return alt.Row(f"{column}:N", sort=list(order), title=None, header=header)
+
+
+def _legend(domain: Sequence[str], shown: Collection[str] | None) -> alt.Legend:
+    return alt.Legend(labelLimit=300, values=[name for name in domain if shown is None or name in shown])
+
+
+def _numbered(svg: str) -> str:
+    """Number the elements of ``svg`` from 1: the converter counts on from figure to figure."""
+    numbers = {name: str(number) for number, name in enumerate(dict.fromkeys(re.findall(r' id="(\w+)"', svg)), start=1)}
+    return re.sub(r'( id="|url\(#)(\w+)', lambda match: f"{match[1]}n{numbers.get(match[2], match[2])}", svg)
+
+
+def _blank() -> Chart:
+    chart: alt.Chart = alt.Chart(alt.InlineData([{}])).mark_point(opacity=0)
+    return chart.properties(width=640, height=10, view=alt.ViewBackground(stroke=None))
+
+
+def _styled(chart: Chart) -> Chart:
+    return cast(
+        "Chart",
+        chart.configure(font=_FONT, background="white", padding=10)
         .configure_view(stroke="#888888")
+        .configure_facet(spacing=16)
         .configure_title(anchor="start", fontSize=12)
         .configure_axis(labelFontSize=11, titleFontSize=12, titleFontWeight="normal", gridColor="#E4E4E4")
-        .configure_legend(labelFontSize=12, orient="bottom", symbolSize=90, symbolOpacity=1, columnPadding=24)
+        .configure_legend(labelFontSize=12, orient="bottom", symbolSize=90, symbolOpacity=1, columnPadding=24),
     )
-    output = io.StringIO()
-    # Altair's limit of 5000 rows is for notebooks; these charts are files.
-    with alt.data_transformers.enable("default", max_rows=None):
-        styled.save(output, format="svg")
-    return output.getvalue()
-
-
-def notice_svg(title: str, notice: str) -> str:
-    """Return a figure that says why there is nothing to draw."""
-    data = alt.InlineData([{"notice": notice}])
-    chart = alt.Chart(data).mark_text(fontSize=13, color="#444444").encode(text="notice:N")
-    return to_svg(chart.properties(width=640, height=120), title)

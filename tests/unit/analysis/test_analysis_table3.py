@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from analysis.errors import NoTableError
+from analysis.estimate import MISSING
 from analysis.records import read_experiment
 from analysis.table import tidy
-from analysis.table3 import MISSING, Cell, Table3, build_table3, table3_csv
-from analysis.verdict import verdicts
+from analysis.table3 import Cell, Table3, build_table3, table3_csv
+from analysis.verdict import verdict_sentences
 
 BOTH = ("post-copy", "vcsp")
 Trials = Mapping[tuple[str, int], Sequence[float | None]]
@@ -79,24 +82,46 @@ def test_only_workloads_in_which_both_have_valid_trials_count() -> None:
     assert cell.workloads == ("8 MB",)
 
 
-def test_an_interval_spans_what_resampling_can_give() -> None:
-    cell = _downtime({("post-copy", 8): [100, 100], ("vcsp", 8): [50, 70]})
-    assert cell.baseline.pct == pytest.approx(40)
-    # A quarter of the draws has 50 twice and a quarter 70 twice, so both are inside 95 %.
-    assert cell.baseline.low == pytest.approx(30)
-    assert cell.baseline.high == pytest.approx(50)
+def test_an_interval_is_that_of_fieller_and_welch() -> None:
+    cell = _downtime({("post-copy", 8): [90, 110, 100], ("vcsp", 8): [50, 70, 60]})
+    # By hand: means 100 and 60, each of variance 100 / 3; the degrees of freedom of 60 - 0.6 * 100 are Satterthwaite's.
+    variance = 100 / 3
+    quantile = stats.t.ppf(0.975, (1 + 0.36) ** 2 / (1 / 2 + 0.36**2 / 2))
+    square, constant = 100**2 - quantile**2 * variance, 60**2 - quantile**2 * variance
+    root = math.sqrt(6000**2 - square * constant)
+    assert cell.baseline.low == pytest.approx(100 * (1 - (6000 + root) / square))
+    assert cell.baseline.high == pytest.approx(100 * (1 - (6000 - root) / square))
 
 
-def test_intervals_repeat_and_do_not_depend_on_the_other_methods() -> None:
+def test_intervals_do_not_depend_on_the_other_methods() -> None:
     trials: dict[tuple[str, int], Sequence[float | None]] = {
         ("post-copy", 8): [100, 104, 110, 121, 127, 131],
         ("vcsp", 8): [50, 70, 61, 64, 83, 52],
         ("vcsp-prefetching", 8): [50, 70, 65],
     }
     alone = build_table3(_frame(trials), BOTH).rows[0]
-    among = build_table3(_frame(trials), ["post-copy", "vcsp-prefetching", "vcsp"]).rows[1]
-    assert among == alone
-    assert build_table3(_frame(trials), BOTH, seed=2).rows[0] != alone
+    assert build_table3(_frame(trials), ["post-copy", "vcsp-prefetching", "vcsp"]).rows[1] == alone
+
+
+def test_up_to_names_the_best_workload_and_is_not_the_overall_value() -> None:
+    cell = _downtime(
+        {("post-copy", 8): [100, 102], ("vcsp", 8): [50, 52], ("post-copy", 64): [200, 202], ("vcsp", 64): [180, 182]}
+    )
+    assert cell.best is not None
+    assert cell.best.workload == "8 MB"
+    assert cell.best.estimate.pct == pytest.approx(100 * 50 / 101)
+    assert cell.best.estimate.verdict == "improvement"
+    assert cell.baseline.pct == pytest.approx(100 * 70 / 302)
+    assert _downtime({("post-copy", 8): [100, 102], ("vcsp", 8): [50, 52]}).best is None
+
+
+def test_the_best_workload_of_a_worse_method_is_the_least_bad_one() -> None:
+    trials: Trials = {("post-copy", 8): [100], ("vcsp", 8): [150], ("post-copy", 9): [100], ("vcsp", 9): [110]}
+    best = _downtime(trials).best
+    assert best is not None
+    assert best.workload == "9 MB"
+    assert best.estimate.pct == pytest.approx(-10)
+    assert best.estimate.verdict is None
 
 
 def test_a_single_trial_has_no_interval() -> None:
@@ -112,7 +137,7 @@ def test_a_mean_of_zero_gives_no_ratio() -> None:
     assert cell.paper.pct == pytest.approx(-100)
 
 
-def test_a_draw_whose_mean_is_zero_gives_no_interval() -> None:
+def test_a_baseline_that_cannot_be_told_from_zero_gives_no_interval() -> None:
     cell = _downtime({("post-copy", 8): [0, 10], ("vcsp", 8): [5, 5]})
     assert cell.baseline.pct == pytest.approx(0)
     assert cell.baseline.low is None
@@ -170,9 +195,12 @@ def test_what_holds_for_all_data(values: dict[int, tuple[list[float], list[float
     assert (cell.baseline.pct > 0) == (cell.paper.pct > 0)
     if cell.baseline.pct > 0:
         assert cell.baseline.pct == pytest.approx(cell.paper.pct)
-    if cell.baseline.low is not None:
-        assert cell.baseline.high is not None
-        assert cell.baseline.low <= cell.baseline.high
+    for estimate in (cell.baseline, cell.paper):
+        if estimate.low is not None:
+            assert estimate.high is not None
+            assert estimate.pct is not None
+            assert estimate.low - 1e-6 <= estimate.pct <= estimate.high + 1e-6
+    assert cell.baseline.verdict == cell.paper.verdict
 
 
 def test_the_tidy_table_has_a_row_a_trial_with_missing_as_nan(tmp_path: Path) -> None:
@@ -204,10 +232,11 @@ def test_a_verdict_decides_only_what_the_interval_decides() -> None:
         return build_table3(_frame({("post-copy", 8): base, ("vcsp", 8): new}), BOTH)
 
     def verdict(base: Sequence[float], new: Sequence[float]) -> str:
-        return verdicts(table(base, new))[0]
+        return verdict_sentences(table(base, new))[0]
 
-    rest = "not measured: total migration time, pages transferred and throughput."
-    assert verdict([100, 101], [50, 51]) == f"vcsp against post-copy: better in downtime (+49.8 %); {rest}"
-    assert verdict([50, 51], [100, 101]).startswith("vcsp against post-copy: worse in downtime (-99.0 %);")
-    assert "no clear difference in downtime" in verdict([100, 120], [90, 130])
-    assert "not decided by single trials: downtime (+50.0 %)" in verdict([100], [50])
+    rest = "it has no value of total migration time, pages transferred, throughput."
+    assert verdict([100, 101], [50, 51]).startswith("Against post-copy, vcsp improves downtime by 49.8 % [")
+    assert verdict([100, 101], [50, 51]).endswith(f"]; {rest}")
+    assert verdict([50, 51], [100, 101]).startswith("Against post-copy, vcsp worsens downtime by 99.0 % [")
+    assert "shows no difference in downtime (-2.0 % [" in verdict([100, 104], [99, 109])
+    assert "has no interval, so no verdict, of downtime (+50.0 %);" in verdict([100], [50])

@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether trials may be averaged together: they come from the same hosts, QEMU, libvirt and kernel, or they do not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .printable import printable
+from .records import Record
+
+HOSTS = ("source", "destination")
+NOT_STATED = "not stated"
+
+
+@dataclass(frozen=True)
+class Trait:
+    """Something about a host that must not vary: ``factor`` is what a user may allow to, ``path`` its place."""
+
+    factor: str
+    title: str
+    path: tuple[str, ...]
+
+
+TRAITS = (
+    Trait("host", "name", ("hostname",)),
+    Trait("host", "CPU model", ("cpu", "model")),
+    Trait("host", "number of CPUs", ("cpu", "count")),
+    Trait("accelerator", "accelerator", ("accelerator", "name")),
+    Trait("qemu", "QEMU version", ("qemu", "version")),
+    Trait("libvirt", "libvirt version", ("libvirt", "version")),
+    Trait("kernel", "kernel", ("kernel",)),
+)
+# What may be allowed to differ between two experiments that are compared.
+ALLOWABLE = ("scenario", *dict.fromkeys(trait.factor for trait in TRAITS))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A trait that trials do not share: ``what`` such as "kernel of the destination", ``values`` -> number of trials.
+
+    A value that a record does not hold is `NOT_STATED`, and differs from any that is stated. All texts are printable.
+    """
+
+    factor: str
+    what: str
+    values: Mapping[str, int]
+
+    def __str__(self) -> str:
+        found = ", ".join(
+            f"{value} ({count} {'trial' if count == 1 else 'trials'})" for value, count in self.values.items()
+        )
+        return f"{self.what}: {found}"
+
+
+def differences(records: Iterable[Record]) -> tuple[Difference, ...]:
+    """Return in what the hosts of ``records`` differ; empty when the trials may be pooled."""
+    provenances = [record.data["provenance"] for record in records]
+    found = []
+    for host in HOSTS:
+        for trait in TRAITS:
+            counts = Counter(_value(provenance[host], trait.path) for provenance in provenances)
+            if len(counts) > 1:
+                values = {printable(value, 100): count for value, count in counts.most_common()}
+                found.append(Difference(trait.factor, f"{trait.title} of the {host}", values))
+    return tuple(found)
+
+
+def changes(left: Sequence[Record], right: Sequence[Record]) -> tuple[Difference, ...]:
+    """Return in what the hosts of ``right`` differ from those of ``left``; each side's own trials must be alike."""
+    return differences([*left[:1], *right[:1]])
+
+
+def _value(provenance: Any, path: Sequence[str]) -> str:
+    for key in path:
+        provenance = provenance.get(key) if isinstance(provenance, Mapping) else None
+    return NOT_STATED if provenance is None else str(provenance)

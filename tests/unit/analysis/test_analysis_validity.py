@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Which trials count, and which may be counted together."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import experiment_factory as factory
+import pytest
+
+from analysis.__main__ import main
+from analysis.likeness import changes, differences
+from analysis.records import read_experiment, valid_trial_ids
+from analysis.summary import summarise
+from analysis.validity import CHECKS, broken_rules
+
+EXPERIMENT = factory.experiment(("post-copy", "vcsp"), repeats=2)
+Change = Callable[[dict[str, Any]], Any]
+
+
+def _record(change: Change | None = None, **options: Any) -> dict[str, Any]:
+    record = factory.record(EXPERIMENT, **options)
+    if change:
+        change(record)
+    return record
+
+
+def _status(status: str, host: str = "source") -> dict[str, Any]:
+    return {"host": host, "name": "MIGRATION", "data": {"status": status}, "time_s": 0.5}
+
+
+BREAKS: list[tuple[str, Change, str]] = [
+    ("post-copy", lambda r: r["events"][0]["data"].update(status="active"), "ended before post-copy began"),
+    ("undisturbed", lambda r: r["events"].append(_status("postcopy-paused")), "status was postcopy-paused"),
+    (
+        "no reboot",
+        lambda r: r["events"].append({"host": "destination", "name": "RESET", "data": {}, "time_s": 1.0}),
+        "the guest rebooted",
+    ),
+    ("memory", lambda r: r.update(memory_verified=False), "memory check failed"),
+    ("observed", lambda r: r["trial"].update(observation_s=1.2), "ended 0.3 s after the observation window"),
+    ("order", lambda r: r["events"][2].update(time_s=-0.5), "completed before the guest resumed"),
+    ("clocks", lambda r: r["measurements"].update(stop_and_copy_ms=-0.5), "resumed before it stopped"),
+    (
+        "requests",
+        lambda r: (
+            r["measurements"].update(page_requests=1000),
+            r["instruments"].update(request_trace={"present": True, "reason": None, "values": {"requests": 1021}}),
+        ),
+        "trace saw 1021 requests, QEMU's source counted 1000",
+    ),
+    ("page wait", lambda r: r["measurements"].update(page_wait_ms=1502.0), "longer than the post-copy phase"),
+    ("page wait", lambda r: r["measurements"].update(page_wait_ms=-1.0), "page wait is negative"),
+    (
+        "downtime",
+        lambda r: r["measurements"].update(downtime_ms=100.0, stop_and_copy_ms=20.0, page_wait_ms=70.0),
+        "downtime is 100 ms, stop-and-copy and page wait together 90 ms",
+    ),
+]
+
+
+def test_every_rule_is_broken_by_some_case_and_by_no_sound_record() -> None:
+    assert {name for name, _, _ in BREAKS} == {check.name for check in CHECKS}
+    assert broken_rules(_record()) == ()
+
+
+@pytest.mark.parametrize(("name", "change", "expected"), BREAKS, ids=[name for name, _, _ in BREAKS])
+def test_a_broken_rule_is_named(name: str, change: Change, expected: str) -> None:
+    record = _record(change)
+    (problem,) = broken_rules(record)
+    assert expected in problem
+    assert next(check for check in CHECKS if check.name == name).problem(record) == problem
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: r.update(events=[]),
+        lambda r: r["trial"]["guest"].update(vcpus=None),
+        lambda r: r.update(clock_offset=None),
+        lambda r: r["measurements"].update(stop_and_copy_ms=-0.3),
+        lambda r: r["instruments"].update(request_trace={"present": True, "reason": None, "values": {"requests": "x"}}),
+        lambda r: r["instruments"].update(request_trace={"present": False, "reason": "none", "values": {}}),
+        lambda r: (
+            r["measurements"].update(page_requests=1000),
+            r["instruments"].update(request_trace={"present": True, "reason": None, "values": {"requests": 1020}}),
+        ),
+        lambda r: r["events"].append(_status("postcopy-paused", "destination")),
+    ],
+)
+def test_what_a_record_does_not_hold_or_is_within_bounds_breaks_nothing(change: Change) -> None:
+    assert broken_rules(_record(change)) == ()
+
+
+def test_the_bounds_are_those_of_the_testbed() -> None:
+    from analysis import validity
+    from ansible_collections.vcsp.testbed.plugins.module_utils import result
+
+    assert validity.REQUESTS_TOLERANCE == result.REQUESTS_TOLERANCE
+    assert validity.REQUESTS_TOLERANCE_MIN == result.REQUESTS_TOLERANCE_MIN
+
+
+def test_a_trial_that_breaks_a_rule_is_listed_and_runs_again(tmp_path: Path) -> None:
+    sound, broken = _record(), _record(BREAKS[4][1], name="vcsp")
+    factory.write(tmp_path, EXPERIMENT, [sound, broken])
+    record = read_experiment(tmp_path).records[1]
+    assert not record.valid
+    assert record.reasons == ("the migration ended 0.3 s after the observation window",)
+    assert valid_trial_ids(tmp_path) == {sound["trial"]["id"]}
+
+
+def test_an_invalid_trial_stays_invalid_with_its_own_reasons(tmp_path: Path) -> None:
+    factory.write(tmp_path, EXPERIMENT, [_record(BREAKS[4][1], reasons=["no userfaultfd"])])
+    (record,) = read_experiment(tmp_path).records
+    assert not record.valid
+    assert record.reasons == ("no userfaultfd",)
+
+
+def _host(kernel: str | None = "6.12.0", qemu: str = "10.0.2", name: str = "destination") -> dict[str, Any]:
+    return {"hostname": name, "kernel": kernel, "qemu": {"version": qemu}, "cpu": {"model": "A", "count": 8}}
+
+
+def _on(destination: dict[str, Any], **options: Any) -> dict[str, Any]:
+    return _record(lambda r: r["provenance"].update(source=_host(), destination=destination), **options)
+
+
+def test_trials_of_unlike_hosts_are_not_pooled(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    records = [
+        _on(_host(), repeat=1),
+        _on(_host(), repeat=2),
+        _on(_host("6.13.1"), name="vcsp", repeat=1),
+        _on(_host(None, qemu="10.1.0"), name="vcsp", repeat=2),
+    ]
+    summary = summarise(factory.write(tmp_path, EXPERIMENT, records))
+    assert [str(difference) for difference in summary.unlike] == [
+        "QEMU version of the destination: 10.0.2 (3 trials), 10.1.0 (1 trial)",
+        "kernel of the destination: 6.12.0 (2 trials), 6.13.1 (1 trial), not stated (1 trial)",
+    ]
+    assert summary.table is None
+    assert summary.failed
+    assert not summary.trials["valid"].any()
+    assert set(summary.trials["reasons"]) == {"not pooled: unlike hosts"}
+    assert main(["report", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "trials of unlike hosts are not pooled" in error
+    assert "kernel of the destination: 6.12.0 (2 trials)" in error
+
+
+def test_an_invalid_trial_of_another_host_does_no_harm(tmp_path: Path) -> None:
+    records = [_on(_host(), repeat=1), _on(_host("6.13.1"), repeat=2, reasons=["failed"]), _on(_host(), name="vcsp")]
+    summary = summarise(factory.write(tmp_path, EXPERIMENT, records))
+    assert summary.unlike == ()
+    assert summary.table is not None
+
+
+def test_odd_provenance_is_not_stated_and_printable(tmp_path: Path) -> None:
+    odd: dict[str, Any] = {"hostname": ["\x1b[31m"], "kernel": {"a": 1}, "qemu": "10.0", "cpu": None}
+    records = [_on(odd), _on(_host(), name="vcsp")]
+    factory.write(tmp_path, EXPERIMENT, records)
+    found = differences(read_experiment(tmp_path).records)
+    assert {difference.factor for difference in found} == {"host", "qemu", "kernel"}
+    assert all(str(difference).isprintable() for difference in found)
+
+
+def test_changes_between_two_sides_name_the_factor(tmp_path: Path) -> None:
+    factory.write(tmp_path, EXPERIMENT, [_on(_host()), _on(_host(qemu="10.1.0"), name="vcsp")])
+    left, right = read_experiment(tmp_path).records
+    (change,) = changes([left], [right])
+    assert change.factor == "qemu"
+    assert changes([left], [copy.deepcopy(left)]) == ()

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The web report in a browser, without a network: charts, filter, drill-down, and windows narrow and wide."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import experiment_factory as factory
+import pytest
+
+from analysis.records import write_record
+from analysis.report import report
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
+DOWNTIME = "figure[data-file='figure3_downtime.svg']"
+INVALID = "r03-0064mb-sequential-vcsp-w4"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    api = pytest.importorskip("playwright.sync_api", reason="no playwright: install requirements-dev.txt")
+    program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if program is None:
+        pytest.skip(f"no browser: install one of {', '.join(PROGRAMS)}, or name one in CHROMIUM")
+    with api.sync_playwright() as playwright:
+        # Root, as which integration machines run tests, has no sandbox; the page is ours.
+        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with traces, instruments, and a trial that is invalid for a hostile reason."""
+    directory = factory.full(tmp_path_factory.mktemp("finished"))
+    of = factory.experiment(workloads=[factory.workload(8), factory.workload(64)])
+    record = factory.record(of, "vcsp", factory.workload(64), 3, reasons=[HOSTILE])
+    record["provenance"]["source"] = {"hostname": HOSTILE}
+    write_record(directory / "trials", record, {"telemetry.csv": factory.telemetry([100.0] * 30)})
+    lines = "".join(f"{n / 100:.2f},pc.ram,{n * 40960},4096,{n * 40960},40960\n" for n in range(100))
+    for path in directory.glob("trials/*/requests.csv"):
+        path.write_text("time_s,block,start,asked,sent_start,sent\n" + lines)
+    return report(directory).html
+
+
+@pytest.fixture
+def page(browser: Any, html: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """The report in a window of the width that the test asks for; whatever it complains of fails the test."""
+    width = getattr(request, "param", 1400)
+    complaints: list[str] = []
+    opened = browser.new_page(viewport={"width": width, "height": 900})
+    opened.on("console", lambda message: complaints.append(message.text))
+    opened.on("pageerror", lambda error: complaints.append(str(error)))
+    opened.on("request", lambda sent: _local(sent.url) or complaints.append(f"loads {sent.url}"))
+    opened.goto(html.as_uri())
+    opened.wait_for_selector("html.scripted")
+    yield opened
+    assert opened.title() != "taken"
+    opened.close()
+    assert complaints == []
+
+
+def _local(url: str) -> bool:
+    return url.startswith(("file:", "data:", "blob:"))
+
+
+def _charts(page: Any) -> Any:
+    """Scroll to all figures, which are drawn when they come into view, and return those with a drawn chart."""
+    figures = page.locator("figure[data-file]")
+    for number in range(figures.count()):
+        figures.nth(number).scroll_into_view_if_needed()
+        if figures.nth(number).locator(".chart").count():
+            figures.nth(number).locator(".vega-embed svg.marks, .vega-embed canvas.marks").wait_for()
+    return page.locator("figure .vega-embed .marks")
+
+
+def _overflow_px(page: Any) -> int:
+    return int(page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth"))
+
+
+@pytest.mark.parametrize("page", [390, 1400], indirect=True)
+def test_no_window_is_too_narrow(page: Any) -> None:
+    assert _charts(page).count() >= 7
+    assert _overflow_px(page) <= 0
+    page.locator("#trials tbody a").first.click()
+    page.locator("#trial svg.marks").wait_for()
+    assert _overflow_px(page) <= 0
+    assert page.locator("#trial").evaluate("dialog => dialog.scrollWidth - dialog.clientWidth") <= 0
+
+
+def test_a_click_leads_to_a_trial_and_back(page: Any) -> None:
+    page.get_by_role("link", name="r01-0064mb-sequential-vcsp-w4").click()
+    dialog = page.locator("#trial")
+    dialog.locator("svg.marks").wait_for()
+    text = dialog.inner_text()
+    for expected in ("Valid.", "MIGRATION completed", "vcpu quota (%)", "downtime (ms)", "qemu", "schedstat"):
+        assert expected in text
+    assert page.url.endswith("#trial=r01-0064mb-sequential-vcsp-w4")
+    page.get_by_role("button", name="Close").click()
+    assert not dialog.is_visible()
+    assert "#trial" not in page.url
+
+
+def test_an_address_leads_to_a_trial_and_its_reasons_are_text(page: Any) -> None:
+    page.evaluate(f"location.hash = '#trial={INVALID}'")
+    dialog = page.locator("#trial")
+    dialog.locator("svg.marks").wait_for()
+    assert f"Not valid: {HOSTILE}" in dialog.inner_text()
+    assert dialog.locator("img, script").count() == 0
+    page.go_back()
+    dialog.wait_for(state="hidden")
+
+
+@pytest.mark.parametrize("name", ["nowhere", "%"])
+def test_an_address_of_no_trial_opens_nothing(page: Any, name: str) -> None:
+    page.evaluate(f"location.hash = '#trial={name}'")
+    page.wait_for_timeout(100)
+    assert not page.locator("#trial").is_visible()
+
+
+def test_the_filter_chooses_methods_and_workloads(page: Any) -> None:
+    _charts(page)
+    page.get_by_label("vcsp", exact=True).uncheck()
+    page.get_by_label("64 MB sequential work 4").first.uncheck()
+    assert page.locator("#count").inner_text() == "9 of 24 trials shown."
+    assert page.locator("#trials tbody tr:visible").count() == 9
+    assert page.locator("#table3 tr[data-method=vcsp]:visible").count() == 0
+    downtime = page.locator(DOWNTIME)
+    downtime.scroll_into_view_if_needed()
+    # Marks of three methods in the one window that is left.
+    page.wait_for_function(f'document.querySelectorAll("{DOWNTIME} .mark-symbol.role-mark path").length === 3')
+    throughput = page.locator("figure[data-file='figure6_throughput.svg']")
+    throughput.scroll_into_view_if_needed()
+    throughput.get_by_text("8 MB sequential work 4, medians of 3 trials").wait_for()
+    heatmap = page.locator("figure[data-file='request_heatmap.svg']")
+    heatmap.scroll_into_view_if_needed()
+    heatmap.get_by_text("Nothing to draw of the chosen methods and workloads.").wait_for()
+    page.get_by_role("button", name="Show all").click()
+    assert page.locator("#count").inner_text() == "24 of 24 trials shown."
+
+
+def test_pointing_at_a_mark_tells_its_values(page: Any) -> None:
+    _charts(page)
+    figure = page.locator(DOWNTIME)
+    figure.scroll_into_view_if_needed()
+    figure.locator(".mark-symbol.role-mark path").first.hover()
+    tooltip = page.locator("#vg-tooltip-element.visible")
+    tooltip.wait_for()
+    for expected in ("post-copy", "mean (ms)", "95 % interval from", "trials"):
+        assert expected in tooltip.inner_text()
+
+
+def test_ctrl_and_the_wheel_zoom(page: Any) -> None:
+    _charts(page)
+    figure = page.locator(DOWNTIME)
+    figure.scroll_into_view_if_needed()
+    labels = figure.locator(".role-axis-label").last
+    before = labels.text_content()
+    figure.locator(".mark-symbol.role-mark path").first.hover()
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -600)
+    page.keyboard.up("Control")
+    page.wait_for_function(
+        f'before => [...document.querySelectorAll("{DOWNTIME} .role-axis-label")].at(-1).textContent !== before',
+        arg=before,
+    )
