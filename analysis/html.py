@@ -10,15 +10,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-from functools import cache
 from pathlib import Path
 from typing import Any
 
-import altair as alt
-import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from .converter import bundle
 from .figures import Figures
 from .findings import findings
 from .html_data import data_url, page_data
@@ -38,6 +36,7 @@ _LARGEST_PICTURE_BYTES = 200_000
 
 def report_html(summary: Summary, figures: Figures) -> str:
     """Return ``report.html``."""
+    libraries = bundle()  # which takes as long as all else
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -45,46 +44,48 @@ def report_html(summary: Summary, figures: Figures) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["picture"] = _picture
     experiment = summary.experiment
+    parts = {
+        "experiment": experiment.experiment,
+        "progress": progress(experiment),
+        "valid_count": sum(record.valid for record in experiment.records),
+        "planned_count": len(experiment.planned),
+        "notice": summary.notice,
+        "table": summary.table,
+        "verdicts": verdict_sentences(summary.table) if summary.table else [],
+        "contradictions": contradictions(summary.table) if summary.table else [],
+        "classes": {"improvement": "better", "worse": "worse"},
+        "has_best": _has_best(summary),
+        "conventions": CONVENTIONS,
+        "metrics": METRICS,
+        "definitions": (*METRICS, ACCURACY),
+        "published": published,
+        "percent": percent,
+        "interval": interval,
+        "figures": figures.by_file,
+        "pictures": {name: _picture(figure) for name, figure in figures.by_file.items()},
+        "selectable": {name for name, of_workload in figures.by_workload.items() if len(of_workload) > 1},
+        "number": _number,
+        "notes": notes(experiment, summary.table),
+        "trials": summary.trials.to_dict("records"),
+        "methods": experiment.methods,
+        "workloads": list(dict.fromkeys(cell.workload for cell in experiment.planned)),
+        "invalid": [record for record in experiment.records if not record.valid],
+        "skipped": experiment.skipped,
+        "not_drawn": [*summary.curves.skipped, *figures.skipped],
+        "warnings": summary.warnings,
+        "findings": findings(summary),
+        "missing": missing_lines(experiment.missing),
+        "instruments": _instruments(summary),
+        "downloads": _downloads(summary),
+        "style": Markup(_text("report.css")),  # noqa: S704
+        "data": Markup(page_data(summary, figures)),  # noqa: S704 - free of markup, see there
+    }
     # Nothing in these texts comes from records.
-    scripts = [Markup(text) for text in (_libraries(), _text("report.js"))]  # noqa: S704
+    texts = libraries.result().replace("</script", "<\\/script"), _text("report.js")
+    scripts = [Markup(text) for text in texts]  # noqa: S704
     return environment.get_template("report.html.j2").render(
-        experiment=experiment.experiment,
-        progress=progress(experiment),
-        valid_count=sum(record.valid for record in experiment.records),
-        planned_count=len(experiment.planned),
-        notice=summary.notice,
-        table=summary.table,
-        verdicts=verdict_sentences(summary.table) if summary.table else [],
-        contradictions=contradictions(summary.table) if summary.table else [],
-        classes={"improvement": "better", "worse": "worse"},
-        has_best=_has_best(summary),
-        conventions=CONVENTIONS,
-        metrics=METRICS,
-        definitions=(*METRICS, ACCURACY),
-        published=published,
-        percent=percent,
-        interval=interval,
-        figures=figures.by_file,
-        selectable={name for name, of_workload in figures.by_workload.items() if len(of_workload) > 1},
-        number=_number,
-        notes=notes(experiment, summary.table),
-        trials=summary.trials.to_dict("records"),
-        methods=experiment.methods,
-        workloads=list(dict.fromkeys(cell.workload for cell in experiment.planned)),
-        invalid=[record for record in experiment.records if not record.valid],
-        skipped=experiment.skipped,
-        not_drawn=[*summary.curves.skipped, *figures.skipped],
-        warnings=summary.warnings,
-        findings=findings(summary),
-        missing=missing_lines(experiment.missing),
-        instruments=_instruments(summary),
-        downloads=_downloads(summary),
-        style=Markup(_text("report.css")),  # noqa: S704
-        scripts=scripts,
-        hashes=" ".join(f"'sha256-{_hash(script)}'" for script in scripts),
-        data=Markup(page_data(summary, figures)),  # noqa: S704 - free of markup, see there
+        **parts, scripts=scripts, hashes=" ".join(f"'sha256-{_hash(script)}'" for script in scripts)
     )
 
 
@@ -92,14 +93,6 @@ def _picture(figure: Figure) -> str | None:
     """Return the figure's picture as a data URL, or None where it would take up most of the page."""
     svg = figure.svg.encode("utf-8")
     return data_url(svg, "image/svg+xml") if len(svg) <= _LARGEST_PICTURE_BYTES else None
-
-
-@cache
-def _libraries() -> str:
-    """Return Vega, Vega-Lite and Vega-Embed as one script, as the installed converter carries them."""
-    version = alt.SCHEMA_VERSION.removeprefix("v").rsplit(".", 1)[0]
-    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;", vl_version=version)
-    return bundle.replace("</script", "<\\/script")
 
 
 def _number(value: float) -> str:

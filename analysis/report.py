@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .atomic import write_file
+from .converter import bundle, pngs
 from .figures import draw_figures
 from .html import report_html
 from .markdown import table3_markdown
@@ -21,7 +22,11 @@ REPORT_DIRECTORY = "report"
 
 @dataclass(frozen=True)
 class ReportPaths:
-    """The files of a report and what they show; the CSV tables are None without a Table 3 (see ``summary.notice``)."""
+    """The files of a report and what they show.
+
+    The CSV tables are None without a Table 3 (see ``summary.notice``). ``figures`` are the SVG files; each has a PNG
+    file beside it.
+    """
 
     table3_csv: Path | None
     table3_paper_convention_csv: Path | None
@@ -42,10 +47,15 @@ def report(directory: Path) -> ReportPaths:
         OSError: the report cannot be written.
     """
     summary = summarise(directory)
+    bundle()  # so that it is there when the page wants it
     figures = draw_figures(summary)
-    page = report_html(summary, figures)
     target = directory / REPORT_DIRECTORY
     target.mkdir(exist_ok=True)
+    for name, figure in figures.by_file.items():
+        write_file(target / name, figure.svg.encode("utf-8"))
+    drawn = tuple(target / name for name in figures.by_file)
+    converted = pngs(drawn)
+    page = report_html(summary, figures)
     baseline_csv, paper_csv = target / "table3.csv", target / "table3_paper_convention.csv"
     if summary.table is None:
         baseline_csv.unlink(missing_ok=True)
@@ -55,15 +65,14 @@ def report(directory: Path) -> ReportPaths:
         write_file(paper_csv, table3_csv(summary.table, "paper").encode("utf-8"))
     table_md, html = target / "table3.md", target / "report.html"
     write_file(table_md, table3_markdown(summary).encode("utf-8"))
-    for name, figure in figures.by_file.items():
-        write_file(target / name, figure.svg.encode("utf-8"))
     write_file(html, page.encode("utf-8"))
+    converted.result()
     has_table = summary.table is not None
     return ReportPaths(
         baseline_csv if has_table else None,
         paper_csv if has_table else None,
         table_md,
-        tuple(target / name for name in figures.by_file),
+        drawn,
         html,
         summary,
     )

@@ -17,21 +17,18 @@ from analysis.records import write_experiment
 from analysis.report import ReportPaths, report, text_table
 
 ROOT = Path(__file__).resolve().parents[3]
-FILES = [
-    "figure3_downtime.svg",
-    "figure4_total_migration_time.svg",
-    "figure5_pages_transferred.svg",
-    "figure6_throughput.svg",
-    "instrument_agreement.svg",
-    "prefetch_accuracy.svg",
-    "report.html",
-    "request_heatmap.svg",
-    "request_timeline.svg",
-    "table3.csv",
-    "table3.md",
-    "table3_paper_convention.csv",
-    "time_decomposition.svg",
+FIGURES = [
+    "figure3_downtime",
+    "figure4_total_migration_time",
+    "figure5_pages_transferred",
+    "figure6_throughput",
+    "instrument_agreement",
+    "prefetch_accuracy",
+    "request_heatmap",
+    "request_timeline",
+    "time_decomposition",
 ]
+TABLES = ["table3.csv", "table3.md", "table3_paper_convention.csv"]
 
 
 class _Page(HTMLParser):
@@ -65,9 +62,11 @@ def paths(tmp_path_factory: pytest.TempPathFactory) -> ReportPaths:
 
 def test_a_finished_experiment_gives_all_files(paths: ReportPaths) -> None:
     directory = paths.html.parent
-    assert sorted(path.name for path in directory.iterdir()) == FILES
+    drawn = [f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")]
+    assert sorted(path.name for path in directory.iterdir()) == sorted([*drawn, "report.html", *TABLES])
     assert paths.table3_csv == directory / "table3.csv"
-    assert sorted(path.name for path in paths.figures) == [name for name in FILES if name.endswith(".svg")]
+    assert sorted(path.name for path in paths.figures) == [f"{name}.svg" for name in FIGURES]
+    assert all(path.with_suffix(".png").read_bytes().startswith(b"\x89PNG") for path in paths.figures)
     assert all(path.stat().st_size for path in directory.iterdir())
 
     page = _Page(paths.html.read_text())
