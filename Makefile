@@ -36,7 +36,7 @@ test: $(VENV)/.requirements-dev browser ## all that the continuous integration r
 	@$(MAKE) --no-print-directory test-integration
 
 test-unit: $(VENV)/.requirements-dev ## tests that need no host
-	$(RUN) pytest tests/unit $(ARGS)
+	$(RUN) pytest --numprocesses 2 --dist worksteal tests/unit $(ARGS)
 
 test-integration: $(VENV)/.requirements-dev ## tests on the embedded lab, real migrations among them (as root)
 	$(RUN) pytest tests/integration -m 'not long' $(ARGS)

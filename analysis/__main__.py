@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .atomic import keep_from_others
+from .data.atomic import keep_from_others
+from .data.likeness import ALLOWABLE
 from .errors import AnalysisError
-from .likeness import ALLOWABLE
 
 _EXAMPLES = """examples:
   python -m analysis report results/latest
@@ -47,8 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _report(directory: Path) -> int:
     # Imported here: pandas and Altair take a second, which --help need not.
+    from .presentation.wording import progress
     from .report import report, text_table
-    from .wording import progress
 
     paths = report(directory)
     for entry in (*paths.summary.experiment.skipped, *paths.summary.curves.skipped):
@@ -64,7 +64,7 @@ def _report(directory: Path) -> int:
 
 
 def _import_vcsp(raw_directory: Path, directory: Path) -> int:
-    from .vcsp_raw import import_vcsp_raw
+    from .data.vcsp_raw import import_vcsp_raw
 
     count = import_vcsp_raw(raw_directory, directory)
     print(f"{count} trials written to {directory}; next: python -m analysis report {directory}")
@@ -72,8 +72,8 @@ def _import_vcsp(raw_directory: Path, directory: Path) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from .compare import compare
-    from .compare_output import FORMATS
+    from .comparison.compare import compare
+    from .comparison.output import FORMATS
 
     comparison = compare(
         options.baseline_directory,

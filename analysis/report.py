@@ -6,14 +6,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .atomic import write_file
-from .converter import bundle, pngs
-from .figures import draw_figures
-from .html import report_html
-from .markdown import table3_markdown
+from .data.atomic import write_file
+from .figures.converter import bundle, pngs
+from .figures.every import draw_figures
+from .presentation.html import report_html
+from .presentation.markdown import table3_markdown
+from .presentation.text_table import text_table
+from .statistics.table3 import table3_csv
 from .summary import Summary, summarise
-from .table3 import table3_csv
-from .text_table import text_table
 
 __all__ = ["ReportPaths", "report", "text_table"]
 

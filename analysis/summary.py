@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from .agreement import agreement, instrument_readings
-from .curves import Curves, largest_curves
-from .decomposition import time_parts
+from .data.likeness import Difference, differences
+from .data.records import Experiment, read_experiment
+from .data.table import tidy
 from .errors import NoTableError
-from .factorial import Effect, factorial_effects
-from .likeness import Difference, differences
-from .noise import NoiseWarning, noise_warnings
-from .records import Experiment, read_experiment
-from .self_check import SelfCheck, self_checks
-from .table import tidy
-from .table3 import BASELINE, Table3, build_table3
+from .statistics.agreement import agreement, instrument_readings
+from .statistics.curves import Curves, largest_curves
+from .statistics.decomposition import time_parts
+from .statistics.factorial import Effect, factorial_effects
+from .statistics.noise import NoiseWarning, noise_warnings
+from .statistics.self_check import SelfCheck, self_checks
+from .statistics.table3 import BASELINE, Table3, build_table3
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,8 @@ HOST = {
 
 def synthesise(directory: Path, trials: int, seed: int) -> None:
     """Write an experiment as the testbed writes them, but for syncing each file to the disk."""
-    from analysis.records import EXPERIMENT_FILE, RECORD_FILE, TRIALS_DIRECTORY, scenario_hash
-    from analysis.telemetry import TELEMETRY_FILE
+    from analysis.data.records import EXPERIMENT_FILE, RECORD_FILE, TRIALS_DIRECTORY, scenario_hash
+    from analysis.data.telemetry import TELEMETRY_FILE
 
     random = np.random.default_rng(seed)
     repeats = -(-trials // (len(WINDOWS_MB) * len(METHODS)))
@@ -196,9 +196,9 @@ def measure(what: str, baseline: Path, new: Path) -> int:
     """Do one of the things to measure, print what it took, and return the exit status."""
     begin = time.perf_counter()
     if what == "tables":
-        from analysis.markdown import table3_markdown
+        from analysis.presentation.markdown import table3_markdown
+        from analysis.presentation.text_table import text_table
         from analysis.summary import summarise
-        from analysis.text_table import text_table
 
         summary = summarise(new)
         assert len(summary.experiment.records) == len(summary.experiment.planned)
@@ -208,8 +208,8 @@ def measure(what: str, baseline: Path, new: Path) -> int:
 
         report(new)
     else:
-        from analysis.compare import compare
-        from analysis.compare_output import comparison_text
+        from analysis.comparison.compare import compare
+        from analysis.comparison.output import comparison_text
 
         print(len(comparison_text(compare(baseline, new, 10))), end=" characters; ")
     seconds = time.perf_counter() - begin

@@ -38,8 +38,8 @@ def synthesise(path: Path, requests: int) -> None:
 
 def measure(path: Path) -> int:
     """Draw the heatmap of ``path``, print what it took, and return the exit status."""
-    from analysis.heatmap_figure import heatmap_figure
-    from analysis.requests import read_places
+    from analysis.data.requests import read_places
+    from analysis.figures.heatmap import heatmap_figure
 
     begin = time.perf_counter()
     places = read_places(path)

@@ -8,11 +8,11 @@ from pathlib import Path
 import altair as alt
 import pandas as pd
 
+from ansible_collections.vcsp.testbed.analysis.data.records import read_experiment
+from ansible_collections.vcsp.testbed.analysis.data.table import tidy
 from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
-from ansible_collections.vcsp.testbed.analysis.records import read_experiment
-from ansible_collections.vcsp.testbed.analysis.style import Figure, colours, shapes
-from ansible_collections.vcsp.testbed.analysis.table import tidy
-from ansible_collections.vcsp.testbed.analysis.wording import progress
+from ansible_collections.vcsp.testbed.analysis.figures.style import Figure, colours, shapes
+from ansible_collections.vcsp.testbed.analysis.presentation.wording import progress
 
 from . import report
 

@@ -11,9 +11,9 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.vcsp.testbed.analysis.atomic import keep_from_others
+from ansible_collections.vcsp.testbed.analysis.data.atomic import keep_from_others
+from ansible_collections.vcsp.testbed.analysis.data.records import TRIALS_DIRECTORY, write_record
 from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
-from ansible_collections.vcsp.testbed.analysis.records import TRIALS_DIRECTORY, write_record
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.record import build
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.vcsp.testbed.analysis.atomic import keep_from_others
+from ansible_collections.vcsp.testbed.analysis.data.atomic import keep_from_others
 from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
 
 

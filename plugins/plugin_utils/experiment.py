@@ -12,14 +12,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
-from ansible_collections.vcsp.testbed.analysis.records import (
+from ansible_collections.vcsp.testbed.analysis.data.records import (
     EXPERIMENT_FILE,
     TRIALS_DIRECTORY,
     read_experiment,
     scenario_hash,
     write_experiment,
 )
+from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.trials import trials
 
 LATEST = "latest"

@@ -10,8 +10,8 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.vcsp.testbed.analysis.records import validate_record
-from ansible_collections.vcsp.testbed.analysis.schema import measurement_names
+from ansible_collections.vcsp.testbed.analysis.data.records import validate_record
+from ansible_collections.vcsp.testbed.analysis.data.schema import measurement_names
 
 SCHEMA_VERSION = 1
 HOSTS = ("source", "destination", "controller")

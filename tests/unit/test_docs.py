@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.vcsp.testbed.analysis.records import scenario_hash, validate_record
-from ansible_collections.vcsp.testbed.analysis.schema import experiment_problems
+from ansible_collections.vcsp.testbed.analysis.data.records import scenario_hash, validate_record
+from ansible_collections.vcsp.testbed.analysis.data.schema import experiment_problems
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import ScenarioError, known_methods, load
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.trials import trials
 

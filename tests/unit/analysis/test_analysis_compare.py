@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from analysis.__main__ import main
-from analysis.compare import Change, Comparison, _corrected, compare
-from analysis.compare_output import FORMATS
+from analysis.comparison.compare import Change, Comparison, _corrected, compare
+from analysis.comparison.output import FORMATS
 from analysis.errors import AnalysisError
 
 BOTH = ("post-copy", "vcsp")
@@ -274,7 +274,7 @@ def test_correction_keeps_order_and_never_makes_a_p_value_smaller(p_values: list
 
 
 def test_of_16_comparisons_without_a_difference_one_is_called_a_regression_in_at_most_5_percent() -> None:
-    from analysis.interval import arm, p_value
+    from analysis.statistics.interval import arm, p_value
 
     random = np.random.default_rng(3)
     sides = [arm([1 + 0.1 * random.standard_normal((1000, 16, 3)) for _ in range(4)]) for _ in range(2)]

@@ -12,10 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.decomposition import PARTS, mean_losses, mean_parts, time_parts
-from analysis.factorial import factorial_effects
-from analysis.records import read_experiment
-from analysis.table import tidy
+from analysis.data.records import read_experiment
+from analysis.data.table import tidy
+from analysis.statistics.decomposition import PARTS, mean_losses, mean_parts, time_parts
+from analysis.statistics.factorial import factorial_effects
 
 COLUMNS = [part.column for part in PARTS]
 

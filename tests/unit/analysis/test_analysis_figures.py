@@ -11,18 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.curves import largest_curves, thinned
+from analysis.data.records import read_experiment, write_record
+from analysis.data.table import tidy
+from analysis.data.telemetry import read_telemetry, throughput_samples
 from analysis.errors import AnalysisError
-from analysis.figures import draw_figures
-from analysis.means import means
-from analysis.metrics import METRICS
-from analysis.records import read_experiment, write_record
-from analysis.style import colours, shapes
+from analysis.figures.every import draw_figures
+from analysis.figures.style import colours, shapes
+from analysis.figures.throughput import throughput_figure
+from analysis.figures.workloads import workload_figure
+from analysis.statistics.curves import largest_curves, thinned
+from analysis.statistics.means import means
+from analysis.statistics.metrics import METRICS
 from analysis.summary import summarise
-from analysis.table import tidy
-from analysis.telemetry import read_telemetry, throughput_samples
-from analysis.throughput_figure import throughput_figure
-from analysis.workload_figure import workload_figure
 
 PAPER = [
     "figure3_downtime.svg",

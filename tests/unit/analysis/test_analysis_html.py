@@ -14,13 +14,13 @@ from typing import Any
 import experiment_factory as factory
 import pytest
 
-from analysis.figures import draw_figures
-from analysis.html import report_html
-from analysis.records import write_record
+from analysis.data.records import write_record
+from analysis.data.telemetry import TELEMETRY_FILE
+from analysis.figures.every import draw_figures
+from analysis.presentation.html import report_html
+from analysis.presentation.verdict import contradictions, verdict_sentences
 from analysis.report import report
 from analysis.summary import summarise
-from analysis.telemetry import TELEMETRY_FILE
-from analysis.verdict import contradictions, verdict_sentences
 
 LARGEST_PAGE_BYTES = 5_000_000
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"

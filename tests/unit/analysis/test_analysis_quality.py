@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.agreement import agreement, instrument_readings
-from analysis.markdown import table3_markdown
-from analysis.noise import noise_warnings
-from analysis.records import read_experiment
-from analysis.self_check import SelfCheck, self_checks
+from analysis.data.records import read_experiment
+from analysis.presentation.markdown import table3_markdown
+from analysis.statistics.agreement import agreement, instrument_readings
+from analysis.statistics.noise import noise_warnings
+from analysis.statistics.self_check import SelfCheck, self_checks
+from analysis.statistics.table3 import build_table3
 from analysis.summary import summarise
-from analysis.table3 import build_table3
 
 BOTH = ("post-copy", "vcsp")
 OTHERS = ("total_migration_time_s", "page_requests", "throughput_mb_per_s")
@@ -110,7 +110,7 @@ def test_methods_do_not_differ_from_themselves(repeats: int, how: str, a_side: i
 
 
 def test_the_check_finds_an_interval_that_is_too_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    from analysis import self_check
+    from analysis.statistics import self_check
 
     exact = self_check.ratio_interval
 

@@ -12,8 +12,8 @@ import experiment_factory as factory
 import pytest
 
 from analysis.__main__ import main
+from analysis.data.records import write_experiment
 from analysis.errors import AnalysisError
-from analysis.records import write_experiment
 from analysis.report import ReportPaths, report, text_table
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -231,7 +231,7 @@ def test_the_package_runs_from_the_root_and_from_within_the_collection(tmp_path:
     (testbed / "analysis").symlink_to(ROOT / "analysis")
     write_experiment(tmp_path / "experiment", factory.experiment())
     for package, path in (("analysis", ROOT), ("ansible_collections.vcsp.testbed.analysis", tmp_path / "collections")):
-        code = f"from {package}.records import read_experiment; from pathlib import Path; import sys;"
+        code = f"from {package}.data.records import read_experiment; from pathlib import Path; import sys;"
         code += "print(read_experiment(Path(sys.argv[1])).methods)"
         command = [sys.executable, "-c", code, str(tmp_path / "experiment")]
         result = subprocess.run(command, cwd=path, capture_output=True, text=True, check=True, timeout=60)

@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from analysis.data.records import read_experiment
+from analysis.data.table import tidy
 from analysis.errors import NoTableError
-from analysis.estimate import MISSING
-from analysis.records import read_experiment
-from analysis.table import tidy
-from analysis.table3 import Cell, Table3, build_table3, table3_csv
-from analysis.verdict import verdict_sentences
+from analysis.presentation.verdict import verdict_sentences
+from analysis.statistics.estimate import MISSING
+from analysis.statistics.table3 import Cell, Table3, build_table3, table3_csv
 
 BOTH = ("post-copy", "vcsp")
 Trials = Mapping[tuple[str, int], Sequence[float | None]]

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 
 from analysis.__main__ import main
+from analysis.data.records import read_experiment
+from analysis.data.telemetry import read_telemetry, throughput_samples
+from analysis.data.vcsp_raw import import_vcsp_raw
 from analysis.errors import AnalysisError
-from analysis.published import PUBLISHED
-from analysis.records import read_experiment
 from analysis.report import report
+from analysis.statistics.published import PUBLISHED
 from analysis.summary import Summary, summarise
-from analysis.telemetry import read_telemetry, throughput_samples
-from analysis.vcsp_raw import import_vcsp_raw
 
 
 def _raw(directory: Path, **files: str) -> Path:

@@ -12,7 +12,7 @@ from typing import Any
 import experiment_factory as factory
 import pytest
 
-from analysis.records import write_record
+from analysis.data.records import write_record
 from analysis.report import report
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -127,7 +127,7 @@ def test_the_filter_chooses_methods_and_workloads(page: Any) -> None:
     _charts(page)
     page.get_by_label("vcsp", exact=True).uncheck()
     page.get_by_label("64 MB sequential work 4").first.uncheck()
-    assert page.locator("#count").inner_text() == "9 of 24 trials shown."
+    page.locator("#count").get_by_text("9 of 24 trials shown.").wait_for()
     assert page.locator("#trials tbody tr:visible").count() == 9
     assert page.locator("#table3 tr[data-method=vcsp]:visible").count() == 0
     downtime = page.locator(DOWNTIME)
@@ -141,7 +141,7 @@ def test_the_filter_chooses_methods_and_workloads(page: Any) -> None:
     heatmap.scroll_into_view_if_needed()
     heatmap.get_by_text("Nothing to draw of the chosen methods and workloads.").wait_for()
     page.get_by_role("button", name="Show all").click()
-    assert page.locator("#count").inner_text() == "24 of 24 trials shown."
+    page.locator("#count").get_by_text("24 of 24 trials shown.").wait_for()
 
 
 def test_pointing_at_a_mark_tells_its_values(page: Any) -> None:

@@ -180,5 +180,4 @@ def test_nobody_who_listens_costs_no_processor(workload: Workload) -> None:
     time.sleep(1)
     used_s = {task: now_s - before_s[task] for task, now_s in workload.thread_cpu_s().items()}
     # At its real-time priority it would keep the guest's walkers, and its kernel's own work, from running.
-    assert used_s.pop(workload.process.pid) < 0.2
-    assert max(used_s.values()) > 0.2
+    assert used_s.pop(workload.process.pid) < 0.25 * max(used_s.values())

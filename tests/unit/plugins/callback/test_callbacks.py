@@ -76,7 +76,8 @@ def interruptible(playbooks: Any, directory: Path) -> list[str]:
         {"name": "Run", "hosts": "localhost", "tasks": [begin, run]},
     ]
     command: list[str] = playbooks.command(plays, "-e", "scenario=x", "-e", f"directory={directory}")
-    return command
+    # Tests that run under nohup would hand down that hang-ups are ignored.
+    return ["env", "--default-signal=HUP", *command]
 
 
 def wait_for(path: Path) -> None:

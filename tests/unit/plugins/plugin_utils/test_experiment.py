@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.vcsp.testbed.analysis.records import write_record
+from ansible_collections.vcsp.testbed.analysis.data.records import write_record
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.experiment import (
     ExperimentError,
     begin,

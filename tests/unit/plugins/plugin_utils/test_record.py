@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.vcsp.testbed.analysis.records import validate_record
+from ansible_collections.vcsp.testbed.analysis.data.records import validate_record
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.record import build
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import load
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.trials import trials

@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The page requests of a trial as they crossed the wire: ``requests.csv``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from ..errors import AnalysisError
+from .printable import printable
+
+REQUESTS_FILE = "requests.csv"
+PAGE_BYTES = 4096
+HEADER = ("time_s", "block", "start", "asked", "sent_start", "sent")
+# Of records before requests could be extended to both sides; all of it is guest memory, sent from where it was asked.
+_OLD_HEADER = ("time_s", "start", "asked", "sent")
+
+Times = npt.NDArray[np.float64]
+Pages = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Places:
+    """When and where guest memory was asked for: ``time_s`` from resume and first ``page``, of equal length."""
+
+    time_s: Times
+    page: Pages
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What was asked for and what was sent, in pages of 4 KiB of guest memory, in the order of the wire.
+
+    All arrays have the same length: ``page`` and ``asked`` are what QEMU wanted, ``sent_page`` and ``sent`` what the
+    source was told; the latter covers the former.
+    """
+
+    page: Pages
+    asked: Pages
+    sent_page: Pages
+    sent: Pages
+
+
+def read_places(path: Path) -> Places:
+    """Read when and where guest memory was asked for; the part of the trace that a picture of millions needs.
+
+    Raises:
+        AnalysisError: the file is not readable, has another header, or is cut short.
+    """
+    frame = _read(path, ("time_s", "start"))
+    return Places(frame["time_s"].to_numpy(), frame["start"].to_numpy() // PAGE_BYTES)
+
+
+def read_requests(path: Path) -> Requests:
+    """Read what was asked for and what was sent.
+
+    Raises:
+        AnalysisError: as `read_places`.
+    """
+    frame = _read(path, ("start", "asked", "sent_start", "sent"))
+    return Requests(*(frame[name].to_numpy() // PAGE_BYTES for name in frame))
+
+
+def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Return ``columns`` of the requests for guest memory, in that order."""
+    try:
+        with path.open("rb") as file:
+            header = tuple(file.readline(200).decode("ascii", "replace").rstrip("\r\n").split(","))
+        if header not in (HEADER, _OLD_HEADER):
+            raise AnalysisError(f"{path.name} does not begin with {','.join(HEADER)}")
+        types = {name: "float64" if name == "time_s" else "int64" for name in columns if name in header}
+        if "block" in header:
+            types["block"] = "category"
+        frame = pd.read_csv(path, usecols=list(types), dtype=types, engine="c")
+    except OSError as error:
+        raise AnalysisError(f"{path.name} cannot be read: {error.strerror}") from None
+    except (ValueError, OverflowError) as error:  # which pandas' own parser errors are, too
+        raise AnalysisError(f"{path.name} is cut short or not ours: {printable(str(error))}") from None
+    if "block" in frame:
+        is_guest_memory = frame["block"].notna()
+        frame = frame if is_guest_memory.all() else frame[is_guest_memory]
+    if "sent_start" in columns and "sent_start" not in frame:
+        frame = frame.assign(sent_start=frame["start"])
+    frame = frame[list(columns)]
+    if any(len(frame) and frame[name].min() < 0 for name in columns if name != "time_s"):
+        raise AnalysisError(f"{path.name} holds negative places")
+    return frame

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""All figures of a report: the paper's Figures 3 to 6, and those that say why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from ..data.records import Skipped
+from ..data.requests_trials import typical_traces
+from ..statistics.agreement import instrument_readings
+from ..statistics.metrics import METRICS
+from ..summary import Summary
+from .decomposition import decomposition_figure
+from .heatmap import heatmap_figure
+from .instruments import instruments_figure
+from .prefetch import prefetch_figure
+from .style import Figure
+from .throughput import throughput_figure
+from .timeline import timeline_figure
+from .workloads import workload_figure
+
+_THROUGHPUT_FILE = "figure6_throughput.svg"
+_TIMELINE_FILE = "request_timeline.svg"
+_HEATMAP_FILE = "request_heatmap.svg"
+_BY_WORKLOAD = {"downtime": 3, "total_migration_time": 4, "pages_transferred": 5}
+
+
+@dataclass(frozen=True)
+class Figures:
+    """The figures by file name, and the trials whose request trace is not usable.
+
+    ``by_workload`` has those figures that show a single workload by file name and workload; the files' own come first.
+    """
+
+    by_file: Mapping[str, Figure]
+    by_workload: Mapping[str, Mapping[str, Figure]]
+    skipped: tuple[Skipped, ...]
+
+
+def draw_figures(summary: Summary) -> Figures:
+    """Return all figures; one that has nothing to draw says so."""
+    trials, methods = summary.trials, summary.experiment.methods
+    usable = set(trials.loc[trials["valid"], "trial_id"])
+    # Trials of unlike hosts are valid each, and nothing to compare.
+    records = tuple(record for record in summary.experiment.records if record.trial_id in usable)
+    experiment = replace(summary.experiment, records=records)
+    drawn = {}
+    for metric in METRICS:
+        number = _BY_WORKLOAD.get(metric.name)
+        if number is not None:
+            figure = workload_figure(trials, methods, metric, f"Figure {number}. ")
+            drawn[f"figure{number}_{metric.name}.svg"] = figure
+    drawn[_THROUGHPUT_FILE] = throughput_figure(summary.curves, methods)
+    drawn["time_decomposition.svg"] = decomposition_figure(summary.parts, methods)
+    traces = typical_traces(experiment)
+    timeline = timeline_figure(traces.by_method, methods, traces.memory_mb, traces.what)
+    heatmap = heatmap_figure(traces.by_method, methods, traces.memory_mb, traces.what)
+    accuracy, unusable = prefetch_figure(experiment, trials, methods)
+    drawn |= {
+        _TIMELINE_FILE: timeline,
+        _HEATMAP_FILE: heatmap,
+        "prefetch_accuracy.svg": accuracy,
+        "instrument_agreement.svg": instruments_figure(instrument_readings(experiment), methods),
+    }
+    curves = [summary.curves, *summary.curves.others]
+    by_workload = {
+        _THROUGHPUT_FILE: {each.workload: throughput_figure(each, methods) for each in curves if each.by_method},
+        _TIMELINE_FILE: {traces.workload: timeline},
+        _HEATMAP_FILE: {traces.workload: heatmap},
+    }
+    return Figures(drawn, by_workload, (*traces.skipped, *unusable))

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Throughput over time with the migration marked: Figure 6."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import altair as alt
+import pandas as pd
+
+from ..data.telemetry import SAMPLE_S, TELEMETRY_FILE
+from ..statistics.curves import Curves, thinned
+from ..statistics.table3 import BASELINE
+from .style import Figure, by_method, rows_of, zoom
+
+_TITLE = "Figure 6. Throughput over time"
+# More points than a figure is wide would only make the file larger.
+_MOST_SAMPLES = 300
+
+
+def throughput_figure(curves: Curves, methods: Sequence[str]) -> Figure:
+    """Return Figure 6: a panel a method, the migration shaded, the baseline's curve in grey behind.
+
+    ``methods`` are all methods of the scenario; those without a curve are named.
+    """
+    if not curves.by_method:
+        return Figure(_TITLE, f"No valid trial has a usable {TELEMETRY_FILE}.", None)
+    samples = {method: thinned(curve.samples, _MOST_SAMPLES) for method, curve in curves.by_method.items()}
+    lines = pd.concat([samples[method].round(3).assign(method=method) for method in samples])
+    ends = _ends(curves)
+    known = bool(ends)
+    title = "Time since resume on the destination (s)" if known else "Time since the first sample (s)"
+    x = alt.X("time_s:Q", title=title, scale=alt.Scale(nice=False))
+    # Room for the labels above the curves.
+    scale = alt.Scale(domain=[0, float(lines["mb_per_s"].max()) * 1.25 or 1.0], nice=False)
+    y = alt.Y("mb_per_s:Q", title="Throughput (MB/s)", scale=scale, axis=alt.Axis(tickCount=4))
+    layers: list[alt.Chart] = _phases() if known else []
+    if BASELINE in curves.by_method:
+        behind = alt.Chart(lines[lines["method"] == BASELINE].drop(columns="method"))
+        behind = behind.mark_line(interpolate="step", color="#B0B0B0", strokeWidth=1, clip=True)
+        layers.append(behind.encode(x=x, y=y))
+    line = alt.Chart().transform_filter("isValid(datum.mb_per_s)")
+    line = line.mark_line(interpolate="step", strokeWidth=1.5, clip=True)
+    tooltip = [
+        alt.Tooltip("method:N"),
+        alt.Tooltip("time_s:Q", title="time (s)", format=".2f"),
+        alt.Tooltip("mb_per_s:Q", title="throughput (MB/s)", format=".1f"),
+    ]
+    line = line.encode(x=x, y=y, color=by_method(methods).legend(None), tooltip=tooltip)
+    layers.append(line.add_params(zoom("x", "y")))
+    data = pd.concat([lines, pd.DataFrame(ends)])
+    chart = alt.layer(*layers, data=data, width=680, height=105).facet(row=rows_of("method", methods))
+    return Figure(_TITLE, _subtitle(curves, methods), chart)
+
+
+def _subtitle(curves: Curves, methods: Sequence[str]) -> str:
+    counts = sorted({curve.n for curve in curves.by_method.values()})
+    least, most = counts[0], counts[-1]
+    trials = "single trials" if most == 1 else f"medians of {most if least == most else f'{least} to {most}'} trials"
+    parts = [curves.workload, trials, f"samples of {SAMPLE_S} s"]
+    if len(curves.by_method) > 1 and BASELINE in curves.by_method:
+        parts.append(f"grey line: {BASELINE}")
+    absent = [method for method in methods if method not in curves.by_method]
+    return ", ".join(parts) + (f"; no telemetry of {', '.join(absent)}" if absent else "")
+
+
+def _ends(curves: Curves) -> list[dict[str, object]]:
+    """Return when each method's migration ended, a row a method; without a known end there is none."""
+    last_s = max(float(curve.samples["time_s"].max()) for curve in curves.by_method.values())
+    ends: list[dict[str, object]] = []
+    for method, curve in curves.by_method.items():
+        if curve.completion_s is not None:
+            end_s = round(curve.completion_s, 3)
+            label, is_late = f"completed {end_s:.2f} s", end_s > last_s / 2
+            # Away from the other label when the migration was short, and from the edge when it was long.
+            labels = {"right_label": "" if is_late else label, "left_label": label if is_late else ""}
+            ends.append({"method": method, "resume_s": 0.0, "completed_s": end_s, **labels})
+    return ends
+
+
+def _phases() -> list[alt.Chart]:
+    """Return the layers that mark the migration from resume to completion."""
+    base = alt.Chart().transform_filter("isValid(datum.completed_s)")
+    rule = base.mark_rule(strokeDash=[4, 3], color="#444444", clip=True)
+    return [
+        base.mark_rect(color="#56B4E9", opacity=0.18, clip=True).encode(x="resume_s:Q", x2="completed_s:Q"),
+        rule.encode(x="resume_s:Q"),
+        rule.encode(x="completed_s:Q"),
+        _label(base, "resume_s", "right", alt.value("resume")),
+        _label(base, "completed_s", "left", alt.Text("right_label:N")),
+        _label(base, "completed_s", "right", alt.Text("left_label:N")),
+    ]
+
+
+def _label(base: alt.Chart, column: str, align: Literal["left", "right"], text: Any) -> alt.Chart:
+    away = 4 if align == "left" else -4
+    mark: alt.Chart = base.mark_text(align=align, baseline="top", dx=away, dy=3, fontSize=10, color="#444444")
+    return mark.encode(x=f"{column}:Q", y=alt.value(0), text=text)

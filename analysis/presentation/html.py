@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The web report: one self-contained file that works offline.
+
+What the page says without its script is all of the report but the drill-down to single trials; the script makes the
+figures interactive. The page's policy lets it load nothing, and run only the scripts that are written here.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from ..figures.converter import bundle
+from ..figures.every import Figures
+from ..figures.prefetch import ACCURACY
+from ..figures.style import Figure
+from ..statistics.metrics import METRICS
+from ..statistics.published import published
+from ..statistics.table3 import table3_csv
+from ..summary import Summary
+from .findings import findings
+from .html_data import data_url, page_data
+from .text_table import interval, percent
+from .verdict import contradictions, verdict_sentences
+from .wording import CONVENTIONS, missing_lines, notes, progress
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_LARGEST_PICTURE_BYTES = 200_000
+
+
+def report_html(summary: Summary, figures: Figures) -> str:
+    """Return ``report.html``."""
+    libraries = bundle()  # which takes as long as all else
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    experiment = summary.experiment
+    parts = {
+        "experiment": experiment.experiment,
+        "progress": progress(experiment),
+        "valid_count": sum(record.valid for record in experiment.records),
+        "planned_count": len(experiment.planned),
+        "notice": summary.notice,
+        "table": summary.table,
+        "verdicts": verdict_sentences(summary.table) if summary.table else [],
+        "contradictions": contradictions(summary.table) if summary.table else [],
+        "classes": {"improvement": "better", "worse": "worse"},
+        "has_best": _has_best(summary),
+        "conventions": CONVENTIONS,
+        "metrics": METRICS,
+        "definitions": (*METRICS, ACCURACY),
+        "published": published,
+        "percent": percent,
+        "interval": interval,
+        "figures": figures.by_file,
+        "pictures": {name: _picture(figure) for name, figure in figures.by_file.items()},
+        "selectable": {name for name, of_workload in figures.by_workload.items() if len(of_workload) > 1},
+        "number": _number,
+        "notes": notes(experiment, summary.table),
+        "trials": summary.trials.to_dict("records"),
+        "methods": experiment.methods,
+        "workloads": list(dict.fromkeys(cell.workload for cell in experiment.planned)),
+        "invalid": [record for record in experiment.records if not record.valid],
+        "skipped": experiment.skipped,
+        "not_drawn": [*summary.curves.skipped, *figures.skipped],
+        "warnings": summary.warnings,
+        "findings": findings(summary),
+        "missing": missing_lines(experiment.missing),
+        "instruments": _instruments(summary),
+        "downloads": _downloads(summary),
+        "style": Markup(_text("report.css")),  # noqa: S704
+        "data": Markup(page_data(summary, figures)),  # noqa: S704 - free of markup, see there
+    }
+    # Nothing in these texts comes from records.
+    texts = libraries.result().replace("</script", "<\\/script"), _text("report.js")
+    scripts = [Markup(text) for text in texts]  # noqa: S704
+    return environment.get_template("report.html.j2").render(
+        **parts, scripts=scripts, hashes=" ".join(f"'sha256-{_hash(script)}'" for script in scripts)
+    )
+
+
+def _picture(figure: Figure) -> str | None:
+    """Return the figure's picture as a data URL, or None where it would take up most of the page."""
+    svg = figure.svg.encode("utf-8")
+    return data_url(svg, "image/svg+xml") if len(svg) <= _LARGEST_PICTURE_BYTES else None
+
+
+def _number(value: float) -> str:
+    """Return a measurement with four digits; NaN, which is missing, as "-"."""
+    return "-" if math.isnan(value) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _text(name: str) -> str:
+    return (_TEMPLATES / name).read_text(encoding="utf-8")
+
+
+def _hash(script: str) -> str:
+    return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+
+
+def _has_best(summary: Summary) -> bool:
+    rows = summary.table.rows if summary.table else ()
+    return any(cell.best for row in rows for cell in row.cells.values())
+
+
+def _downloads(summary: Summary) -> dict[str, str]:
+    """Return file name -> data URL of the tables."""
+    texts = {"trials.csv": summary.trials.to_csv(index=False, lineterminator="\n")}
+    if summary.table is not None:
+        texts["table3.csv"] = table3_csv(summary.table, "baseline")
+        texts["table3_paper_convention.csv"] = table3_csv(summary.table, "paper")
+    return {name: data_url(text.encode("utf-8"), "text/csv") for name, text in texts.items()}
+
+
+def _instruments(summary: Summary) -> list[dict[str, Any]]:
+    """Say of each instrument in how many trials it was present, and why it was not in others."""
+    found: dict[str, dict[str, Any]] = {}
+    for record in summary.experiment.records:
+        for name, instrument in record.data["instruments"].items():
+            entry = found.setdefault(name, {"name": name, "present": 0, "total": 0, "reasons": []})
+            entry["total"] += 1
+            entry["present"] += instrument["present"]
+            if instrument["reason"] and instrument["reason"] not in entry["reasons"]:
+                entry["reasons"].append(instrument["reason"])
+    return [found[name] for name in sorted(found)]

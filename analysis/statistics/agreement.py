@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Whether the instruments agree on how long the guest waited for pages.
+
+Page wait, from schedstat, is the one that downtime uses. The guest's own stalls also hold the time that a quota or
+another thread kept it from a processor in the middle of one. QEMU's blocktime is shown and not trusted.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from ..data.records import Experiment, Record
+
+INSTRUMENTS = {"guest_stall_ms": "stalls seen by the guest", "qemu_blocktime_ms": "QEMU's blocktime, vCPUs added up"}
+
+
+def instrument_readings(experiment: Experiment) -> pd.DataFrame:
+    """Return what the instruments said in each valid trial.
+
+    Columns: ``trial_id``, ``workload``, ``method``, ``page_wait_ms`` and those of `INSTRUMENTS` (ms, added up over the
+    virtual CPUs; NaN where absent).
+    """
+    columns = ["trial_id", "workload", "method", "page_wait_ms", *INSTRUMENTS]
+    frame = pd.DataFrame([_row(record) for record in experiment.records if record.valid], columns=columns)
+    return frame.astype(dict.fromkeys(columns[3:], "float64"))
+
+
+def agreement(readings: pd.DataFrame) -> pd.DataFrame:
+    """Sum up `instrument_readings` as ratios to the page wait: 1 is agreement.
+
+    Returns:
+        A row a method and instrument (its column) that was read beside a page wait above 0: ``method``, ``instrument``,
+        ``n``, and the ``median``, ``least`` and ``most`` of the ratios.
+    """
+    waited = readings[readings["page_wait_ms"] > 0]
+    ratios = waited[list(INSTRUMENTS)].div(waited["page_wait_ms"], axis=0).assign(method=waited["method"])
+    tidy = ratios.melt(id_vars="method", var_name="instrument", value_name="ratio").dropna(subset=["ratio"])
+    groups = tidy.groupby(["method", "instrument"], sort=False)["ratio"]
+    return groups.agg(n="count", median="median", least="min", most="max").reset_index()
+
+
+def _row(record: Record) -> dict[str, object]:
+    return {
+        "trial_id": record.trial_id,
+        "workload": record.cell.workload,
+        "method": record.cell.method,
+        "page_wait_ms": record.data["measurements"]["page_wait_ms"],
+        "guest_stall_ms": record.reading("guest_stalls", "stall_ms"),
+        "qemu_blocktime_ms": _blocktime_ms(record),
+    }
+
+
+def _blocktime_ms(record: Record) -> float | None:
+    """Return QEMU's blocktime of each virtual CPU, added up; its total counts only when all of them are blocked."""
+    by_vcpu = record.readings("qemu_blocktime").get("postcopy_vcpu_blocktime")
+    if not isinstance(by_vcpu, list) or not by_vcpu:
+        return None
+    numbers = [value for value in by_vcpu if isinstance(value, int | float) and not isinstance(value, bool)]
+    return float(sum(numbers)) if len(numbers) == len(by_vcpu) else None

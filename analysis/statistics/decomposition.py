@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where the time of a migration goes, as one virtual CPU sees it: from its stop on the source to the last page.
+
+The parts add up to the whole. Throttled is what the quota's controller counted, as far as the virtual CPUs waited for a
+processor at all: the controller's clock also runs while a throttled virtual CPU waits for a page, which is page wait.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from ..data.records import Experiment, Record
+from ..data.timing import resume_to_completion_ms
+from .means import means
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the time: its column, its title, and what it is."""
+
+    column: str
+    title: str
+    definition: str
+
+
+PARTS = (
+    Part("blackout_ms", "Blackout", "Stop-and-copy: from stop on the source to resume on the destination."),
+    Part("page_wait_ms", "Page wait", "The virtual CPU neither ran nor waited for a processor: it waited for a page."),
+    Part("throttled_ms", "Throttled", "It waited for a processor because the quota held it back."),
+    Part("queued_ms", "Other run-queue wait", "It waited for a processor for any other reason, such as other threads."),
+    Part("on_cpu_ms", "On CPU", "It ran."),
+)
+LOSS_COLUMNS = ("stall_loss_s", "slow_down_percent")
+_BY = ["workload", "method"]
+
+
+def time_parts(experiment: Experiment) -> pd.DataFrame:
+    """Return the parts of each valid trial that has all of them, by trial.
+
+    Columns: ``trial_id``, ``workload`` (a label), ``method``, ``repeat``, the columns of `PARTS` (ms, mean of the
+    virtual CPUs), ``total_ms`` (their sum), and ``stall_loss_s`` and ``slow_down_percent`` (NaN where missing).
+    """
+    columns = ["trial_id", *_BY, "repeat", *(part.column for part in PARTS), "total_ms", *LOSS_COLUMNS]
+    rows = [row for record in experiment.records if record.valid and (row := _row(record)) is not None]
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.astype(dict.fromkeys(columns[4:], "float64"))
+
+
+def mean_parts(parts: pd.DataFrame) -> pd.DataFrame:
+    """Average `time_parts` within workload and method.
+
+    Returns:
+        A row a workload, method and part: ``workload``, ``method``, ``part`` (its column), ``title``, ``mean``, ``low``
+        and ``high`` (ms; Student's t interval, NaN for a single trial), ``share_percent`` of the total, and ``n``.
+    """
+    tables = []
+    total = means(parts.assign(valid=True), _BY, "total_ms")["mean"]
+    for part in PARTS:
+        table = means(parts.assign(valid=True), _BY, part.column)
+        tables.append(table.assign(part=part.column, title=part.title, share_percent=100 * table["mean"] / total))
+    order = [*_BY, "part", "title", "mean", "low", "high", "share_percent", "n"]
+    return pd.concat(tables, ignore_index=True)[order]
+
+
+def mean_losses(parts: pd.DataFrame) -> pd.DataFrame:
+    """Average the service loss of `time_parts` within workload and method.
+
+    Returns:
+        A row a workload, method and column of `LOSS_COLUMNS` with values: ``workload``, ``method``, ``loss``, ``mean``,
+        ``low``, ``high`` (in the unit of the column; NaN for a single trial) and ``n``.
+    """
+    tables = [means(parts.assign(valid=True), _BY, column).assign(loss=column) for column in LOSS_COLUMNS]
+    return pd.concat(tables, ignore_index=True)[[*_BY, "loss", "mean", "low", "high", "n"]]
+
+
+def _row(record: Record) -> dict[str, object] | None:
+    """Return the parts of a trial; None when one is missing, or when they contradict each other."""
+    measured, vcpus = record.data["measurements"], record.data["trial"]["guest"]["vcpus"]
+    blackout_ms, wait_ms, throttled_ms = measured["stop_and_copy_ms"], measured["page_wait_ms"], _throttled_ms(record)
+    queue_ms = record.reading("schedstat", "run_queue_ms")
+    whole_ms = resume_to_completion_ms(record.data["events"])
+    if vcpus is None or blackout_ms is None or wait_ms is None or whole_ms is None:
+        return None
+    if queue_ms is None or throttled_ms is None:
+        return None
+    throttled_ms = min(throttled_ms, queue_ms)
+    on_cpu_ms = whole_ms * vcpus - wait_ms - queue_ms
+    if on_cpu_ms < 0 or queue_ms < 0:
+        return None
+    return {
+        "trial_id": record.trial_id,
+        "workload": record.cell.workload,
+        "method": record.cell.method,
+        "repeat": record.cell.repeat,
+        "blackout_ms": blackout_ms,
+        "page_wait_ms": wait_ms / vcpus,
+        "throttled_ms": throttled_ms / vcpus,
+        "queued_ms": (queue_ms - throttled_ms) / vcpus,
+        "on_cpu_ms": on_cpu_ms / vcpus,
+        "total_ms": blackout_ms + whole_ms,
+        **{column: measured[column] for column in LOSS_COLUMNS},
+    }
+
+
+def _throttled_ms(record: Record) -> float | None:
+    """Return the time that the quota took; a method without a quota is known to lose none by it."""
+    if record.data["trial"]["method"]["vcpu_quota_percent"] == 100:
+        return 0.0
+    throttled_ms: float | None = record.data["measurements"]["throttled_ms"]
+    return throttled_ms
