@@ -25,7 +25,7 @@ from ..statistics.published import published
 from ..statistics.table3 import table3_csv
 from ..summary import Summary
 from .findings import findings
-from .html_data import data_url, page_data
+from .html_data import data_url, listed, page_data
 from .text_table import interval, percent
 from .verdict import contradictions, verdict_sentences
 from .wording import CONVENTIONS, missing_lines, notes, progress
@@ -45,6 +45,7 @@ def report_html(summary: Summary, figures: Figures) -> str:
         lstrip_blocks=True,
     )
     experiment = summary.experiment
+    ids = [record.trial_id for record in listed(experiment)]
     parts = {
         "experiment": experiment.experiment,
         "progress": progress(experiment),
@@ -67,7 +68,8 @@ def report_html(summary: Summary, figures: Figures) -> str:
         "selectable": {name for name, of_workload in figures.by_workload.items() if len(of_workload) > 1},
         "number": _number,
         "notes": notes(experiment, summary.table),
-        "trials": summary.trials.to_dict("records"),
+        "trials": summary.trials.set_index("trial_id", drop=False).loc[ids].to_dict("records"),
+        "trial_count": len(experiment.records),
         "methods": experiment.methods,
         "workloads": list(dict.fromkeys(cell.workload for cell in experiment.planned)),
         "invalid": [record for record in experiment.records if not record.valid],

@@ -18,14 +18,16 @@ from ..summary import Summary
 
 # Enough for a chart of this width, and 140 trials of it stay small.
 _MOST_SAMPLES = 150
+# A page of more would be slow to open; the paper's scenario has 140.
+MOST_TRIALS = 300
 
 
 def page_data(summary: Summary, figures: Figures) -> str:
     r"""Return the page's data as JSON that may stand in a ``script`` element: no ``<``, ``>`` or ``&`` is left in it.
 
     ``table3``: see `table3_data`; empty without a table. ``figures``: file name -> charts, each with the ``workload``
-    it is of (null: all), ``subtitle`` and ``spec``. ``trials``: what the records say, with ``curve`` thinned and
-    ``provenance`` as an index into ``provenances``.
+    it is of (null: all), ``subtitle`` and ``spec``. ``trials``: what the `listed` records say, with ``curve`` thinned
+    and ``provenance`` as an index into ``provenances``.
     """
     experiment = summary.experiment
     trials, provenances = _trials(experiment)
@@ -40,6 +42,16 @@ def page_data(summary: Summary, figures: Figures) -> str:
     }
     text = json.dumps(document, separators=(",", ":"), allow_nan=False)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def listed(experiment: Experiment) -> list[Record]:
+    """Return the records that the page lists, in the order of the plan.
+
+    They are `MOST_TRIALS` at most: invalid ones before valid ones, early ones before late ones.
+    """
+    place = {cell: index for index, cell in enumerate(experiment.planned)}
+    chosen = sorted(experiment.records, key=lambda record: (record.valid, place[record.cell]))[:MOST_TRIALS]
+    return sorted(chosen, key=lambda record: place[record.cell])
 
 
 def data_url(content: bytes, kind: str) -> str:
@@ -58,10 +70,9 @@ def _charts(name: str, figure: Figure, figures: Figures) -> list[dict[str, Any]]
 
 def _trials(experiment: Experiment) -> tuple[list[dict[str, Any]], list[Any]]:
     """Return the trials, and the different provenances that they have: most often a single one."""
-    place = {cell: index for index, cell in enumerate(experiment.planned)}
     provenances: dict[str, int] = {}
     trials = []
-    for record in sorted(experiment.records, key=lambda record: place[record.cell]):
+    for record in listed(experiment):
         provenance = json.dumps(record.data["provenance"], sort_keys=True)
         index = provenances.setdefault(provenance, len(provenances))
         trials.append(_trial(record) | {"provenance": index})

@@ -40,7 +40,16 @@ SEED = os.environ.get("VCSP_SEED") or str(time.time_ns())
 # Two ways to a post-copy phase of several seconds, full of traffic.
 DEMAND = {"transfer": "demand", "window_mb": 200}
 PUSH = {"transfer": "push", "postcopy_preempt": True, "max_postcopy_bandwidth_mb_per_s": 10}
-COMMON = {"vcpu_quota_percent": 50, "prefetch_pages": 10, "verify": True, "stall_timeout_s": 3, "timeout_s": 150}
+COMMON = {
+    "vcpu_quota_percent": 50,
+    "prefetch_pages": 10,
+    "verify": True,
+    "stall_timeout_s": 3,
+    "timeout_s": 150,
+    "observation_s": 4,
+}
+# As long as a migration with a fault may take and still be valid.
+WHOLE = {"observation_s": 14}
 
 
 @dataclass(frozen=True)
@@ -124,7 +133,7 @@ def cut(for_s: float) -> None:
 @attempts("cut-1s", "cut-10s")
 def test_a_link_cut_for_a_while(guest: Migrate, background: Background, moment: Moment) -> None:
     seconds = 1 if moment.name == "cut-1s" else 10
-    returned = assert_migrated(at_moment(guest, background, moment, lambda: cut(seconds), stall_timeout_s=15))
+    returned = assert_migrated(at_moment(guest, background, moment, lambda: cut(seconds), stall_timeout_s=15, **WHOLE))
     assert returned["validity"]["valid"] == (returned["recoveries"] == 0)
 
 
@@ -178,7 +187,7 @@ def restart_libvirtd(*hosts: str) -> None:
 def test_libvirtd_is_restarted(guest: Migrate, background: Background, moment: Moment) -> None:
     hosts = {"libvirtd-source": ["source"], "libvirtd-destination": ["destination"]}
     restarted = hosts.get(moment.name, ["source", "destination"])
-    returned = assert_migrated(at_moment(guest, background, moment, lambda: restart_libvirtd(*restarted)))
+    returned = assert_migrated(at_moment(guest, background, moment, lambda: restart_libvirtd(*restarted), **WHOLE))
     if not returned["validity"]["valid"]:
         assert any("libvirt" in reason for reason in returned["validity"]["reasons"])
 

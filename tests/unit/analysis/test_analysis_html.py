@@ -17,6 +17,7 @@ import pytest
 from analysis.data.records import write_record
 from analysis.data.telemetry import TELEMETRY_FILE
 from analysis.figures.every import draw_figures
+from analysis.presentation import html_data
 from analysis.presentation.html import report_html
 from analysis.presentation.verdict import contradictions, verdict_sentences
 from analysis.report import report
@@ -128,6 +129,23 @@ def test_the_verdict_names_sizes_intervals_and_contradictions(tmp_path: Path) ->
     page = report_html(summary, draw_figures(summary))
     assert "This contradicts the paper" in page
     assert "12 of 12 planned trials are valid." in page
+
+
+def test_a_page_of_very_many_trials_lists_the_invalid_and_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(html_data, "MOST_TRIALS", 3)
+    of = factory.experiment(("post-copy", "vcsp"), repeats=3)
+    records = [
+        factory.record(of, method, repeat=repeat, reasons=["rebooted"] if (method, repeat) == ("vcsp", 3) else [])
+        for method in ("post-copy", "vcsp")
+        for repeat in (1, 2, 3)
+    ]
+    page = _page(factory.write(tmp_path, of, records))
+    names = [trial["id"] for trial in _data(page)["trials"]]
+    assert [name for name in (record["trial"]["id"] for record in records) if f'href="#trial={name}"' in page] == names
+    assert names == [records[number]["trial"]["id"] for number in (0, 1, 5)]
+    assert "3 of 6 trials are listed" in page
 
 
 def test_a_report_of_the_paper_scenario_is_small(tmp_path: Path) -> None:
