@@ -24,6 +24,8 @@ from .conftest import (
 )
 
 METHODS = ["post-copy", "post-copy-prefetching", "vcsp", "vcsp-prefetching"]
+# experiment.yml on hosts that are provisioned: what of it interruptions concern.
+BOOKS = [f"playbooks/{name}.yml" for name in ("check", "guest", "run", "report")]
 
 
 def test_every_method_migrates_the_guest(lab: Path) -> None:
@@ -108,10 +110,10 @@ def test_provisioning_a_second_time_changes_nothing(lab: Path, check: bool) -> N
 
 
 def test_a_killed_experiment_resumes_and_an_interrupted_one_cleans_up(lab: Path, tmp_path: Path) -> None:
-    scenario = write_scenario(tmp_path, observation_s=4)
+    scenario = write_scenario(tmp_path, observation_s=4, methods=METHODS[:3])
     results = tmp_path / "results"
     arguments = [
-        "experiment.yml",
+        *BOOKS,
         "-e",
         f"scenario={scenario}",
         "-e",
@@ -141,7 +143,7 @@ def test_a_killed_experiment_resumes_and_an_interrupted_one_cleans_up(lab: Path,
 
     resumed = playbook(*arguments)
     assert resumed.returncode == 0, resumed.stdout
-    assert len(done_trials()) == len(METHODS)
+    assert len(done_trials()) == 3
     assert {path: path.read_bytes() for path in first} == first
     assert all(record["validity"]["valid"] for record in records(results).values())
 
@@ -150,7 +152,7 @@ def test_a_trial_that_fails_is_recorded_and_does_not_stop_the_others(lab: Path, 
     # No time to end in: every trial is invalid.
     scenario = write_scenario(tmp_path, observation_s=1, methods=["post-copy", "vcsp"])
     results = tmp_path / "results"
-    done = playbook("experiment.yml", "-e", f"scenario={scenario}", "-e", f"results_dir={results}")
+    done = playbook(*BOOKS, "-e", f"scenario={scenario}", "-e", f"results_dir={results}")
     assert done.returncode == 2, done.stdout
     found = records(results)
     assert sorted(found) == ["post-copy", "vcsp"]
