@@ -8,6 +8,8 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
+# No bytecode ahead of use: of the thousands of files of Ansible's package, hardly any is ever read.
+PIP_OPTIONS := --quiet --disable-pip-version-check --no-compile
 # exec: the recipe's shell gives way to the command, so that Ctrl-C and the exit status are the command's own.
 RUN = @PATH="$(BIN):$$PATH"; export PATH; exec
 
@@ -47,10 +49,10 @@ test-long: $(VENV)/.requirements-dev ## the tests that take too long for every c
 lint: $(VENV)/.requirements-dev ## style, types, documentation of the plugins, and whether the collection builds
 	$(RUN) tests/lint.sh
 
-bench: $(VENV)/.requirements ## measure what the engine costs, half an hour (as root, on the lab of `make lab provision`)
+bench: $(VENV)/.requirements ## measure what the engine costs (as root, on the lab of `make lab provision`)
 	$(RUN) python -m benchmarks engine $(ARGS)
 
-bench-policies: $(VENV)/.requirements ## measure the prefetch policies, 40 minutes (as root, in the embedded lab)
+bench-policies: $(VENV)/.requirements ## measure the prefetch policies (as root, in the embedded lab)
 	$(RUN) ansible-playbook experiment.yml -e scenario=benchmarks/policies.yml $(ARGS)
 	$(RUN) python -m benchmarks policies
 
@@ -74,12 +76,12 @@ $(VENV)/.requirements: requirements.txt
 	  echo '$(PYTHON) is missing or older than Python 3.11: install a newer one, or name one: make PYTHON=...' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo 'Python cannot make virtual environments here: apt-get install python3-venv' >&2; exit 1; }
-	@echo 'Installing Python packages into $(VENV) (once, a minute or two) ...'
+	@echo 'Installing Python packages into $(VENV) (once) ...'
 	@$(PYTHON) -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(VENV)/bin/python -m pip install $(PIP_OPTIONS) -r requirements.txt
 	@touch $@
 
 $(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
 	@echo 'Installing tools for tests into $(VENV) ...'
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(VENV)/bin/python -m pip install $(PIP_OPTIONS) -r requirements-dev.txt
 	@touch $@

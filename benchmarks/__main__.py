@@ -65,7 +65,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     engine = commands.add_parser("engine", help="what the prefetch program, a page fault and the push cost")
-    engine.add_argument("--repeats", type=int, default=30, help="how often each arm runs, 70 s each time (default: 30)")
+    engine.add_argument("--repeats", type=int, default=30, help="how often each arm runs (default: 30)")
     engine.add_argument("--seed", type=int, default=1, help="what the order of the arms is drawn from (default: 1)")
     engine.add_argument(
         "--again",
