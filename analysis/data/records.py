@@ -113,7 +113,7 @@ class Experiment:
         """Names of the methods in the order of the scenario."""
         return tuple(method["name"] for method in self.scenario["methods"])
 
-    @property
+    @cached_property
     def planned(self) -> tuple[Cell, ...]:
         """Every trial that the scenario asks for, by workload, method and repeat."""
         return tuple(
@@ -123,7 +123,7 @@ class Experiment:
             for repeat in range(1, self.scenario["repeats"] + 1)
         )
 
-    @property
+    @cached_property
     def missing(self) -> tuple[Cell, ...]:
         """The planned trials without a readable record, in the order of `planned`."""
         have = {record.cell for record in self.records}

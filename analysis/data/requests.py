@@ -75,10 +75,11 @@ def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         types = {name: "float64" if name == "time_s" else "int64" for name in columns if name in header}
         if "block" in header:
             types["block"] = "category"
-        frame = pd.read_csv(path, usecols=list(types), dtype=types, engine="c")
+        with np.errstate(invalid="raise"):  # a place beyond the range of an integer
+            frame = pd.read_csv(path, usecols=list(types), dtype=types, engine="c")
     except OSError as error:
         raise AnalysisError(f"{path.name} cannot be read: {error.strerror}") from None
-    except (ValueError, OverflowError) as error:  # which pandas' own parser errors are, too
+    except (ValueError, ArithmeticError) as error:  # which pandas' own parser errors are, too
         raise AnalysisError(f"{path.name} is cut short or not ours: {printable(str(error))}") from None
     if "block" in frame:
         is_guest_memory = frame["block"].notna()
@@ -86,6 +87,8 @@ def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     if "sent_start" in columns and "sent_start" not in frame:
         frame = frame.assign(sent_start=frame["start"])
     frame = frame[list(columns)]
+    if "time_s" in columns and not np.isfinite(frame["time_s"].to_numpy()).all():
+        raise AnalysisError(f"{path.name} holds times that are no numbers")
     if any(len(frame) and frame[name].min() < 0 for name in columns if name != "time_s"):
         raise AnalysisError(f"{path.name} holds negative places")
     return frame

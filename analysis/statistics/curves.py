@@ -83,7 +83,8 @@ def trial_samples(record: Record) -> pd.DataFrame:
     Raises:
         AnalysisError: the trial has no usable telemetry.
     """
-    return _curve([_read(record)]).samples
+    trial = _read(record)
+    return _samples(trial.numbers, trial.mb_per_s)
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,10 @@ def completion_s(record: Record) -> float | None:
 def _curve(trials: Sequence[_Trial]) -> Curve:
     numbers = np.concatenate([trial.numbers for trial in trials])
     medians = pd.Series(np.concatenate([trial.mb_per_s for trial in trials])).groupby(numbers).median()
-    samples = pd.DataFrame({"time_s": (medians.index + 0.5) * SAMPLE_S, "mb_per_s": medians})
     completions = [trial.completion_s for trial in trials if trial.completion_s is not None]
-    return Curve(samples.reset_index(drop=True), len(trials), median(completions) if completions else None)
+    samples = _samples(medians.index.to_numpy(), medians.to_numpy())
+    return Curve(samples, len(trials), median(completions) if completions else None)
+
+
+def _samples(numbers: npt.NDArray[np.int64], mb_per_s: npt.NDArray[np.float64]) -> pd.DataFrame:
+    return pd.DataFrame({"time_s": (numbers + 0.5) * SAMPLE_S, "mb_per_s": mb_per_s})

@@ -28,7 +28,7 @@ MOST_PERCENT = 1.5 * 100 * (1 - CONFIDENCE)
 _LEAST_TO_SPLIT = 6
 _LEAST_POOL = 24
 # Bounds the memory of a resampling of very many trials.
-_MOST_VALUES = 4_000_000
+_MOST_VALUES = 1_000_000
 
 
 @dataclass(frozen=True)

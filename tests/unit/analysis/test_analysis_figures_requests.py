@@ -69,6 +69,7 @@ def test_a_trace_without_requests_is_one(tmp_path: Path, header: str) -> None:
         ("time_s\n", "does not begin"),
         (NEW + "0.1,pc.ram,81", "cut short"),
         (NEW + "0.1,pc.ram,x,4096,0,4096\n", "not ours"),
+        (NEW + "0.1,pc.ram,1e999,4096,0,4096\n", "not ours"),
         (NEW + "0.1,pc.ram,-4096,4096,0,4096\n", "negative"),
         (NEW + "0.1,pc.ram,4096,4096,4096,4096,1,2\n0.1,pc.ram,4096,4096,4096,4096,1\n", "not ours|negative"),
     ],
@@ -76,6 +77,12 @@ def test_a_trace_without_requests_is_one(tmp_path: Path, header: str) -> None:
 def test_a_bad_trace_is_refused(tmp_path: Path, text: str, expected: str) -> None:
     with pytest.raises(AnalysisError, match=expected):
         read_requests(_trace(tmp_path, text))
+
+
+@pytest.mark.parametrize("time_s", ["", "nan", "inf", "1e999"])
+def test_a_time_that_is_no_number_is_refused(tmp_path: Path, time_s: str) -> None:
+    with pytest.raises(AnalysisError, match=r"requests\.csv holds times that are no numbers"):
+        read_places(_trace(tmp_path, f"{NEW}0.1,pc.ram,0,4096,0,4096\n{time_s},pc.ram,0,4096,0,4096\n"))
 
 
 def test_an_absent_or_binary_trace_is_refused(tmp_path: Path) -> None:
