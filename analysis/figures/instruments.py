@@ -61,6 +61,6 @@ def instruments_figure(readings: pd.DataFrame, methods: Sequence[str]) -> Figure
         )
         .add_params(zoom("x", "y"))
     )
-    chart = alt.layer(equal, marks, width=520, height=380)
+    chart = alt.layer(equal, marks, width=560, height=400)
     trials = points["trial_id"].nunique()
     return Figure(_TITLE, f"{trials} valid trials; on the dashed line, both say the same", chart)

@@ -30,7 +30,15 @@ _CONFIG = {
     "facet": {"spacing": 16},
     "title": {"anchor": "start", "fontSize": 12},
     "axis": {"labelFontSize": 11, "titleFontSize": 12, "titleFontWeight": "normal", "gridColor": "#E4E4E4"},
-    "legend": {"labelFontSize": 12, "orient": "bottom", "symbolSize": 90, "symbolOpacity": 1, "columnPadding": 24},
+    "legend": {
+        "labelFontSize": 12,
+        "orient": "bottom",
+        "symbolSize": 90,
+        "symbolOpacity": 1,
+        "columnPadding": 24,
+        # Side by side, the legends of colours and of shapes would be wider than the figure.
+        "layout": {"bottom": {"anchor": "start", "direction": "vertical"}},
+    },
 }
 _HEADING = {"fontSize": 14, "subtitleFontSize": 11, "subtitleColor": "#444444", "offset": 14}
 
