@@ -8,6 +8,7 @@ QEMU: docs/interop/qmp-spec.rst. libvirt: libvirt-qemu.h (virDomainQemuMonitorCo
 from __future__ import annotations
 
 import json
+import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,6 +22,10 @@ try:
     LIBVIRT_IMPORT_ERROR: ImportError | None = None
 except ImportError as _error:
     LIBVIRT_IMPORT_ERROR = _error
+
+
+# A libvirtd answers in milliseconds; over SSH, a second.
+CONNECT_TIMEOUT_S = 15.0
 
 
 class QmpError(Exception):
@@ -73,18 +78,33 @@ class EventLoop:
         cls._running = True
 
 
-def connect(uri: str) -> Any:
+def connect(uri: str, timeout_s: float = CONNECT_TIMEOUT_S) -> Any:
     """Open a libvirt connection whose loss is noticed.
 
-    :raise ConnectionFailed: with the URI and libvirt's reason.
+    :raise ConnectionFailed: with the URI and libvirt's reason, or because there was no answer in ``timeout_s``.
     """
     EventLoop.start()
+    opened: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def open_it() -> None:
+        try:
+            connection = libvirt.open(uri)
+            connection.setKeepAlive(5, 6)
+            opened.put(connection)
+        except libvirt.libvirtError as error:
+            opened.put(error)
+
+    # libvirt waits without end for a libvirtd that hangs, and in C, where nothing interrupts it.
+    threading.Thread(target=open_it, name="libvirt-open", daemon=True).start()
     try:
-        connection = libvirt.open(uri)
-        connection.setKeepAlive(5, 6)
-    except libvirt.libvirtError as error:
-        raise ConnectionFailed(f"cannot reach libvirt at {uri}: {error}") from error
-    return connection
+        found = opened.get(timeout=timeout_s)
+    except queue.Empty:
+        raise ConnectionFailed(
+            f"libvirt at {uri} did not answer in {timeout_s:g} s; see whether its libvirtd runs and is not stopped"
+        ) from None
+    if isinstance(found, libvirt.libvirtError):
+        raise ConnectionFailed(f"cannot reach libvirt at {uri}: {found}") from found
+    return found
 
 
 class Host:
