@@ -28,6 +28,10 @@ GUEST_SYSTEM_MB = 160
 SMALLEST_QUOTA_US = 1000
 
 
+# A scenario has about a hundred.
+MOST_VALUES = 10_000
+
+
 class ScenarioError(Exception):
     """A scenario that cannot be run.
 
@@ -107,8 +111,19 @@ def known_methods() -> dict[str, dict[str, Any]]:
     return copy.deepcopy(_data("methods.yml"))
 
 
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML's safe loader, which would silently keep the last of two equal keys, made to refuse them."""
+class _StrictLoader(yaml.SafeLoader):
+    """YAML's safe loader, which would silently keep the last of two equal keys, made to refuse them.
+
+    It also refuses aliases that stand for very many values: a few lines of them keep a program busy for years.
+    """
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _size(node, {}) > MOST_VALUES:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"with its aliases it holds more than {MOST_VALUES} values", node.start_mark
+            )
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -122,8 +137,18 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _size(node: yaml.Node, known: dict[int, float]) -> float:
+    """Count the values under a node, those of an alias each time; without end if it contains itself."""
+    if id(node) not in known:
+        known[id(node)] = math.inf  # while it is counted
+        children = node.value if isinstance(node, yaml.CollectionNode) else ()
+        nodes = (part for child in children for part in (child if isinstance(child, tuple) else (child,)))
+        known[id(node)] = 1 + sum(_size(part, known) for part in nodes)
+    return known[id(node)]
+
+
 def _parse(text: str) -> Any:
-    return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - it is a SafeLoader
+    return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - it is a SafeLoader
 
 
 def _yaml_problem(error: Exception) -> str:

@@ -23,6 +23,8 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import (
 )
 
 ROOT = Path(__file__).resolve().parents[4]
+# Ten to the power of twenty values in twenty lines.
+BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 20))
 METHOD_DEFAULTS: dict[str, Any] = {
     "vcpu_quota_percent": 100,
     "vcpu_period_us": 10000,
@@ -203,6 +205,8 @@ def test_not_a_mapping(document: Any) -> None:
         ("name: !!python/object:os.system x\n", "line 1, column 7: could not determine a constructor"),
         ("repeats: " + "9" * 5000, "text: Exceeds the limit"),
         ("a: " + "[" * 100000, "text: maximum recursion depth exceeded"),
+        (BOMB, "line 1, column 1: with its aliases it holds more than 10000 values"),
+        ("a: &a [*a]", "line 1, column 1: with its aliases it holds more than 10000 values"),
     ],
 )
 def test_bad_yaml(text: str, expected: str) -> None:
