@@ -195,6 +195,16 @@ def test_libvirtd_is_restarted(guest: Migrate, background: Background, moment: M
     assert all("libvirt" in reason for reason in reasons(returned))
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("host", ["source", "destination"])
+def test_libvirtd_hangs(guest: Migrate, background: Background, host: str) -> None:
+    """Longer than its connections are kept, so that they are opened anew while it still hangs."""
+    moment = Moment.draw(f"hang-{host}", 1)
+    hang = "pkill -STOP -x libvirtd; sleep 45; pkill -CONT -x libvirtd"
+    returned = assert_migrated(at_moment(guest, background, moment, lambda: on(host, hang)))
+    assert all("libvirt" in reason for reason in reasons(returned))
+
+
 def shape(rate_mbit: int) -> None:
     for host in ("source", "destination"):
         on(
