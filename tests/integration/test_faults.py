@@ -202,7 +202,7 @@ def test_libvirtd_hangs(guest: Migrate, background: Background, host: str) -> No
     moment = Moment.draw(f"hang-{host}", 1)
     hang = "pkill -STOP -x libvirtd; sleep 45; pkill -CONT -x libvirtd"
     returned = assert_migrated(at_moment(guest, background, moment, lambda: on(host, hang)))
-    assert all("libvirt" in reason for reason in reasons(returned))
+    assert any("libvirt" in reason for reason in returned["validity"]["reasons"])
 
 
 def shape(rate_mbit: int) -> None:
