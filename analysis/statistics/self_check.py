@@ -27,7 +27,7 @@ MOST_PERCENT = 1.5 * 100 * (1 - CONFIDENCE)
 # Of smaller halves, and of fewer values, the rate says little.
 _LEAST_TO_SPLIT = 6
 _LEAST_POOL = 24
-# Bounds the memory of a resampling of very many trials.
+# Bounds the memory and the time of a resampling of very many trials.
 _MOST_VALUES = 1_000_000
 
 

@@ -157,7 +157,7 @@ class CallbackModule(DefaultCallback):
             super().v2_playbook_on_include(included_file)
 
     def v2_runner_on_failed(self, result: CallbackTaskResult, ignore_errors: bool = False) -> None:
-        """Show a failure in full."""
+        """Show a failure in full, also one that the play ignores: ``ignore_errors`` is Ansible's name for that."""
         with self._failure(result.task):
             super().v2_runner_on_failed(result, ignore_errors)
 

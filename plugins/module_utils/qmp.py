@@ -8,9 +8,10 @@ QEMU: docs/interop/qmp-spec.rst. libvirt: libvirt-qemu.h (virDomainQemuMonitorCo
 from __future__ import annotations
 
 import json
-import queue
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError  # before Python 3.11 not the built-in one
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,7 @@ except ImportError as _error:
     LIBVIRT_IMPORT_ERROR = _error
 
 
-# A libvirtd answers in milliseconds; over SSH, a second.
+# Long enough for a busy host and SSH, short beside the time that a migration has.
 CONNECT_TIMEOUT_S = 15.0
 
 
@@ -84,27 +85,27 @@ def connect(uri: str, timeout_s: float = CONNECT_TIMEOUT_S) -> Any:
     :raise ConnectionFailed: with the URI and libvirt's reason, or because there was no answer in ``timeout_s``.
     """
     EventLoop.start()
-    opened: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    opened: Future[Any] = Future()
 
     def open_it() -> None:
         try:
             connection = libvirt.open(uri)
             connection.setKeepAlive(5, 6)
-            opened.put(connection)
-        except libvirt.libvirtError as error:
-            opened.put(error)
+        except Exception as error:  # raised again where the connection is waited for
+            opened.set_exception(error)
+        else:
+            opened.set_result(connection)
 
     # libvirt waits without end for a libvirtd that hangs, and in C, where nothing interrupts it.
     threading.Thread(target=open_it, name="libvirt-open", daemon=True).start()
     try:
-        found = opened.get(timeout=timeout_s)
-    except queue.Empty:
+        return opened.result(timeout_s)
+    except FutureTimeoutError:
         raise ConnectionFailed(
             f"libvirt at {uri} did not answer in {timeout_s:g} s; see whether its libvirtd runs and is not stopped"
         ) from None
-    if isinstance(found, libvirt.libvirtError):
-        raise ConnectionFailed(f"cannot reach libvirt at {uri}: {found}") from found
-    return found
+    except libvirt.libvirtError as error:
+        raise ConnectionFailed(f"cannot reach libvirt at {uri}: {error}") from error
 
 
 class Host:

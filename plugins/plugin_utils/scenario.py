@@ -28,7 +28,7 @@ GUEST_SYSTEM_MB = 160
 SMALLEST_QUOTA_US = 1000
 
 
-# A scenario has about a hundred.
+# The largest scenario of this repository holds 130.
 MOST_VALUES = 10_000
 
 

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -50,6 +49,15 @@ def test_a_refused_connection_says_why(opens: Any) -> None:
         qmp.connect("test:///")
 
 
+def test_another_error_is_not_swallowed(opens: Any) -> None:
+    def fail(uri: str) -> None:
+        raise TypeError("not a URI")
+
+    opens(fail)
+    with pytest.raises(TypeError, match="not a URI"):
+        qmp.connect("test:///")
+
+
 def test_a_libvirtd_that_hangs_is_not_waited_for(opens: Any) -> None:
     released = threading.Event()
 
@@ -58,8 +66,6 @@ def test_a_libvirtd_that_hangs_is_not_waited_for(opens: Any) -> None:
         return Connection()
 
     opens(hang)
-    begin = time.monotonic()
     with pytest.raises(qmp.ConnectionFailed, match=r"test:/// did not answer in 0\.05 s; see whether its libvirtd"):
         qmp.connect("test:///", timeout_s=0.05)
     released.set()
-    assert time.monotonic() - begin < 30
