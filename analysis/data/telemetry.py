@@ -49,14 +49,14 @@ def read_telemetry(path: Path) -> Telemetry:
             f"{path.name}: a line of {odd + 1} instead of {len(HEADER)} fields; the file is cut short or not ours"
         )
     if len(rows) < 2:
-        raise AnalysisError(f"{path.name} holds fewer than two finite reports")
+        raise AnalysisError(f"{path.name} holds fewer than two reports")
     try:
         numbers = np.loadtxt(rows, delimiter=",", comments=None, usecols=(0, 2), ndmin=2)
     except ValueError as error:
         raise AnalysisError(f"{path.name}: {printable(str(error))}") from None
     time_s, pages = numbers[:, 0], numbers[:, 1]
     if not np.isfinite(numbers).all():
-        raise AnalysisError(f"{path.name} holds fewer than two finite reports")
+        raise AnalysisError(f"{path.name} holds a number that is not finite")
     if (np.diff(time_s) < 0).any() or (np.diff(pages) < 0).any():
         raise AnalysisError(f"{path.name} counts backwards")
     return Telemetry(time_s, pages)
