@@ -26,9 +26,9 @@ import threading
 import time
 from pathlib import Path
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.cpu_latency import bounded
-from ansible_collections.vcsp.testbed.plugins.module_utils.policies import policy
-from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import Block, Prefetch
+from ansible_collections.vcsp.testbed.plugins.module_utils._destination.cpu_latency import bounded
+from ansible_collections.vcsp.testbed.plugins.module_utils._destination.policies import policy
+from ansible_collections.vcsp.testbed.plugins.module_utils._destination.prefetch import Block, Prefetch
 
 PAGE_BYTES, HEADER_BYTES = 4096, 8
 REQUEST = struct.Struct(">HHQI")

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.lab import MIGRATION_DEVICE
+from ansible_collections.vcsp.testbed.plugins.module_utils._lab.lab import MIGRATION_DEVICE
 from ansible_collections.vcsp.testbed.plugins.plugin_utils import lock
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -111,8 +111,8 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.lab import Lab, LabError
-from ansible_collections.vcsp.testbed.plugins.module_utils.lab_spec import Host, Spec, problems
+from ansible_collections.vcsp.testbed.plugins.module_utils._lab.lab import Lab, LabError
+from ansible_collections.vcsp.testbed.plugins.module_utils._lab.spec import Host, Spec, problems
 
 
 def main() -> None:

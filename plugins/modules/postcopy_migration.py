@@ -225,19 +225,20 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.vcsp.testbed.plugins.module_utils import endpoints, quota
-from ansible_collections.vcsp.testbed.plugins.module_utils.migration import Migration
-from ansible_collections.vcsp.testbed.plugins.module_utils.migration_error import MigrationError
-from ansible_collections.vcsp.testbed.plugins.module_utils.policies import policy
-from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import PrefetchError
-from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import (
+from ansible_collections.vcsp.testbed.plugins.module_utils._destination import quota
+from ansible_collections.vcsp.testbed.plugins.module_utils._destination.policies import policy
+from ansible_collections.vcsp.testbed.plugins.module_utils._destination.prefetch import PrefetchError
+from ansible_collections.vcsp.testbed.plugins.module_utils._host import endpoints
+from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import (
     LIBVIRT_IMPORT_ERROR,
     ConnectionFailed,
     GuestGone,
     QmpError,
 )
-from ansible_collections.vcsp.testbed.plugins.module_utils.readings import Settings
-from ansible_collections.vcsp.testbed.plugins.module_utils.result import build
+from ansible_collections.vcsp.testbed.plugins.module_utils._measure.readings import Settings
+from ansible_collections.vcsp.testbed.plugins.module_utils._measure.result import build
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration.errors import MigrationError
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration.transaction import Migration
 
 ARGUMENTS = {
     "name": {"type": "str", "required": True},

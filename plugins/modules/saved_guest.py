@@ -99,9 +99,14 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.vcsp.testbed.plugins.module_utils import endpoints, saved_guest
-from ansible_collections.vcsp.testbed.plugins.module_utils.domain import find
-from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import LIBVIRT_IMPORT_ERROR, ConnectionFailed, connect
+from ansible_collections.vcsp.testbed.plugins.module_utils._guest import saved_guest
+from ansible_collections.vcsp.testbed.plugins.module_utils._host import endpoints
+from ansible_collections.vcsp.testbed.plugins.module_utils._host.domain import find
+from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import (
+    LIBVIRT_IMPORT_ERROR,
+    ConnectionFailed,
+    connect,
+)
 
 try:
     import libvirt

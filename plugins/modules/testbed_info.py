@@ -104,8 +104,12 @@ from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.vcsp.testbed.plugins.module_utils import capabilities
-from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import LIBVIRT_IMPORT_ERROR, ConnectionFailed, connect
+from ansible_collections.vcsp.testbed.plugins.module_utils._host import capabilities
+from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import (
+    LIBVIRT_IMPORT_ERROR,
+    ConnectionFailed,
+    connect,
+)
 
 
 def libvirt_version() -> dict[str, str] | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.policies import policy
+from ansible_collections.vcsp.testbed.plugins.module_utils._destination.policies import policy
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError

@@ -97,7 +97,7 @@ def test_what_a_record_does_not_hold_or_is_within_bounds_breaks_nothing(change: 
 
 def test_the_bounds_are_those_of_the_testbed() -> None:
     from analysis.data import validity
-    from ansible_collections.vcsp.testbed.plugins.module_utils import result
+    from ansible_collections.vcsp.testbed.plugins.module_utils._measure import result
 
     assert validity.REQUESTS_TOLERANCE == result.REQUESTS_TOLERANCE
     assert validity.REQUESTS_TOLERANCE_MIN == result.REQUESTS_TOLERANCE_MIN

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import PAGE_BYTES, Sample, Verified, parse
+from ansible_collections.vcsp.testbed.plugins.module_utils._guest.telemetry import PAGE_BYTES, Sample, Verified, parse
 
 SOURCE = Path(__file__).resolve().parents[3] / "roles" / "guest_image" / "files" / "workload.c"
 WINDOW_PAGES = 8 * 256

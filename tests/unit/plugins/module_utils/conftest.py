@@ -7,7 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.module_utils import domain, quota, saved_guest
+from ansible_collections.vcsp.testbed.plugins.module_utils._destination import quota
+from ansible_collections.vcsp.testbed.plugins.module_utils._guest import saved_guest
+from ansible_collections.vcsp.testbed.plugins.module_utils._host import domain
 
 
 class LibvirtError(Exception):

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.module_utils import capabilities
-from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import PrefetchError
+from ansible_collections.vcsp.testbed.plugins.module_utils._destination.prefetch import PrefetchError
+from ansible_collections.vcsp.testbed.plugins.module_utils._host import capabilities
 
 
 def program(path: Path, text: str, status: int = 0) -> str:

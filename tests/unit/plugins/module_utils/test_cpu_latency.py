@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.cpu_latency import bounded
+from ansible_collections.vcsp.testbed.plugins.module_utils._destination.cpu_latency import bounded
 
 
 @pytest.mark.parametrize("latency_us", [0, 20])

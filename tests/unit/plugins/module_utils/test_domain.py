@@ -9,7 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.domain import QEMU_NAMESPACE, incoming_xml, without_incoming
+from ansible_collections.vcsp.testbed.plugins.module_utils._host.domain import (
+    QEMU_NAMESPACE,
+    incoming_xml,
+    without_incoming,
+)
 
 ARGUMENT = f"{{{QEMU_NAMESPACE}}}commandline/{{{QEMU_NAMESPACE}}}arg"
 

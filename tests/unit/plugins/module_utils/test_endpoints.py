@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.endpoints import (
+from ansible_collections.vcsp.testbed.plugins.module_utils._host.endpoints import (
     address_problem,
     name_problem,
     own_addresses,

@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.module_utils import fitness
-from ansible_collections.vcsp.testbed.plugins.module_utils.phases import Phase
-from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import GuestGone
-from ansible_collections.vcsp.testbed.plugins.module_utils.readings import Settings
+from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import GuestGone
+from ansible_collections.vcsp.testbed.plugins.module_utils._measure.readings import Settings
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration import fitness
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration.phases import Phase
 from ansible_collections.vcsp.testbed.plugins.modules.postcopy_migration import ARGUMENTS
 
 SOURCE_URI, DESTINATION_URI = "qemu+ssh://root@node1/system", "qemu:///system"

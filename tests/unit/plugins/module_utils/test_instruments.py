@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import (
+from ansible_collections.vcsp.testbed.plugins.module_utils._measure.instruments import (
     SchedStat,
     huge_pages_mb,
     process_of,

@@ -10,7 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.lab import cgroup_hierarchies, start_time, tbf_burst_bytes
+from ansible_collections.vcsp.testbed.plugins.module_utils._lab.lab import (
+    cgroup_hierarchies,
+    start_time,
+    tbf_burst_bytes,
+)
 
 HYBRID = """\
 proc /proc proc rw,nosuid 0 0

@@ -12,7 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.lab_spec import Host, Spec, problems
+from ansible_collections.vcsp.testbed.plugins.module_utils._lab.spec import Host, Spec, problems
 
 ROOT = Path(__file__).resolve().parents[4]
 SPEC = Spec(

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.vcsp.testbed.plugins.module_utils import metrics
-from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import SchedSample
-from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import Sample
+from ansible_collections.vcsp.testbed.plugins.module_utils._guest.telemetry import Sample
+from ansible_collections.vcsp.testbed.plugins.module_utils._measure import metrics
+from ansible_collections.vcsp.testbed.plugins.module_utils._measure.instruments import SchedSample
 
 
 def sample(time_s: float, pages: int) -> Sample:

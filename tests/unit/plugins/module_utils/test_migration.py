@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.module_utils import migration as module
-from ansible_collections.vcsp.testbed.plugins.module_utils.migration import Migration
-from ansible_collections.vcsp.testbed.plugins.module_utils.migration_error import MigrationError
-from ansible_collections.vcsp.testbed.plugins.module_utils.phases import Phase
-from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import ConnectionFailed, GuestGone
+from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import ConnectionFailed, GuestGone
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration import transaction as module
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration.errors import MigrationError
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration.phases import Phase
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration.transaction import Migration
 
 from .test_result import settings
 

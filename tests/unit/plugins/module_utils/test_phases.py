@@ -10,7 +10,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.strategies import booleans, sampled_from
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.phases import Phase, phase
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration.phases import Phase, phase
 
 # MigrationStatus in QEMU's qapi/migration.json, and None for a QEMU that is gone.
 STATUSES = (

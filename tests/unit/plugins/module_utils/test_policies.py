@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.policies import POLICIES, Policy, policy
+from ansible_collections.vcsp.testbed.plugins.module_utils._destination.policies import POLICIES, Policy, policy
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,8 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.policies import Policy, policy
-from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import (
+from ansible_collections.vcsp.testbed.plugins.module_utils._destination.policies import Policy, policy
+from ansible_collections.vcsp.testbed.plugins.module_utils._destination.prefetch import (
     Block,
     Prefetch,
     PrefetchError,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import (
+from ansible_collections.vcsp.testbed.plugins.module_utils._destination.prefetch import (
     Block,
     PrefetchError,
     cgroup_of,

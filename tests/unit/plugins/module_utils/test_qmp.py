@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.module_utils import qmp
+from ansible_collections.vcsp.testbed.plugins.module_utils._host import qmp
 
 
 class LibvirtError(Exception):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.vcsp.testbed.plugins.module_utils import quota
+from ansible_collections.vcsp.testbed.plugins.module_utils._destination import quota
 
 
 class Guest:

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import SchedSample
-from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import Request
-from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import Event
-from ansible_collections.vcsp.testbed.plugins.module_utils.readings import Readings, Settings
-from ansible_collections.vcsp.testbed.plugins.module_utils.result import build
-from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import Sample, Verified
+from ansible_collections.vcsp.testbed.plugins.module_utils._destination.prefetch import Request
+from ansible_collections.vcsp.testbed.plugins.module_utils._guest.telemetry import Sample, Verified
+from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import Event
+from ansible_collections.vcsp.testbed.plugins.module_utils._measure.instruments import SchedSample
+from ansible_collections.vcsp.testbed.plugins.module_utils._measure.readings import Readings, Settings
+from ansible_collections.vcsp.testbed.plugins.module_utils._measure.result import build
 
 # The guest walks 1000 pages a second on both hosts, and half as fast during post-copy from 100 s to 101 s.
 STOP_S, RESUME_S, COMPLETED_S, END_S = 99.9, 100.0, 101.0, 104.0

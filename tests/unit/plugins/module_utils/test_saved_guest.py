@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.saved_guest import (
+from ansible_collections.vcsp.testbed.plugins.module_utils._guest.saved_guest import (
     GuestError,
     Workload,
     is_ours,

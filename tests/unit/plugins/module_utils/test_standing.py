@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.standing import Seen, Standing, standing
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration.standing import Seen, Standing, standing
 
 STATUSES = st.sampled_from([
     "none", "setup", "cancelling", "cancelled", "active", "postcopy-device", "postcopy-active", "postcopy-paused",

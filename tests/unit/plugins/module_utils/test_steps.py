@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.phases import Phase
-from ansible_collections.vcsp.testbed.plugins.module_utils.steps import Situation, Step, next_step
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration.phases import Phase
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration.steps import Situation, Step, next_step
 
 STATUSES = (
     None, "none", "setup", "cancelling", "cancelled", "active", "postcopy-device", "postcopy-active", "postcopy-paused",

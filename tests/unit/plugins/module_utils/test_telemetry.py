@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import (
+from ansible_collections.vcsp.testbed.plugins.module_utils._guest.telemetry import (
     LINE_BYTES,
     SAMPLES_MAX,
     Channel,

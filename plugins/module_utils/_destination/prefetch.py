@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.policies import Policy
+from .policies import Policy
 
 BPF_SK_MSG_VERDICT = 7
 SO_NETNS_COOKIE = 71

@@ -16,7 +16,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.phases import Phase, phase
+from .phases import Phase, phase
 
 PAUSED = "postcopy-paused"
 

@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import thp_mode
-from ansible_collections.vcsp.testbed.plugins.module_utils.policies import policy
-from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import Block, Prefetch, PrefetchError, cgroup_of
+from .._destination.policies import policy
+from .._destination.prefetch import Block, Prefetch, PrefetchError, cgroup_of
+from .._measure.instruments import thp_mode
 
 KVM_BOOT_TIMEOUT_S = 10
 # Printed by a kernel without root file system right before it gives up: everything before it worked.

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from ansible_collections.vcsp.testbed.plugins.module_utils import domain as domains
-from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import Channel
+from .._host import domain as domains
+from .telemetry import Channel
 
 try:
     import libvirt

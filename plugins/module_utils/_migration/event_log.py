@@ -7,8 +7,8 @@ from __future__ import annotations
 import threading
 import time
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import Event
-from ansible_collections.vcsp.testbed.plugins.module_utils.readings import Readings
+from .._host.qmp import Event
+from .._measure.readings import Readings
 
 # An event that belongs to a command comes within this time.
 EVENT_S = 2.0

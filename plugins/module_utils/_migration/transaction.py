@@ -18,33 +18,34 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any
 
-from ansible_collections.vcsp.testbed.plugins.module_utils import cpu_latency, fitness, quota
-from ansible_collections.vcsp.testbed.plugins.module_utils import domain as domains
-from ansible_collections.vcsp.testbed.plugins.module_utils.arrival import Arrival
-from ansible_collections.vcsp.testbed.plugins.module_utils.cancellation import Cancellation
-from ansible_collections.vcsp.testbed.plugins.module_utils.endpoints import virsh
-from ansible_collections.vcsp.testbed.plugins.module_utils.event_log import EventLog
-from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import (
-    SchedStat,
-    huge_pages_mb,
-    process_of,
-    throttled_s,
-)
-from ansible_collections.vcsp.testbed.plugins.module_utils.migration_error import MigrationError, advised
-from ansible_collections.vcsp.testbed.plugins.module_utils.pace import Pace, Watch
-from ansible_collections.vcsp.testbed.plugins.module_utils.phases import Phase, phase
-from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import Prefetch, PrefetchError
-from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import (
+from .._destination import cpu_latency, quota
+from .._destination.prefetch import Prefetch, PrefetchError
+from .._guest.telemetry import Channel, has_channel
+from .._host import domain as domains
+from .._host.endpoints import virsh
+from .._host.qmp import (
     ConnectionFailed,
     GuestGone,
     Host,
     Monitor,
     QmpError,
 )
-from ansible_collections.vcsp.testbed.plugins.module_utils.readings import Readings, Settings
-from ansible_collections.vcsp.testbed.plugins.module_utils.standing import AT_WORK, Standing
-from ansible_collections.vcsp.testbed.plugins.module_utils.steps import Situation, Step, next_step
-from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import Channel, has_channel
+from .._measure.instruments import (
+    SchedStat,
+    huge_pages_mb,
+    process_of,
+    throttled_s,
+)
+from .._measure.readings import Readings, Settings
+from . import fitness
+from .cancellation import Cancellation
+from .errors import MigrationError, advised
+from .event_log import EventLog
+from .pace import Pace, Watch
+from .phases import Phase, phase
+from .standing import AT_WORK, Standing
+from .steps import Situation, Step, next_step
+from .working_set import Arrival
 
 try:
     import libvirt

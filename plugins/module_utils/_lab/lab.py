@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.lab_spec import Host, Spec
+from .spec import Host, Spec
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
 NETNS_DIR = Path("/run/netns")

@@ -9,20 +9,20 @@ from collections.abc import Iterable
 from typing import Any
 from xml.etree import ElementTree
 
-from ansible_collections.vcsp.testbed.plugins.module_utils import domain as domains
-from ansible_collections.vcsp.testbed.plugins.module_utils.capabilities import memory
-from ansible_collections.vcsp.testbed.plugins.module_utils.endpoints import own_addresses, virsh
-from ansible_collections.vcsp.testbed.plugins.module_utils.phases import Phase
-from ansible_collections.vcsp.testbed.plugins.module_utils.prefetch import (
+from .._destination.prefetch import (
     Block,
     PrefetchError,
     guest_blocks,
     load_libbpf,
     parse_ramblocks,
 )
-from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import GuestGone, Monitor
-from ansible_collections.vcsp.testbed.plugins.module_utils.readings import Settings
-from ansible_collections.vcsp.testbed.plugins.module_utils.standing import Seen, Standing, standing
+from .._host import domain as domains
+from .._host.capabilities import memory
+from .._host.endpoints import own_addresses, virsh
+from .._host.qmp import GuestGone, Monitor
+from .._measure.readings import Settings
+from .phases import Phase
+from .standing import Seen, Standing, standing
 
 MIN_QEMU_FOR_PREEMPT = 8
 

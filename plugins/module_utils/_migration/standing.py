@@ -10,7 +10,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.phases import Phase, phase
+from .phases import Phase, phase
 
 # QEMU's MigrationStatus of a source that is at work (qapi/migration.json).
 AT_WORK = ("setup", "active", "pre-switchover", "device", "wait-unplug", "cancelling")

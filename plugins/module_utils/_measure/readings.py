@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import SchedStat
-from ansible_collections.vcsp.testbed.plugins.module_utils.policies import Policy, policy
-from ansible_collections.vcsp.testbed.plugins.module_utils.qmp import Event
-from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import Channel
+from .._destination.policies import Policy, policy
+from .._guest.telemetry import Channel
+from .._host.qmp import Event
+from .instruments import SchedStat
 
 
 @dataclass(frozen=True)

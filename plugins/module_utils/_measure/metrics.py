@@ -11,8 +11,8 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import SchedSample
-from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import PAGE_BYTES, Sample
+from .._guest.telemetry import PAGE_BYTES, Sample
+from .instruments import SchedSample
 
 STEADY_MAX_S = 2.0
 STEADY_MIN_S = 0.5

@@ -8,10 +8,10 @@ import base64
 import zlib
 from typing import Any
 
-from ansible_collections.vcsp.testbed.plugins.module_utils import metrics
-from ansible_collections.vcsp.testbed.plugins.module_utils.instruments import thp_mode
-from ansible_collections.vcsp.testbed.plugins.module_utils.readings import Readings, Settings
-from ansible_collections.vcsp.testbed.plugins.module_utils.telemetry import Sample
+from .._guest.telemetry import Sample
+from . import metrics
+from .instruments import thp_mode
+from .readings import Readings, Settings
 
 # Beyond these bounds two instruments that see the same thing contradict each other.
 REQUESTS_TOLERANCE = 0.02

@@ -4,9 +4,9 @@
 
 from __future__ import annotations
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.endpoints import virsh
-from ansible_collections.vcsp.testbed.plugins.module_utils.phases import Phase
-from ansible_collections.vcsp.testbed.plugins.module_utils.readings import Settings
+from .._host.endpoints import virsh
+from .._measure.readings import Settings
+from .phases import Phase
 
 
 class MigrationError(Exception):

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-from ansible_collections.vcsp.testbed.plugins.module_utils.pace import Watch
-from ansible_collections.vcsp.testbed.plugins.module_utils.readings import Readings, Settings
+from .._measure.readings import Readings, Settings
+from .pace import Watch
 
 # A guest that asked for no page for this long has its working set.
 QUIET_S = 1.0
