@@ -61,12 +61,13 @@ def ping_pong(_guests: lab.Guests) -> Measured:
     return found
 
 
-def migration(guests: lab.Guests, window_mb: int, **settings: Any) -> Measured:
+def migration(guests: lab.Guests, window_mb: int, prefetch_program: str | None = None, **method: Any) -> Measured:
     """Run one migration, and reduce its result to what the ratios need."""
     workload = {"window_mb": window_mb, "pattern": "sequential", "work_per_page": 20}
-    result = lab.migrate(guests, workload, settings)
+    options = {} if prefetch_program is None else {"prefetch_program": prefetch_program}
+    result = lab.migrate(guests, workload, method, **options)
     trace = result["instruments"]["request_trace"]
-    if trace["present"] == ("prefetch_program" in settings):
+    if trace["present"] == (prefetch_program is not None):
         raise lab.BenchmarkError(f"the program was {'' if trace['present'] else 'not '}loaded: {trace['reason']}")
     found = result["measurements"]
     return {
@@ -95,7 +96,8 @@ def demand_paging(result: Mapping[str, Any]) -> Measured:
     return {"fault_us": wait_ms * 1000 / requests, "page_us": median(paces) * 1e6}
 
 
-_demand, _push = partial(migration, window_mb=DEMAND_MB, transfer="demand"), partial(migration, window_mb=PUSH_MB)
+_demand = partial(migration, window_mb=DEMAND_MB, transfer="demand")
+_push = partial(migration, window_mb=PUSH_MB, transfer="push")
 # Without the program a migration of one page a request goes on, and says that it has no request trace.
 _no_program = {"prefetch_program": "/nonexistent"}
 ARMS: Mapping[str, Arm] = {

@@ -114,7 +114,7 @@ def save_guests(scenario: Mapping[str, Any]) -> Guests:
     return guests
 
 
-def migrate(guests: Guests, workload: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+def migrate(guests: Guests, workload: Mapping[str, Any], method: Mapping[str, Any], **options: Any) -> dict[str, Any]:
     """Restore the guest of a workload on the source, migrate it, verify and end it; return the module's result.
 
     :raise BenchmarkError: something of it failed, or the measurement does not count.
@@ -124,7 +124,7 @@ def migrate(guests: Guests, workload: Mapping[str, Any], settings: Mapping[str, 
         result = module(
             "destination", "postcopy_migration", name=GUEST, source_uri="qemu+ssh://root@source/system",
             migration_address=HOSTS["destination"]["migration_address"], window_mb=workload["window_mb"], baseline_s=1,
-            verify=True, end_guest=True, cpu_latency_us=0, **settings,
+            verify=True, end_guest=True, cpu_latency_us=0, method=method, **options,
         )  # fmt: skip
     except BaseException:
         end_guests()

@@ -14,7 +14,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.vcsp.testbed.analysis.data.atomic import keep_from_others
 from ansible_collections.vcsp.testbed.analysis.data.records import scenario_hash
 from ansible_collections.vcsp.testbed.plugins.plugin_utils import controller, experiment, lock
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import ScenarioError, load
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import ScenarioError, load
 
 
 class ActionModule(ActionBase):

@@ -53,8 +53,8 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.preflight import preflight as problems_of
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import ScenarioError, load
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import ScenarioError, load
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.preflight import preflight as problems_of
 
 
 def preflight(value: str | Mapping[str, Any], source: Mapping[str, Any], destination: Mapping[str, Any]) -> list[str]:

@@ -48,7 +48,7 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import ScenarioError, load
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import ScenarioError, load
 
 
 def scenario(value: str | Mapping[str, Any], source: str = "scenario") -> dict[str, Any]:

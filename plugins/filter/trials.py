@@ -72,8 +72,8 @@ from typing import Any
 
 from ansible.errors import AnsibleFilterError
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import ScenarioError, load
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.trials import trials as trials_of
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import ScenarioError, load
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials import trials as trials_of
 
 
 def trials(value: str | Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -51,7 +51,7 @@ from typing import Any
 from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import ScenarioError, read, resolve
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import ScenarioError, read, resolve
 
 
 class LookupModule(LookupBase):

@@ -41,61 +41,10 @@ options:
       - A literal IPv4 or IPv6 address that this host has; no name, no wildcard, not a loopback address.
     type: str
     required: true
-  vcpu_quota_percent:
-    description: Share of a processor that each vCPU gets from resume to completion; V(100) sets no quota.
-    type: int
-    default: 100
-  vcpu_period_us:
-    description: Period of the quota in microseconds, 1000 to 1000000.
-    type: int
-    default: 10000
-  vcpu_quota_until:
-    description:
-      - What lifts the quota. V(completed) is the last page, as in the paper.
-      - V(working-set) is as soon as the guest has walked its working window once, or asks for no more pages.
-    type: str
-    choices: [working-set, completed]
-    default: completed
-  prefetch_pages:
-    description:
-      - Pages asked for by each page request; V(1) is plain demand paging.
-      - A page is one of the guest's RAMBlock, 4 KiB, or 2 MiB on huge pages of hugetlbfs.
-    type: int
-    default: 1
-  prefetch_policy:
-    description:
-      - Which pages are asked for beside the missing one. Never any beyond its RAMBlock.
-      - V(fixed), the paper's, takes the next ones.
-      - V(around) takes those before and after, the missing one in the middle.
-      - V(readahead) takes the next ones, and twice as many with each request that continues a sequential stream, up to
-        O(prefetch_max_pages); a jump begins anew with O(prefetch_pages).
-    type: str
-    choices: [fixed, around, readahead]
-    default: fixed
-  prefetch_max_pages:
-    description: The most pages that V(readahead) of O(prefetch_policy) asks for, 128 if not given.
-    type: int
-  transfer:
-    description:
-      - V(push) is QEMU's ordinary behaviour, memory is pushed in the background at once.
-      - V(demand) is the paper's demand paging. The push is held down until the guest has walked its working window
-        once, or asks for no more pages. Needs QEMU 8.0.
-    type: str
-    choices: [demand, push]
-    default: push
-  postcopy_preempt:
-    description:
-      - Whether requested pages get a connection of their own beside the push. Needs QEMU 8.0.
-      - If not given, on for V(demand) of O(transfer), which needs it, and off for V(push), as QEMU has it.
-    type: bool
-  max_postcopy_bandwidth_mb_per_s:
-    description: Limit of the background push in MB/s, QEMU's C(max-postcopy-bandwidth); V(0) is none.
-    type: float
-    default: 0
   window_mb:
     description:
       - Working window of the guest's workload, MB.
-      - Without it V(demand) ends when the guest asks for no more pages.
+      - Without it V(demand) of O(method.transfer) ends when the guest requests no more pages.
     type: int
   baseline_s:
     description: Time for which the guest is watched on the source first.
@@ -131,6 +80,8 @@ options:
     description: Time without any progress after which a migration is paused and recovered.
     type: float
     default: 15
+extends_documentation_fragment:
+  - vcsp.testbed.method
 attributes:
   check_mode:
     description: Checks both hosts and the guest, and migrates nothing.
@@ -140,8 +91,8 @@ attributes:
     support: none
 requirements:
   - python3-libvirt on this host
-  - QEMU 8.0 on both hosts for O(transfer=demand)
-  - libbpf 1.0 and a kernel with sockops, sk_msg and bpf_link for O(prefetch_pages) above 1
+  - QEMU 8.0 on both hosts for O(method.transfer=demand)
+  - libbpf 1.0 and a kernel with sockops, sk_msg and bpf_link for O(method.prefetch_pages) above 1
 """
 
 EXAMPLES = r"""
@@ -150,8 +101,7 @@ EXAMPLES = r"""
     name: web1
     source_uri: qemu+ssh://root@node1/system
     migration_address: 192.0.2.12
-    vcpu_quota_percent: 50
-    prefetch_pages: 10
+    method: {vcpu_quota_percent: 50, prefetch_pages: 10, transfer: push}
   delegate_to: node2
 
 - name: Run one trial of the paper's VCSP-prefetching
@@ -159,9 +109,7 @@ EXAMPLES = r"""
     name: vcsp-guest
     source_uri: qemu+ssh://root@source/system
     migration_address: 198.18.1.12
-    vcpu_quota_percent: 50
-    prefetch_pages: 10
-    transfer: demand
+    method: {vcpu_quota_percent: 50, prefetch_pages: 10}
     window_mb: 64
     baseline_s: 5
     observation_s: 8
@@ -221,39 +169,24 @@ phase:
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
-from ansible_collections.vcsp.testbed.plugins.module_utils._destination import quota
-from ansible_collections.vcsp.testbed.plugins.module_utils._destination.policies import policy
-from ansible_collections.vcsp.testbed.plugins.module_utils._destination.prefetch import PrefetchError
+from ansible_collections.vcsp.testbed.plugins.module_utils import _method as methods
 from ansible_collections.vcsp.testbed.plugins.module_utils._host import endpoints
-from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import (
-    LIBVIRT_IMPORT_ERROR,
-    ConnectionFailed,
-    GuestGone,
-    QmpError,
-)
-from ansible_collections.vcsp.testbed.plugins.module_utils._measure.readings import Settings
+from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import LIBVIRT_IMPORT_ERROR, ConnectionFailed
 from ansible_collections.vcsp.testbed.plugins.module_utils._measure.result import build
 from ansible_collections.vcsp.testbed.plugins.module_utils._migration.errors import MigrationError
 from ansible_collections.vcsp.testbed.plugins.module_utils._migration.transaction import Migration
+from ansible_collections.vcsp.testbed.plugins.module_utils._options import Options
 
-ARGUMENTS = {
+ARGUMENTS: dict[str, dict[str, Any]] = {
     "name": {"type": "str", "required": True},
     "source_uri": {"type": "str", "required": True},
     "destination_uri": {"type": "str", "default": "qemu:///system"},
     "migration_address": {"type": "str", "required": True},
-    "vcpu_quota_percent": {"type": "int", "default": 100},
-    "vcpu_period_us": {"type": "int", "default": 10000},
-    "vcpu_quota_until": {"type": "str", "choices": ["working-set", "completed"], "default": "completed"},
-    "prefetch_pages": {"type": "int", "default": 1},
-    "prefetch_policy": {"type": "str", "choices": ["fixed", "around", "readahead"], "default": "fixed"},
-    "prefetch_max_pages": {"type": "int"},
-    "transfer": {"type": "str", "choices": ["demand", "push"], "default": "push"},
-    "postcopy_preempt": {"type": "bool"},
-    "max_postcopy_bandwidth_mb_per_s": {"type": "float", "default": 0},
+    "method": {"type": "dict", "default": {}, "options": {"name": {"type": "str"}, **methods.argument_spec()}},
     "window_mb": {"type": "int"},
     "baseline_s": {"type": "float", "default": 0},
     "observation_s": {"type": "float"},
@@ -265,7 +198,6 @@ ARGUMENTS = {
     "stall_timeout_s": {"type": "float", "default": 15},
 }
 
-
 # What says which guest goes from where to where, and what looks at it.
 ENDPOINTS = {
     "name": endpoints.name_problem,
@@ -273,61 +205,58 @@ ENDPOINTS = {
     "destination_uri": endpoints.uri_problem,
     "migration_address": endpoints.address_problem,
 }
-# Options that must be greater than 0 where they are given.
-POSITIVE = ("prefetch_pages", "prefetch_max_pages", "window_mb", "observation_s", "timeout_s", "stall_timeout_s")
+# Options that must be greater than 0 where they are given, and those that must not be negative.
+POSITIVE = ("window_mb", "observation_s", "timeout_s", "stall_timeout_s")
+NOT_NEGATIVE = ("baseline_s", "cpu_latency_us")
 
 
 def problems(params: dict[str, Any]) -> list[str]:
     """What is wrong with the arguments, before anything is touched."""
-    found = []
-    if not 1 <= params["vcpu_quota_percent"] <= 100:
-        found.append(f"vcpu_quota_percent: {params['vcpu_quota_percent']} is not between 1 and 100")
-    period_us, least_us, most_us = params["vcpu_period_us"], quota.PERIOD_MIN_US, quota.PERIOD_MAX_US
-    if not least_us <= period_us <= most_us:
-        found.append(f"vcpu_period_us: {period_us} is not between {least_us} and {most_us}")
-    elif not found and period_us * params["vcpu_quota_percent"] // 100 < quota.QUOTA_MIN_US:
-        found.append(
-            f"vcpu_quota_percent: {params['vcpu_quota_percent']} % of {period_us} us is less than the kernel grants "
-            f"({quota.QUOTA_MIN_US} us): make vcpu_period_us longer"
-        )
-    found += [
-        f"{name}: {params[name]} must be greater than 0"
-        for name in POSITIVE
-        if params[name] is not None and not params[name] > 0  # so NaN, which no comparison holds for, is refused too
-    ]
-    found += [
-        f"{name}: {params[name]} must not be negative"
-        for name in ("baseline_s", "cpu_latency_us", "max_postcopy_bandwidth_mb_per_s")
-        if params[name] is not None and not params[name] >= 0
-    ]
-    if not found:
-        try:
-            policy(params["prefetch_policy"], params["prefetch_pages"], params["prefetch_max_pages"])
-        except ValueError as error:
-            found.append(str(error))
-    if params["transfer"] == "demand" and params["postcopy_preempt"] is False:
-        found.append("postcopy_preempt: false holds requested pages down too; use transfer: push, or leave it out")
-    return misplaced(params) + found
-
-
-def misplaced(params: dict[str, Any]) -> list[str]:
-    """What is wrong with the guest's name and the hosts' URIs and address."""
     found = [f"{name}: {problem}" for name, check in ENDPOINTS.items() if (problem := check(params[name])) is not None]
     if params["source_uri"] == params["destination_uri"]:
         found.append(f"source_uri: {params['source_uri']} is the destination's, too; give the other host's")
-    return found
+    # Comparisons are written so that NaN, for which none holds, is refused too.
+    found += [
+        f"{name}: {params[name]} must be greater than 0"
+        for name in POSITIVE
+        if params[name] is not None and not params[name] > 0
+    ]
+    found += [
+        f"{name}: {params[name]} must not be negative"
+        for name in NOT_NEGATIVE
+        if params[name] is not None and not params[name] >= 0
+    ]
+    return found + [f"method.{problem}" for problem in methods.Method.of(params["method"]).problems()]
+
+
+class Module(AnsibleModule):
+    """Says where a method's settings went, which were options of their own before there was ``method``."""
+
+    def fail_json(self, msg: str, **values: Any) -> NoReturn:
+        super().fail_json(msg=misplaced(self.params) or msg, **values)
+        raise AssertionError  # fail_json does not return
+
+
+def misplaced(given: dict[str, Any]) -> str | None:
+    """What to write instead of settings beside ``method``; None when there are none."""
+    settings = {name: given[name] for name in methods.argument_spec() if name in given}
+    if not settings:
+        return None
+    listed = ", ".join(f"{name}: {str(value).lower()}" for name, value in settings.items())
+    return f"{', '.join(settings)}: settings of the method; write method: {{{listed}}}"
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(argument_spec=ARGUMENTS, supports_check_mode=True)
+    module = Module(argument_spec=ARGUMENTS, supports_check_mode=True)
     if LIBVIRT_IMPORT_ERROR is not None:
         module.fail_json(msg=missing_required_lib("python3-libvirt"), exception=str(LIBVIRT_IMPORT_ERROR))
     wrong = problems(module.params)
     if wrong:
         module.fail_json(msg="; ".join(wrong))
-    settings = Settings(**{**module.params, "prefetch_program": Path(module.params["prefetch_program"])})
-    migration = Migration(settings, report=module.warn)
+    given = {**module.params, "method": methods.Method.of(module.params["method"])}
+    options = Options(**{**given, "prefetch_program": Path(given["prefetch_program"])})
+    migration = Migration(options, report=module.warn)
     started_at = now()
     try:
         if module.check_mode:
@@ -335,10 +264,10 @@ def main() -> None:
         readings = migration.run()
     except MigrationError as error:
         module.fail_json(msg=str(error), phase=error.phase.value)
-    except (ConnectionFailed, GuestGone, PrefetchError, QmpError) as error:
+    except ConnectionFailed as error:
         module.fail_json(msg=str(error))
     changed = not readings.was_home or readings.quota_left_over
-    module.exit_json(changed=changed, started_at=started_at, ended_at=now(), **build(settings, readings))
+    module.exit_json(changed=changed, started_at=started_at, ended_at=now(), **build(options, readings))
 
 
 def now() -> str:

@@ -105,6 +105,7 @@ from pathlib import Path
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.vcsp.testbed.plugins.module_utils._host import capabilities
+from ansible_collections.vcsp.testbed.plugins.module_utils._host.memory import memory
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import (
     LIBVIRT_IMPORT_ERROR,
     ConnectionFailed,
@@ -145,7 +146,7 @@ def main() -> None:
         "userfaultfd": capabilities.userfaultfd(),
         "ebpf": capabilities.ebpf(Path(module.params["prefetch_program"])),
         "cgroup": capabilities.cgroup(),
-        "memory": capabilities.memory(),
+        "memory": memory(),
         **capabilities.provenance(),
     }
     module.exit_json(changed=False, info=info)

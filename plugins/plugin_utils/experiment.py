@@ -20,7 +20,7 @@ from ansible_collections.vcsp.testbed.analysis.data.records import (
     write_experiment,
 )
 from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.trials import trials
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials import trials
 
 LATEST = "latest"
 LOCK_FILE = ".lock"

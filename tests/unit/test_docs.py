@@ -15,12 +15,13 @@ import yaml
 
 from ansible_collections.vcsp.testbed.analysis.data.records import scenario_hash, validate_record
 from ansible_collections.vcsp.testbed.analysis.data.schema import experiment_problems
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import ScenarioError, known_methods, load
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.trials import trials
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import ScenarioError, load
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.schema import known_methods, scenario_schema
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials import trials
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
-SCHEMA = yaml.safe_load((ROOT / "plugins" / "plugin_utils" / "scenario_schema.yml").read_text())
+SCHEMA = scenario_schema()
 
 
 def examples(document: str, language: str) -> list[str]:

@@ -53,7 +53,7 @@ def policy(name: str, pages: int, max_pages: int | None = None) -> Policy:
     """The policy of that name.
 
     :param max_pages: for ``readahead`` alone, by default ``READAHEAD_MAX_PAGES``.
-    :raise ValueError: the three do not fit together; the text speaks of the module's options and says what to do.
+    :raises ValueError: the three do not fit together; the text speaks of the module's options and says what to do.
     """
     if name not in POLICIES:
         raise ValueError(f"prefetch_policy: {name} is unknown, use one of {', '.join(POLICIES)}")

@@ -90,7 +90,7 @@ def guest_blocks(ramblocks: Sequence[Block], backends: Collection[str]) -> list[
 def cgroup_of(pid: int, proc: Path = Path("/proc")) -> Path:
     """Directory of a process's cgroup in the v2 hierarchy, where sockops programs are attached.
 
-    :raise PrefetchError: no cgroup v2 hierarchy is mounted.
+    :raises PrefetchError: no cgroup v2 hierarchy is mounted.
     """
     groups = (proc / str(pid) / "cgroup").read_text().splitlines()
     path = next((line.split("::", 1)[1] for line in groups if line.startswith("0::")), "/")
@@ -104,7 +104,7 @@ def cgroup_of(pid: int, proc: Path = Path("/proc")) -> Path:
 def load_libbpf() -> ctypes.CDLL:
     """libbpf, with the types of what is used of it.
 
-    :raise PrefetchError: the library is missing.
+    :raises PrefetchError: the library is missing.
     """
     name = ctypes.util.find_library("bpf") or "libbpf.so.1"
     try:
@@ -171,7 +171,7 @@ class Prefetch:
     def attach(self, pid: int, port: int) -> None:
         """Adopt every connection that process ``pid`` accepts on local ``port`` from now on, and no more on others.
 
-        :raise PrefetchError: the kernel refuses.
+        :raises PrefetchError: the kernel refuses.
         """
         self._detach()
         with socket.socket() as probe:

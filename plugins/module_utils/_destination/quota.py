@@ -31,7 +31,7 @@ def quota_us(percent: int, period_us: int) -> int:
 def throttle(domain: Any, percent: int, period_us: int) -> None:
     """Hold every vCPU of a guest to ``percent`` of a processor until ``lift``.
 
-    :raise libvirt.libvirtError: e.g. no CPU controller in the host's cgroups.
+    :raises libvirt.libvirtError: e.g. no CPU controller in the host's cgroups.
     """
     before = domain.schedulerParametersFlags(libvirt.VIR_DOMAIN_AFFECT_LIVE)
     note = ElementTree.Element("throttled", {"period": str(before["vcpu_period"]), "quota": str(before["vcpu_quota"])})

@@ -58,7 +58,7 @@ def is_ours(domain: Any) -> bool:
 def remove(connection: Any, name: str) -> bool:
     """End the guest of that name; False when there is none.
 
-    :raise GuestError: it is not one of ours.
+    :raises GuestError: it is not one of ours.
     """
     domain = domains.find(connection, name)
     if domain is None:
@@ -72,7 +72,7 @@ def remove(connection: Any, name: str) -> bool:
 def restore(connection: Any, name: str, path: Path) -> None:
     """Run the guest saved at ``path``, replacing one of ours that is left over.
 
-    :raise GuestError: no such saved state, or QEMU refuses it.
+    :raises GuestError: no such saved state, or QEMU refuses it.
     """
     if not path.exists():
         raise GuestError(f"there is no saved state {path}: run playbooks/guest.yml")
@@ -87,7 +87,7 @@ def restore(connection: Any, name: str, path: Path) -> None:
 def make(connection: Any, name: str, xml: str, path: Path, workload: Workload, boot_timeout_s: float) -> None:
     """Make the saved state ``path`` of a workload from the booted guest, saved beside it when it is first needed.
 
-    :raise GuestError: the guest does not boot, or its workload does not start.
+    :raises GuestError: the guest does not boot, or its workload does not start.
     """
     remove(connection, name)
     base = path.with_name(BASE)

@@ -76,7 +76,7 @@ def _count(word: str) -> int:
 class Channel:
     """A guest's telemetry channel through libvirt, local or remote. Lines arrive in the event loop's thread.
 
-    :raise libvirt.libvirtError: the guest has no channel of that name, or somebody else listens.
+    :raises libvirt.libvirtError: the guest has no channel of that name, or somebody else listens.
     """
 
     def __init__(self, host: str) -> None:
@@ -129,7 +129,7 @@ class Channel:
     def send(self, command: str) -> None:
         """Send a command line: ``start WINDOW_MB PATTERN WORK``, ``verify`` or ``stop``.
 
-        :raise libvirt.libvirtError: the connection is lost.
+        :raises libvirt.libvirtError: the connection is lost.
         """
         stream = self._stream
         if stream is None:

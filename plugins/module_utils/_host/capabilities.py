@@ -16,7 +16,7 @@ from typing import Any
 
 from .._destination.policies import policy
 from .._destination.prefetch import Block, Prefetch, PrefetchError, cgroup_of
-from .._measure.instruments import thp_mode
+from .memory import thp_mode
 
 KVM_BOOT_TIMEOUT_S = 10
 # Printed by a kernel without root file system right before it gives up: everything before it worked.
@@ -147,12 +147,6 @@ def cgroup() -> dict[str, Any]:
     except PrefetchError as error:
         return {"version": 1, "cpu": False, "reason": str(error)}
     return {"version": 2, "cpu": False, "reason": "no hierarchy offers the CPU controller"}
-
-
-def memory() -> dict[str, int]:
-    """Total and available memory, MB (proc_meminfo(5))."""
-    found = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE))
-    return {"total_mb": int(found["MemTotal"]) // 1024, "available_mb": int(found["MemAvailable"]) // 1024}
 
 
 def provenance() -> dict[str, Any]:

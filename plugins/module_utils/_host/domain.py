@@ -64,7 +64,7 @@ def find(connection: Any, name: str) -> Any | None:
 def destroy(domain: Any, timeout_s: float = 30) -> None:
     """End a guest's QEMU. A guest that ended by itself is fine.
 
-    :raise TimeoutError: QEMU does not go, e.g. because it hangs in the kernel.
+    :raises TimeoutError: QEMU does not go, e.g. because it hangs in the kernel.
     """
     deadline = time.monotonic() + timeout_s
     while True:

@@ -82,7 +82,7 @@ class EventLoop:
 def connect(uri: str, timeout_s: float = CONNECT_TIMEOUT_S) -> Any:
     """Open a libvirt connection whose loss is noticed.
 
-    :raise ConnectionFailed: with the URI and libvirt's reason, or because there was no answer in ``timeout_s``.
+    :raises ConnectionFailed: with the URI and libvirt's reason, or because there was no answer in ``timeout_s``.
     """
     EventLoop.start()
     opened: Future[Any] = Future()
@@ -123,7 +123,7 @@ class Host:
     def connection(self) -> Any:
         """A libvirt connection that was alive a moment ago.
 
-        :raise ConnectionFailed: there is none to be had.
+        :raises ConnectionFailed: there is none to be had.
         """
         if not self.alive:
             self.close()
@@ -170,7 +170,7 @@ class Monitor:
     def domain(self) -> Any:
         """The guest's libvirt domain on the present connection.
 
-        :raise GuestGone: no such guest. :raise ConnectionFailed: libvirt cannot be reached.
+        :raises GuestGone: no such guest. :raises ConnectionFailed: libvirt cannot be reached.
         """
         if self.host.connection() is not self._connection:
             self.look_up()
@@ -179,7 +179,7 @@ class Monitor:
     def look_up(self) -> None:
         """Find the guest, as it is now, on the present connection.
 
-        :raise GuestGone: no such guest. :raise ConnectionFailed: libvirt cannot be reached.
+        :raises GuestGone: no such guest. :raises ConnectionFailed: libvirt cannot be reached.
         """
         connection = self.host.connection()
         with self.translated():
@@ -198,7 +198,7 @@ class Monitor:
     def translated(self) -> Iterator[None]:
         """Tell libvirt's errors apart: is the guest gone, or only the connection?
 
-        :raise GuestGone: QEMU has ended. :raise ConnectionFailed: libvirt cannot answer now.
+        :raises GuestGone: QEMU has ended. :raises ConnectionFailed: libvirt cannot answer now.
         """
         try:
             yield
@@ -210,8 +210,8 @@ class Monitor:
     def execute(self, command: str, **arguments: Any) -> Any:
         """Run a command and return its value.
 
-        :raise QmpError: QEMU refused it. :raise GuestGone: the guest has ended.
-        :raise ConnectionFailed: the command may or may not have been run.
+        :raises QmpError: QEMU refused it. :raises GuestGone: the guest has ended.
+        :raises ConnectionFailed: the command may or may not have been run.
         """
         request: dict[str, Any] = {"execute": command}
         if arguments:
@@ -222,6 +222,18 @@ class Monitor:
         if "error" in reply:
             raise QmpError(command, reply["error"].get("class", "?"), reply["error"].get("desc", "?"))
         return reply["return"]
+
+    def is_alive(self) -> bool:
+        """Whether the guest's QEMU runs. Asks libvirt alone, which costs the guest no time.
+
+        :raises ConnectionFailed: libvirt cannot answer now.
+        """
+        try:
+            domain = self.domain
+            with self.translated():
+                return bool(domain.isActive())
+        except GuestGone:
+            return False
 
     def human(self, command: str) -> str:
         """Answer of the human monitor, for the few facts that QMP lacks."""
@@ -264,7 +276,7 @@ class Monitor:
     def set_capabilities(self, **wanted: bool) -> None:
         """Set migration capabilities; names with underscores for dashes.
 
-        :raise QmpError: QEMU does not know or cannot combine them.
+        :raises QmpError: QEMU does not know or cannot combine them.
         """
         listed = [{"capability": name.replace("_", "-"), "state": state} for name, state in wanted.items()]
         self.execute("migrate-set-capabilities", capabilities=listed)

@@ -71,7 +71,7 @@ def cgroup_hierarchies(mounts: str) -> list[tuple[Path, bool]]:
 class Lab:
     """Compares the machine with a Spec and mends it, step by step.
 
-    :raise LabError: a command failed, or the lab belongs to somebody else.
+    :raises LabError: a command failed, or the lab belongs to somebody else.
     """
 
     def __init__(self, spec: Spec, run: Runner) -> None:
@@ -349,7 +349,7 @@ def _delegate(group: Path) -> None:
 def remove_cgroups(groups: list[Path], timeout_s: float = 10) -> None:
     """Remove cgroup trees, deepest first. The kernel empties groups of ended processes with a delay.
 
-    :raise LabError: a group still has processes after the timeout.
+    :raises LabError: a group still has processes after the timeout.
     """
     deadline = time.monotonic() + timeout_s
     for top in groups:

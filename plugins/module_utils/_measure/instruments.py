@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Instruments on the destination host: what the vCPU threads did, second by second, and the state of huge pages."""
+"""Instruments on the destination host: what the vCPU threads did, and for how long the quota held them back."""
 
 from __future__ import annotations
 
@@ -101,25 +101,6 @@ def _cpu_cgroups(tid: int, proc: Path) -> list[tuple[Path, str]]:
         for controller in controllers.split(","):
             paths[controller] = path
     return [(point, paths[controller]) for point, controller in mounts if controller in paths]
-
-
-def huge_pages_mb(pid: int, proc: Path = PROC) -> float | None:
-    """Anonymous memory of a process that is backed by transparent huge pages, MB."""
-    try:
-        text = (proc / str(pid) / "smaps_rollup").read_text()
-    except OSError:
-        return None
-    match = re.search(r"^AnonHugePages:\s+(\d+) kB", text, re.MULTILINE)
-    return int(match[1]) / 1024 if match else None
-
-
-def thp_mode(path: Path = Path("/sys/kernel/mm/transparent_hugepage/enabled")) -> str | None:
-    """The host's setting of transparent huge pages: always, madvise or never."""
-    try:
-        match = re.search(r"\[(\w+)\]", path.read_text())
-    except OSError:
-        return None
-    return match[1] if match else None
 
 
 def process_of(tid: int, proc: Path = PROC) -> int:

@@ -9,9 +9,9 @@ import zlib
 from typing import Any
 
 from .._guest.telemetry import Sample
+from .._options import Options
 from . import metrics
-from .instruments import thp_mode
-from .readings import Readings, Settings
+from .readings import Readings
 
 # Beyond these bounds two instruments that see the same thing contradict each other.
 REQUESTS_TOLERANCE = 0.02
@@ -20,19 +20,19 @@ REQUESTS_TOLERANCE_MIN = 16
 SAMPLE_PERIOD_S = 0.1
 
 
-def build(settings: Settings, readings: Readings) -> dict[str, Any]:
+def build(options: Options, readings: Readings) -> dict[str, Any]:
     """The module's return value: ``measurements``, ``instruments``, ``events``, ``clock_offset``, ``memory_verified``,
     ``validity`` and ``files`` (name -> base64 of zlib of the text)."""
     resumed = readings.time_of("destination", "RESUME")
-    measurements = measure(settings, readings, resumed)
+    measurements = measure(options, readings, resumed)
     verified = readings.verified
     return {
         "measurements": measurements,
-        "instruments": instruments(settings, readings, resumed),
+        "instruments": instruments(options, readings, resumed),
         "events": events(readings, resumed),
         "clock_offset": clock_offset(readings),
         "memory_verified": None if verified is None else verified.bad == 0 and verified.pages > 0,
-        "validity": validity(settings, readings, measurements),
+        "validity": validity(options, readings, measurements),
         "files": {name: pack(text) for name, text in files(readings, resumed).items()},
         "recoveries": readings.recoveries,
         "taken_over": readings.taken_over,
@@ -40,7 +40,7 @@ def build(settings: Settings, readings: Readings) -> dict[str, Any]:
     }
 
 
-def measure(settings: Settings, readings: Readings, resumed: float | None) -> dict[str, float | None]:
+def measure(options: Options, readings: Readings, resumed: float | None) -> dict[str, float | None]:
     """Measurements as DESIGN defines them; None where a reading is missing."""
     stopped = readings.time_of("source", "STOP")
     switched = readings.time_of("source", "MIGRATION", status="postcopy-active")
@@ -71,22 +71,22 @@ def measure(settings: Settings, readings: Readings, resumed: float | None) -> di
         found["throttled_ms"] = readings.throttled_s * 1000
     if found["sent_kb"] is not None and found["total_migration_time_s"]:
         found["link_mbit_per_s"] = found["sent_kb"] * 1024 * 8 / 1e6 / found["total_migration_time_s"]
-    found.update(guest_view(settings, readings, stopped, resumed, completed))
+    found.update(guest_view(options, readings, stopped, resumed, completed))
     return found
 
 
 def guest_view(
-    settings: Settings, readings: Readings, stopped: float | None, resumed: float, completed: float
+    options: Options, readings: Readings, stopped: float | None, resumed: float, completed: float
 ) -> dict[str, float | None]:
     """Measurements from the guest's telemetry."""
     samples = all_samples(readings)
     curve = metrics.pages_curve(samples, stopped, resumed)
     found: dict[str, float | None] = {}
-    if stopped is not None and settings.baseline_s > 0:
-        found["baseline_mb_per_s"] = metrics.rate_mb_per_s(curve, stopped - settings.baseline_s, stopped)
+    if stopped is not None and options.baseline_s > 0:
+        found["baseline_mb_per_s"] = metrics.rate_mb_per_s(curve, stopped - options.baseline_s, stopped)
     found["postcopy_rate_mb_per_s"] = metrics.rate_mb_per_s(curve, resumed, completed)
-    if settings.window_pages is not None:
-        found["window_walk_s"] = metrics.window_walk_s(samples, stopped, resumed, settings.window_pages)
+    if options.window_pages is not None:
+        found["window_walk_s"] = metrics.window_walk_s(samples, stopped, resumed, options.window_pages)
     end = readings.observation_end_s
     if end is None:
         return found
@@ -101,7 +101,7 @@ def guest_view(
     return found
 
 
-def instruments(settings: Settings, readings: Readings, resumed: float | None) -> dict[str, dict[str, Any]]:
+def instruments(options: Options, readings: Readings, resumed: float | None) -> dict[str, dict[str, Any]]:
     """Every instrument, marked present or absent with the reason; none is faked."""
     completed = completed_s(readings)
     found: dict[str, dict[str, Any]] = {}
@@ -142,17 +142,17 @@ def instruments(settings: Settings, readings: Readings, resumed: float | None) -
             "sent_kb": sum(request.sent for request in readings.requests) / 1024,
         }
     put("request_trace", requests, readings.prefetch_absent or "the program was not loaded")
-    bound = None if readings.cpu_latency_absent else settings.cpu_latency_us
+    bound = None if readings.cpu_latency_absent else options.cpu_latency_us
     put("cpu_latency", {"bound_us": bound}, readings.cpu_latency_absent or "not asked for")
     put(
         "huge_pages",
-        {"destination_mb": readings.huge_pages_mb, "destination_thp": thp_mode()},
+        {"destination_mb": readings.huge_pages_mb, "destination_thp": readings.thp},
         "the kernel does not tell",
     )
     return found
 
 
-def validity(settings: Settings, readings: Readings, measurements: dict[str, float | None]) -> dict[str, Any]:
+def validity(options: Options, readings: Readings, measurements: dict[str, float | None]) -> dict[str, Any]:
     """The rules that make a trial invalid (DESIGN, section 4), each a sentence when broken."""
     reasons = []
     resumed, completed = readings.time_of("destination", "RESUME"), completed_s(readings)
@@ -175,12 +175,12 @@ def validity(settings: Settings, readings: Readings, measurements: dict[str, flo
         reasons.append(f"the migration ended {completed - end:.1f} s after the observation window")
     if len({sample.boot for sample in all_samples(readings)}) > 1:
         reasons.append("the guest rebooted")
-    if settings.verify:
+    if options.verify:
         if readings.verified is None:
             reasons.append("the guest's memory was not verified")
         elif readings.verified.bad or not readings.verified.pages:
             reasons.append(f"the guest's memory is wrong on {readings.verified.bad} of {readings.verified.pages} pages")
-    capabilities = ["postcopy-ram", *(["postcopy-preempt"] if settings.preempt else [])]
+    capabilities = ["postcopy-ram", *(["postcopy-preempt"] if options.method.preempt else [])]
     reasons += [
         f"the capability {name} was not in force" for name in capabilities if not readings.capabilities.get(name)
     ]
@@ -195,7 +195,7 @@ def validity(settings: Settings, readings: Readings, measurements: dict[str, flo
         if wait > longest_ms + 1:
             reasons.append("page wait is longer than the post-copy phase")
     needed = ["downtime_ms", "total_migration_time_s", "page_requests"]
-    if settings.observation_s is not None:
+    if options.observation_s is not None:
         needed.append("throughput_mb_per_s")
     reasons += [f"{name} could not be measured" for name in needed if measurements[name] is None]
     return {"valid": not reasons, "reasons": reasons}

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable
 from typing import Any
 from xml.etree import ElementTree
 
@@ -17,14 +16,17 @@ from .._destination.prefetch import (
     parse_ramblocks,
 )
 from .._host import domain as domains
-from .._host.capabilities import memory
 from .._host.endpoints import own_addresses, virsh
+from .._host.memory import memory
 from .._host.qmp import GuestGone, Monitor
-from .._measure.readings import Settings
+from .._options import Options
 from .phases import Phase
 from .standing import Seen, Standing, standing
 
 MIN_QEMU_FOR_PREEMPT = 8
+# What a migration changes on the source, and puts back when the guest stays there.
+SOURCE_PARAMETERS = ("max-bandwidth", "max-postcopy-bandwidth")
+SOURCE_CAPABILITIES = ("postcopy-ram", "postcopy-preempt", "events")
 
 
 class Unfit(Exception):
@@ -35,23 +37,23 @@ class Unfit(Exception):
         self.phase = phase
 
 
-def stand(settings: Settings, source: Monitor, destination: Monitor) -> Standing:
+def stand(options: Options, source: Monitor, destination: Monitor) -> Standing:
     """Where the guest stands, if something can be done about it.
 
-    :raise Unfit: nothing can.
+    :raises Unfit: nothing can.
     """
     found = standing(see(source), see(destination))
     if found in _REFUSED:
         told = {
-            **vars(settings),
-            "end_source": virsh(settings.source_uri, "destroy", settings.name),
-            "end_destination": virsh(settings.destination_uri, "destroy", settings.name),
+            **vars(options),
+            "end_source": virsh(options.source_uri, "destroy", options.name),
+            "end_destination": virsh(options.destination_uri, "destroy", options.name),
         }
         raise Unfit(_REFUSED[found].format(**told), Phase.LOST if found is Standing.LOST else Phase.PREPARING)
     if found in (Standing.READY, Standing.WAITING, Standing.HALF):
-        _check_address(settings, Phase.POSTCOPY if found is Standing.HALF else Phase.PREPARING)
+        _check_address(options, Phase.POSTCOPY if found is Standing.HALF else Phase.PREPARING)
     if found in (Standing.READY, Standing.WAITING):
-        _check(settings, source, destination)
+        _check(options, source, destination)
     return found
 
 
@@ -70,7 +72,7 @@ def see(monitor: Monitor) -> Seen | None:
 def blocks(source: Monitor) -> list[Block]:
     """The RAMBlocks that are the guest's memory.
 
-    :raise PrefetchError: QEMU names none.
+    :raises PrefetchError: QEMU names none.
     """
     backends = [backend["id"] for backend in source.execute("query-memdev") if "id" in backend]
     found = guest_blocks(parse_ramblocks(source.human("info ramblock")), backends)
@@ -79,34 +81,34 @@ def blocks(source: Monitor) -> list[Block]:
     return found
 
 
-def parameters(source: Monitor, names: Iterable[str], capabilities: Iterable[str]) -> dict[str, Any]:
-    """Migration parameters and capabilities as they are, for ``put_back``."""
+def migration_settings(source: Monitor) -> dict[str, Any]:
+    """The source's migration parameters and capabilities as they are, for ``put_back``."""
     values, switches = source.execute("query-migrate-parameters"), source.capabilities()
     return {
-        "parameters": {name: values[name] for name in names if name in values},
-        "capabilities": {name: switches[name] for name in capabilities if name in switches},
+        "parameters": {name: values[name] for name in SOURCE_PARAMETERS if name in values},
+        "capabilities": {name: switches[name] for name in SOURCE_CAPABILITIES if name in switches},
     }
 
 
 def put_back(source: Monitor, before: dict[str, Any]) -> None:
-    """Set what ``parameters`` returned."""
+    """Set what ``migration_settings`` returned."""
     source.set_capabilities(**before["capabilities"])
     source.execute("migrate-set-parameters", **before["parameters"])
 
 
-def _check_address(settings: Settings, at: Phase) -> None:
+def _check_address(options: Options, at: Phase) -> None:
     """See that this host has the address, which the source will send the guest's memory to."""
     own = own_addresses()
-    if ipaddress.ip_address(settings.migration_address) not in own:
+    if ipaddress.ip_address(options.migration_address) not in own:
         raise Unfit(
-            f"migration_address: {settings.migration_address} is not an address of this host "
+            f"migration_address: {options.migration_address} is not an address of this host "
             f"({', '.join(map(str, own)) or 'it has none'}): give the one that it has on the migration network",
             at,
         )
 
 
-def _check(settings: Settings, source: Monitor, destination: Monitor) -> None:
-    if settings.preempt:
+def _check(options: Options, source: Monitor, destination: Monitor) -> None:
+    if options.method.preempt:
         for monitor in (source, destination):
             major = monitor.host.connection().getVersion() // 1_000_000
             if major < MIN_QEMU_FOR_PREEMPT:
@@ -114,23 +116,23 @@ def _check(settings: Settings, source: Monitor, destination: Monitor) -> None:
                     f"transfer: demand needs QEMU >= {MIN_QEMU_FOR_PREEMPT} (postcopy-preempt), the {monitor.role} has "
                     f"{major}: upgrade it, or use transfer: push without postcopy_preempt"
                 )
-    if settings.policy.extends:
-        _check_prefetch(settings, source)
-    _check_memory(settings, source)
+    if options.method.prefetches:
+        _check_prefetch(options, source)
+    _check_memory(options, source)
 
 
-def _check_prefetch(settings: Settings, source: Monitor) -> None:
+def _check_prefetch(options: Options, source: Monitor) -> None:
     if source.execute("query-migrate-parameters").get("tls-creds"):
         raise Unfit(
             "prefetching cannot work with TLS, which hides page requests from the kernel: use prefetch_pages: 1"
         )
     load_libbpf()
     largest = max(block.used_bytes // block.page_bytes for block in blocks(source))
-    if settings.prefetch_pages > largest:
-        raise Unfit(f"prefetch_pages: {settings.prefetch_pages} pages are more than the guest has ({largest})")
+    if options.method.prefetch_pages > largest:
+        raise Unfit(f"prefetch_pages: {options.method.prefetch_pages} pages are more than the guest has ({largest})")
 
 
-def _check_memory(settings: Settings, source: Monitor) -> None:
+def _check_memory(options: Options, source: Monitor) -> None:
     with source.translated():
         needed_mb = source.domain.maxMemory() // 1024
         xml = source.domain.XMLDesc()
@@ -139,7 +141,7 @@ def _check_memory(settings: Settings, source: Monitor) -> None:
     available_mb = memory()["available_mb"]
     if needed_mb > available_mb:
         raise Unfit(
-            f"the guest {settings.name} has {needed_mb} MB of memory, and the destination has {available_mb} MB "
+            f"the guest {options.name} has {needed_mb} MB of memory, and the destination has {available_mb} MB "
             "available: free some, or choose another destination"
         )
 

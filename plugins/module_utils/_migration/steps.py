@@ -8,7 +8,7 @@ that was restarted or a call that begins in the middle need no code of their own
     START -> SWITCH -> (RELEASE, LIFT_QUOTA) -> FINISH          all is well
     ROLL_BACK                                                   before the switch: the source keeps the guest
     PAUSE -> RECOVER -> ... -> FINISH                           after it: the only way is forward
-    TELL_LOST                                                   half of the guest is gone
+    REPORT_LOST                                                   half of the guest is gone
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Step(enum.Enum):
     PAUSE = "pause both sides"
     RECOVER = "connect both sides anew"
     ROLL_BACK = "give the guest back to the source"
-    TELL_LOST = "tell that the guest is lost"
+    REPORT_LOST = "report the guest as lost"
     FINISH = "the guest is home"
 
 
@@ -45,10 +45,13 @@ class Situation:
     :ivar switching: it was told to switch to post-copy.
     :ivar switched: the guest was seen in post-copy. What was seen once stays true: no later answer makes it reversible.
     :ivar held: the background push is held down.
-    :ivar throttled: a quota is to be lifted once the working set has arrived.
-    :ivar arrived: the guest has walked its working window, or asks for no more pages.
-    :ivar quiet_s: for how long nothing has moved. :ivar patience_s: for how long that is nothing to worry about.
-    :ivar homeward: cancelled or out of time; nothing matters any more but the guest.
+    :ivar throttled: a quota is in force.
+    :ivar lifts_early: it is lifted once the working set has arrived, not at the last page.
+    :ivar arrived: the guest has walked its working window, or requests no more pages.
+    :ivar quiet_s: for how long nothing has moved.
+    :ivar patience_s: for how long that is nothing to worry about.
+    :ivar failure: why the guest is only brought home any more: cancelled, out of time, refused.
+    :ivar taken_over: it is, because an earlier call left it half migrated.
     """
 
     source: str | None
@@ -58,10 +61,22 @@ class Situation:
     switched: bool = False
     held: bool = False
     throttled: bool = False
+    lifts_early: bool = False
     arrived: bool = False
     quiet_s: float = 0.0
     patience_s: float = 15.0
-    homeward: bool = False
+    failure: str | None = None
+    taken_over: bool = False
+
+    @property
+    def homeward(self) -> bool:
+        """Whether nothing matters any more but the guest."""
+        return self.failure is not None or self.taken_over
+
+    @property
+    def awaits_working_set(self) -> bool:
+        """Whether something is to be done as soon as the working set has arrived."""
+        return self.held or (self.throttled and self.lifts_early)
 
     @property
     def phase(self) -> Phase:
@@ -81,7 +96,7 @@ def next_step(now: Situation) -> Step:
     if now.phase is Phase.COMPLETED:
         return Step.FINISH
     if now.phase is Phase.LOST:
-        return Step.TELL_LOST
+        return Step.REPORT_LOST
     if now.reversible:
         return _before_the_switch(now)
     return _after_the_switch(now)
@@ -107,6 +122,6 @@ def _after_the_switch(now: Situation) -> Step:
         return Step.PAUSE
     if now.held and (now.arrived or now.homeward):
         return Step.RELEASE
-    if now.throttled and (now.arrived or now.homeward):
+    if now.throttled and now.lifts_early and (now.arrived or now.homeward):
         return Step.LIFT_QUOTA
     return Step.WAIT

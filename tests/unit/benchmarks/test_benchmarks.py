@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import read
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import read
 
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))

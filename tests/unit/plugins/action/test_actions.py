@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.vcsp.testbed.plugins.plugin_utils import lock
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import load
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.trials import trials
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import load
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials import trials
 
 EXPERIMENT = {
     "name": "Begin",

@@ -6,17 +6,18 @@ from __future__ import annotations
 import ipaddress
 import shlex
 from contextlib import nullcontext
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import GuestGone
-from ansible_collections.vcsp.testbed.plugins.module_utils._measure.readings import Settings
+from ansible_collections.vcsp.testbed.plugins.module_utils._method import Method
 from ansible_collections.vcsp.testbed.plugins.module_utils._migration import fitness
 from ansible_collections.vcsp.testbed.plugins.module_utils._migration.phases import Phase
-from ansible_collections.vcsp.testbed.plugins.modules.postcopy_migration import ARGUMENTS
+from ansible_collections.vcsp.testbed.plugins.module_utils._options import Options
+
+from .test_result import options
 
 SOURCE_URI, DESTINATION_URI = "qemu+ssh://root@node1/system", "qemu:///system"
 RUNNING = "<domain><name>web1</name></domain>"
@@ -26,10 +27,9 @@ INCOMING = (
 )
 
 
-def settings(**changes: Any) -> Settings:
-    given = {name: option.get("default") for name, option in ARGUMENTS.items()}
-    given |= {"name": "web1", "source_uri": SOURCE_URI, "migration_address": "192.0.2.12"}
-    return Settings(**{**given, "prefetch_program": Path("/nowhere"), **changes})
+def asked(**changes: Any) -> Options:
+    given = {"name": "web1", "source_uri": SOURCE_URI, "migration_address": "192.0.2.12", **changes}
+    return options(method=Method(transfer="push"), **given)
 
 
 class Monitor:
@@ -60,13 +60,13 @@ def addresses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("address", ["192.0.2.12", "2001:db8::12", "2001:DB8:0::12"])
 def test_an_address_of_this_host_is_fine(address: str) -> None:
-    fitness.stand(settings(migration_address=address), Monitor(RUNNING), Monitor(None))
+    fitness.stand(asked(migration_address=address), Monitor(RUNNING), Monitor(None))
 
 
 @pytest.mark.parametrize("address", ["192.0.2.11", "192.0.2.255", "2001:db8::11"])
 def test_an_address_of_another_host_is_refused_while_the_guest_runs_on_the_source(address: str) -> None:
     with pytest.raises(fitness.Unfit) as caught:
-        fitness.stand(settings(migration_address=address), Monitor(RUNNING), Monitor(None))
+        fitness.stand(asked(migration_address=address), Monitor(RUNNING), Monitor(None))
     assert caught.value.phase is Phase.PREPARING
     for part in ("migration_address", address, "not an address of this host", "192.0.2.12, 2001:db8::12"):
         assert part in str(caught.value)
@@ -74,19 +74,19 @@ def test_an_address_of_another_host_is_refused_while_the_guest_runs_on_the_sourc
 
 def test_a_half_migrated_guest_is_not_recovered_to_another_host() -> None:
     halves = Monitor(RUNNING, "postcopy-paused", "finish-migrate"), Monitor(INCOMING, "postcopy-paused", "running")
-    fitness.stand(settings(), *halves)
+    fitness.stand(asked(), *halves)
     with pytest.raises(fitness.Unfit) as caught:
-        fitness.stand(settings(migration_address="192.0.2.11"), *halves)
+        fitness.stand(asked(migration_address="192.0.2.11"), *halves)
     assert caught.value.phase is Phase.POSTCOPY
 
 
 def test_a_guest_that_is_home_needs_no_address() -> None:
-    fitness.stand(settings(migration_address="192.0.2.11"), Monitor(None), Monitor(RUNNING))
+    fitness.stand(asked(migration_address="192.0.2.11"), Monitor(None), Monitor(RUNNING))
 
 
 @pytest.mark.parametrize("name", ["web1", "x'; touch pwned; '", "-c", "$(touch pwned)"])
 def test_commands_in_messages_can_be_pasted_whatever_the_guest_is_called(name: str) -> None:
     with pytest.raises(fitness.Unfit) as caught:
-        fitness.stand(settings(name=name), Monitor(RUNNING), Monitor(RUNNING))
+        fitness.stand(asked(name=name), Monitor(RUNNING), Monitor(RUNNING))
     command = str(caught.value).partition("end it with ")[2]
     assert shlex.split(command) == ["virsh", "-c", DESTINATION_URI, "destroy", "--domain", name]

@@ -9,11 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.vcsp.testbed.plugins.module_utils._host.memory import huge_pages_mb, thp_mode
 from ansible_collections.vcsp.testbed.plugins.module_utils._measure.instruments import (
     SchedStat,
-    huge_pages_mb,
     process_of,
-    thp_mode,
     throttled_s,
 )
 

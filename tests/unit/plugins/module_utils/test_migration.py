@@ -1,37 +1,58 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the transaction must never do, on QEMUs that only answer; tests/integration has the real ones."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from ansible_collections.vcsp.testbed.plugins.module_utils._destination import quota
+from ansible_collections.vcsp.testbed.plugins.module_utils._host import domain
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import ConnectionFailed, GuestGone
-from ansible_collections.vcsp.testbed.plugins.module_utils._migration import transaction as module
-from ansible_collections.vcsp.testbed.plugins.module_utils._migration.errors import MigrationError
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration import drive, observe, session, transaction, undo
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration.errors import MigrationError, MigrationFailed
 from ansible_collections.vcsp.testbed.plugins.module_utils._migration.phases import Phase
-from ansible_collections.vcsp.testbed.plugins.module_utils._migration.transaction import Migration
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration.session import Session
 
-from .test_result import settings
+from .test_fitness import INCOMING, RUNNING
+from .test_result import options
+
+GONE = GuestGone("gone")
 
 
 class Qemu:
-    """A monitor with fixed answers, which remembers what it was told."""
+    """A monitor with fixed answers, which remembers what it was told; one without answers has no guest."""
 
     def __init__(self, role: str, **answers: Any) -> None:
         self.role, self.answers, self.told = role, answers, []
-        self.domain = self
+        self.host = SimpleNamespace(connects=1)
+
+    @property
+    def domain(self) -> Any:
+        if not self.answers:
+            raise GONE
+        return self
+
+    def XMLDesc(self) -> str:  # noqa: N802 - libvirt's name
+        return INCOMING if self.role == "destination" else RUNNING
 
     def execute(self, command: str, **_arguments: Any) -> Any:
         self.told.append(command)
+        if not self.answers:
+            raise GONE
         answer = self.answers.get(command.replace("-", "_"), {})
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+    def is_alive(self) -> bool:
+        return bool(self.answers)
 
     def destroy(self) -> None:
         self.told.append("destroy")
@@ -43,76 +64,137 @@ class Qemu:
 
 @pytest.fixture(autouse=True)
 def no_libvirt(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "libvirt", SimpleNamespace(libvirtError=OSError), raising=False)
-    monkeypatch.setattr(module.domains, "destroy", lambda domain: domain.destroy())
-    monkeypatch.setattr(module, "UNDO_S", 0.2)
-    monkeypatch.setattr(module, "RETRY_S", 0.05)
+    monkeypatch.setattr(session, "libvirt", SimpleNamespace(libvirtError=OSError), raising=False)
+    monkeypatch.setattr(domain, "destroy", lambda guest: guest.destroy())
+    monkeypatch.setattr(session, "UNDO_S", 0.2)
+    monkeypatch.setattr(undo, "UNDO_S", 0.2)
+    monkeypatch.setattr(session, "RETRY_S", 0.05)
 
 
-def migration(source: Qemu, destination: Qemu, **state: Any) -> Any:
-    made = Migration(settings())
-    for name, value in {"_source": source, "_destination": destination, **state}.items():
-        setattr(made, name, value)
+def between(source: Qemu, destination: Qemu, **now: Any) -> Any:
+    made: Any = Session(options(), report=lambda _line: None)
+    made.source, made.destination = source, destination
+    made.now = replace(made.now, **now)
     return made
 
 
-def running(yes: bool, status: str = "running") -> dict[str, Any]:
-    return {"running": yes, "status": status}
+def qemu(role: str, migration: str, run_state: str = "running") -> Qemu:
+    status = {"running": run_state == "running", "status": run_state}
+    return Qemu(role, query_migrate={"status": migration}, query_status=status)
+
+
+def reported(of: Session, error: Exception) -> MigrationError:
+    with pytest.raises(MigrationError) as caught, transaction._reported(of):
+        raise error
+    return caught.value
 
 
 @pytest.mark.parametrize("status", ["postcopy-device", "postcopy-active", "postcopy-paused", "completed"])
 def test_a_source_that_has_switched_meanwhile_is_never_continued(status: str) -> None:
-    source = Qemu("source", query_migrate={"status": status}, query_status=running(False, "postmigrate"))
-    destination = Qemu("destination", query_status=running(False, "inmigrate"))
-    with pytest.raises(MigrationError) as caught:
-        migration(source, destination, _started=True)._give_back()
-    assert caught.value.phase is Phase.POSTCOPY
-    assert "destroy NEITHER half" in str(caught.value)
+    source = qemu("source", status, "postmigrate")
+    destination = qemu("destination", "active" if status == "completed" else "postcopy-active", "inmigrate")
+    of = between(source, destination, started=True)
+    with pytest.raises(MigrationFailed) as caught:
+        undo.give_back(of)
+    assert of.now.switched
+    error = reported(of, caught.value)
+    assert error.phase is Phase.POSTCOPY or error.phase is Phase.PAUSED
+    assert "destroy NEITHER half" in str(error)
     assert "cont" not in source.told
     assert "destroy" not in destination.told
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])
 def test_a_source_that_stopped_for_nothing_is_continued(status: str) -> None:
-    source = Qemu("source", query_migrate={"status": status}, query_status=running(False, "paused"))
-    destination = Qemu("destination", query_status=running(False, "inmigrate"))
-    migration(source, destination, _started=True)._give_back()
+    source, destination = qemu("source", status, "paused"), qemu("destination", "none", "inmigrate")
+    undo.give_back(between(source, destination, started=True))
     assert "cont" in source.told
     assert "destroy" in destination.told
 
 
 @pytest.mark.parametrize("status", ["none", "completed"])
 def test_a_source_that_somebody_paused_stays_paused(status: str) -> None:
-    source = Qemu("source", query_migrate={"status": status}, query_status=running(False, "paused"))
-    migration(source, Qemu("destination", query_status=GuestGone("gone")))._give_back()
+    source = qemu("source", status, "paused")
+    undo.give_back(between(source, Qemu("destination")))
     assert "cont" not in source.told
 
 
 def test_a_restored_guest_that_runs_is_left_as_it_is() -> None:
-    source = Qemu("source", query_migrate={"status": "completed"}, query_status=running(True))
-    migration(source, Qemu("destination", query_status=GuestGone("gone")))._give_back()
+    source = qemu("source", "completed")
+    undo.give_back(between(source, Qemu("destination")))
     assert "cont" not in source.told
     assert "migrate_cancel" not in source.told
 
 
-def test_a_guest_that_runs_on_both_hosts_is_ended_on_none() -> None:
-    source, destination = Qemu("source", query_status=running(True)), Qemu("destination")
-    with pytest.raises(MigrationError, match="runs on both hosts"):
-        migration(source, destination)._end_the_rest()
+def test_a_guest_that_runs_on_both_hosts_is_ended_on_neither() -> None:
+    source, destination = qemu("source", "completed"), qemu("destination", "completed")
+    of = between(source, destination)
+    with pytest.raises(MigrationFailed) as caught:
+        undo.end_rest(of)
+    assert "exists on both hosts" in str(reported(of, caught.value))
     assert "destroy" not in source.told + destination.told
 
 
-def test_a_quota_that_cannot_be_lifted_is_told_with_the_way_to_lift_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quota_that_cannot_be_lifted_is_reported_with_the_way_to_lift_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_domain: Any) -> None:
         raise ConnectionFailed("libvirt is away")
 
-    monkeypatch.setattr(module.quota, "lift", refuse)
-    with pytest.raises(MigrationError, match=r"still throttled.*schedinfo.*vcpu_quota=-1"):
-        migration(Qemu("source"), Qemu("destination"), _throttled=True)._lift_quota()
+    monkeypatch.setattr(quota, "lift", refuse)
+    of = between(Qemu("source"), qemu("destination", "completed"), throttled=True)
+    with pytest.raises(MigrationFailed) as caught:
+        undo.lift_quota(of)
+    text = str(reported(of, caught.value))
+    assert "still throttled" in text
+    assert "nothing needs to be done" not in text
+    assert "schedinfo" in text and "vcpu_quota=-1" in text
 
 
 def test_a_switch_whose_answer_was_lost_may_have_been_made() -> None:
-    made = migration(Qemu("source", migrate_start_postcopy=ConnectionFailed("lost")), Qemu("destination"))
+    of = between(Qemu("source", migrate_start_postcopy=ConnectionFailed("lost")), qemu("destination", "active"))
     with pytest.raises(ConnectionFailed):
-        made._switch()
-    assert made._switching is True
+        drive.switch(of)
+    assert of.now.switching is True
+
+
+@pytest.mark.parametrize(
+    ("source", "destination", "phase", "text"),
+    [
+        (qemu("source", "none"), Qemu("destination"), Phase.PREPARING, "runs on the source; nothing needs to be done"),
+        (qemu("source", "failed"), Qemu("destination"), Phase.FAILED, "runs on the source; nothing needs to be done"),
+        (qemu("source", "none", "paused"), Qemu("destination"), Phase.PREPARING, "does not run (paused)"),
+        (Qemu("source"), qemu("destination", "completed"), Phase.COMPLETED, "runs on the destination; nothing needs"),
+        (Qemu("source"), qemu("destination", "completed", "io-error"), Phase.COMPLETED, "does not run (io-error)"),
+        (Qemu("source"), Qemu("destination"), Phase.LOST, "is gone: neither host runs it any more. Start it again"),
+        (Qemu("source"), qemu("destination", "none", "inmigrate"), Phase.LOST, "is gone"),
+        (qemu("source", "postcopy-paused", "finish-migrate"), Qemu("destination"), Phase.LOST, "must not be resumed"),
+    ],
+)
+def test_an_error_looks_at_the_guest_before_it_says_where_it_is(
+    source: Qemu, destination: Qemu, phase: Phase, text: str
+) -> None:
+    # Whatever was seen of the migration before.
+    for before in ({"started": True, "switched": True, "source": "completed", "destination": "completed"}, {}):
+        of = between(source, destination)
+        of.now = replace(of.now, **before)
+        error = reported(of, MigrationFailed("it did not work"))
+        assert str(error).startswith("it did not work. The guest vcsp-guest ")
+        assert text in str(error)
+        assert error.phase is phase
+
+
+def test_a_host_that_does_not_answer_leaves_open_where_the_guest_is() -> None:
+    silent = Qemu("destination", query_migrate=ConnectionFailed("libvirt is away"))
+    error = reported(between(qemu("source", "none"), silent), MigrationFailed("it did not work"))
+    assert "could not be found out (libvirt is away)" in str(error)
+    assert "runs on" not in str(error)
+
+
+def test_a_guest_that_dies_while_it_is_observed_is_noticed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "LOOK_S", 0)
+    of = between(Qemu("source"), Qemu("destination"))
+    of.readings.destination_channel = SimpleNamespace(samples=[], verified=[])
+    of.readings.events = [(0.0, SimpleNamespace(host="destination", name="RESUME", data={}))]
+    with pytest.raises(MigrationFailed, match="the destination's QEMU ended while waiting for the end of the obs"):
+        observe.observe(of)
+    with pytest.raises(MigrationFailed, match="QEMU ended after the migration had completed"):
+        observe.collect(of)

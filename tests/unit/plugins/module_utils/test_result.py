@@ -16,28 +16,22 @@ from ansible_collections.vcsp.testbed.plugins.module_utils._destination.prefetch
 from ansible_collections.vcsp.testbed.plugins.module_utils._guest.telemetry import Sample, Verified
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import Event
 from ansible_collections.vcsp.testbed.plugins.module_utils._measure.instruments import SchedSample
-from ansible_collections.vcsp.testbed.plugins.module_utils._measure.readings import Readings, Settings
+from ansible_collections.vcsp.testbed.plugins.module_utils._measure.readings import Readings
 from ansible_collections.vcsp.testbed.plugins.module_utils._measure.result import build
+from ansible_collections.vcsp.testbed.plugins.module_utils._method import Method
+from ansible_collections.vcsp.testbed.plugins.module_utils._options import Options
 
 # The guest walks 1000 pages a second on both hosts, and half as fast during post-copy from 100 s to 101 s.
 STOP_S, RESUME_S, COMPLETED_S, END_S = 99.9, 100.0, 101.0, 104.0
 
 
-def settings(**changes: Any) -> Settings:
+def options(**changes: Any) -> Options:
     values: dict[str, Any] = {
         "name": "vcsp-guest",
         "source_uri": "qemu:///system",
         "destination_uri": "qemu:///system",
         "migration_address": "192.0.2.12",
-        "vcpu_quota_percent": 50,
-        "vcpu_period_us": 10000,
-        "vcpu_quota_until": "completed",
-        "prefetch_pages": 10,
-        "prefetch_policy": "fixed",
-        "prefetch_max_pages": None,
-        "transfer": "demand",
-        "postcopy_preempt": None,
-        "max_postcopy_bandwidth_mb_per_s": 0.0,
+        "method": Method(vcpu_quota_percent=50, prefetch_pages=10),
         "prefetch_program": Path("prefetch.bpf.o"),
         "window_mb": 1,
         "baseline_s": 2.0,
@@ -48,7 +42,7 @@ def settings(**changes: Any) -> Settings:
         "timeout_s": 300.0,
         "stall_timeout_s": 15.0,
     }
-    return Settings(**values | changes)
+    return Options(**values | changes)
 
 
 def event(time_s: float, host: str, name: str, **data: Any) -> tuple[float, Event]:
@@ -114,7 +108,7 @@ def without(name: str, **data: Any) -> Callable[[Readings], None]:
 
 
 def test_measurements() -> None:
-    found = build(settings(), readings())
+    found = build(options(), readings())
     assert found["validity"] == {"valid": True, "reasons": []}
     mb = 1000 / 256  # 1000 pages
     assert found["measurements"] == {
@@ -139,7 +133,7 @@ def test_measurements() -> None:
 
 
 def test_instruments_events_and_files() -> None:
-    found = build(settings(), readings())
+    found = build(options(), readings())
     assert found["instruments"]["schedstat"]["values"]["run_queue_ms"] == pytest.approx(200.0)
     assert found["instruments"]["cgroup"]["values"] == {"throttled_ms": 250.0}
     assert found["instruments"]["qemu_blocktime"]["values"] == {"postcopy_blocktime": 12}
@@ -190,39 +184,39 @@ def test_instruments_events_and_files() -> None:
     ],
 )
 def test_every_rule_makes_a_trial_invalid(changes: dict[str, Any], reason: str) -> None:
-    validity = build(settings(), readings(**changes))["validity"]
+    validity = build(options(), readings(**changes))["validity"]
     assert validity == {"valid": False, "reasons": [reason]}
 
 
 def test_a_migration_that_ended_before_post_copy() -> None:
     found = readings()
     without("MIGRATION", status="postcopy-active")(found)
-    validity = build(settings(), found)["validity"]
+    validity = build(options(), found)["validity"]
     assert "the migration ended before post-copy began" in validity["reasons"]
 
 
 def test_what_is_close_enough_does_not_contradict() -> None:
-    assert build(settings(), readings(requests_seen=1020))["validity"]["valid"]
+    assert build(options(), readings(requests_seen=1020))["validity"]["valid"]
     few = {"ram": {"postcopy-requests": 10, "transferred": 0, "normal": 0}}
-    assert build(settings(), readings(requests_seen=26, source_migrate=few))["validity"]["valid"]
-    assert not build(settings(), readings(requests_seen=27, source_migrate=few))["validity"]["valid"]
+    assert build(options(), readings(requests_seen=26, source_migrate=few))["validity"]["valid"]
+    assert not build(options(), readings(requests_seen=27, source_migrate=few))["validity"]["valid"]
 
 
 def test_rules_hold_only_where_they_were_asked_for() -> None:
     push = readings(capabilities={"postcopy-ram": True}, verified=None, observation_end_s=None, requests_seen=None)
-    assert build(settings(transfer="push", verify=False, observation_s=None), push)["validity"]["valid"]
+    assert build(options(method=Method(transfer="push"), verify=False, observation_s=None), push)["validity"]["valid"]
 
 
 def test_a_lost_connection_or_a_guest_that_was_home_is_no_measurement() -> None:
-    lost = build(settings(), readings(connections_lost=["source"]))["validity"]
+    lost = build(options(), readings(connections_lost=["source"]))["validity"]
     assert lost["reasons"] == ["the connection to the source's libvirt was lost meanwhile"]
-    home = build(settings(), readings(was_home=True))
+    home = build(options(), readings(was_home=True))
     assert home["was_home"] is True
     assert home["validity"]["valid"] is False
 
 
 def test_nothing_read_is_null_and_never_zero() -> None:
-    found = build(settings(), Readings())
+    found = build(options(), Readings())
     assert set(found["measurements"].values()) == {None}
     assert len(found["measurements"]) == 16
     assert found["memory_verified"] is None
@@ -257,5 +251,5 @@ def test_a_missing_reading_takes_with_it_what_needs_it_and_no_more(
 ) -> None:
     found = readings()
     change(found)
-    measurements = build(settings(), found)["measurements"]
+    measurements = build(options(), found)["measurements"]
     assert {name for name, value in measurements.items() if value is None} == missing

@@ -28,7 +28,9 @@ SITUATIONS = st.builds(
     throttled=st.booleans(),
     arrived=st.booleans(),
     quiet_s=st.floats(0, 100),
-    homeward=st.booleans(),
+    lifts_early=st.booleans(),
+    failure=st.sampled_from([None, "cancelled"]),
+    taken_over=st.booleans(),
 )
 POSTCOPY = Situation("postcopy-active", "postcopy-active", switching=True, switched=True)
 
@@ -55,22 +57,23 @@ def test_nothing_is_recovered_before_both_sides_are_paused(now: Situation) -> No
     ("now", "expected"),
     [
         (Situation("none", "none", started=False), Step.START),
-        (Situation("none", "none", started=False, homeward=True), Step.ROLL_BACK),
+        (Situation("none", "none", started=False, failure="cancelled"), Step.ROLL_BACK),
         (Situation("active", "active"), Step.SWITCH),
-        (Situation("active", "active", homeward=True), Step.ROLL_BACK),
+        (Situation("active", "active", failure="cancelled"), Step.ROLL_BACK),
         (Situation("active", "active", switching=True), Step.SWITCH),  # the command may have been lost
         # A cancel now might cross the switch; only a migration that moves no more is given back.
-        (Situation("active", "active", switching=True, homeward=True), Step.WAIT),
-        (Situation("active", "active", switching=True, homeward=True, quiet_s=16), Step.ROLL_BACK),
+        (Situation("active", "active", switching=True, failure="cancelled"), Step.WAIT),
+        (Situation("active", "active", switching=True, failure="cancelled", quiet_s=16), Step.ROLL_BACK),
         (Situation("device", "active", switching=True, quiet_s=16), Step.ROLL_BACK),
         (Situation("failed", "none"), Step.ROLL_BACK),
         (Situation("active", None), Step.ROLL_BACK),
         (POSTCOPY, Step.WAIT),
         (replace(POSTCOPY, held=True), Step.WAIT),
         (replace(POSTCOPY, held=True, arrived=True), Step.RELEASE),
-        (replace(POSTCOPY, held=True, homeward=True), Step.RELEASE),
-        (replace(POSTCOPY, throttled=True), Step.WAIT),
-        (replace(POSTCOPY, throttled=True, arrived=True), Step.LIFT_QUOTA),
+        (replace(POSTCOPY, held=True, failure="cancelled"), Step.RELEASE),
+        (replace(POSTCOPY, throttled=True, lifts_early=True), Step.WAIT),
+        (replace(POSTCOPY, throttled=True, lifts_early=True, arrived=True), Step.LIFT_QUOTA),
+        (replace(POSTCOPY, throttled=True, arrived=True), Step.WAIT),
         (replace(POSTCOPY, quiet_s=16), Step.PAUSE),
         (replace(POSTCOPY, source="postcopy-paused"), Step.PAUSE),
         (replace(POSTCOPY, source="postcopy-paused", destination="postcopy-paused"), Step.RECOVER),
@@ -78,8 +81,8 @@ def test_nothing_is_recovered_before_both_sides_are_paused(now: Situation) -> No
         (replace(POSTCOPY, source="postcopy-recover", destination="postcopy-recover", quiet_s=16), Step.PAUSE),
         (replace(POSTCOPY, source="postcopy-paused", destination="completed"), Step.FINISH),
         (replace(POSTCOPY, source="completed", destination="completed"), Step.FINISH),
-        (replace(POSTCOPY, destination=None), Step.TELL_LOST),
-        (replace(POSTCOPY, source=None), Step.TELL_LOST),
+        (replace(POSTCOPY, destination=None), Step.REPORT_LOST),
+        (replace(POSTCOPY, source=None), Step.REPORT_LOST),
     ],
 )
 def test_steps(now: Situation, expected: Step) -> None:
@@ -91,7 +94,7 @@ class TwoQemus(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.now = Situation("none", "none", started=False, held=True, throttled=True)
+        self.now = Situation("none", "none", started=False, held=True, throttled=True, lifts_early=True)
         self.link = True
         self.given_back = False
 
@@ -109,7 +112,7 @@ class TwoQemus(RuleBasedStateMachine):
 
     @rule()
     def cancel(self) -> None:
-        self.now = replace(self.now, homeward=True)
+        self.now = replace(self.now, failure="cancelled")
 
     @rule()
     def walk(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.vcsp.testbed.analysis.data.records import write_record
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import load
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.experiment import (
     ExperimentError,
     begin,
@@ -22,7 +23,6 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils.experiment import (
     standing,
 )
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.record import build
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import load
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.preflight import preflight
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import load
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import load
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.preflight import preflight
 
 ALL = ["post-copy", "post-copy-prefetching", "vcsp", "vcsp-prefetching"]
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from ansible_collections.vcsp.testbed.analysis.data.records import validate_record
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import load
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials import trials
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.record import build
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import load
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.trials import trials
 
 
 @pytest.fixture

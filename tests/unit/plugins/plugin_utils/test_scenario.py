@@ -14,7 +14,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import (
+from ansible_collections.vcsp.testbed.plugins.module_utils._method import Method
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import (
     ScenarioError,
     known_methods,
     load,
@@ -64,14 +65,15 @@ def test_defaults() -> None:
 
 
 def test_the_papers_four_methods() -> None:
-    settings = {name: (known["vcpu_quota_percent"], known["prefetch_pages"]) for name, known in known_methods().items()}
+    methods = {name: Method.of(known) for name, known in known_methods().items()}
+    settings = {name: (method.vcpu_quota_percent, method.prefetch_pages) for name, method in methods.items()}
     assert settings == {
         "post-copy": (100, 1),
         "post-copy-prefetching": (100, 10),
         "vcsp": (50, 1),
         "vcsp-prefetching": (50, 10),
     }
-    assert {known["transfer"] for known in known_methods().values()} == {"demand"}
+    assert {method.transfer for method in methods.values()} == {"demand"}
 
 
 def test_method_of_ones_own_and_override() -> None:

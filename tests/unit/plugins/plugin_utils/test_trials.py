@@ -12,9 +12,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ansible_collections.vcsp.testbed.analysis.data.schema import record_problems
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import ScenarioError, load, read
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials import default_observation_s, trials
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.experiment import ExperimentError, check_id, default_id
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import ScenarioError, load, read
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.trials import default_observation_s, trials
 
 QUICK = Path(__file__).resolve().parents[4] / "scenarios" / "quick.yml"
 

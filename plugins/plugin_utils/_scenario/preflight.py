@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ...module_utils._method import Method
+
 # QEMU's own memory beside the guest's, on the generous side.
 QEMU_OVERHEAD_MB = 128
 PROVISION = "run playbooks/provision.yml"
@@ -21,7 +23,7 @@ def preflight(scenario: Mapping[str, Any], source: Mapping[str, Any], destinatio
     :param destination: the same for the destination
     """
     methods = scenario["methods"]
-    demand = [method["name"] for method in methods if method["transfer"] == "demand"]
+    demand = [method["name"] for method in methods if Method.of(method).holds_push]
     problems = [
         problem
         for role, host in (("source", source), ("destination", destination))
@@ -83,16 +85,14 @@ def _destination_only(host: Mapping[str, Any], methods: list[Mapping[str, Any]])
             f"{label}: userfaultfd cannot be used{_because(userfaultfd)}, without which there is no post-copy; "
             f"set sysctl vm.unprivileged_userfaultfd=1, or {PROVISION}"
         )
-    prefetching = [
-        method["name"] for method in methods if method["prefetch_pages"] > 1 or method["prefetch_policy"] == "readahead"
-    ]
+    prefetching = [method["name"] for method in methods if Method.of(method).prefetches]
     ebpf = host.get("ebpf") or {}
     if prefetching and not ebpf.get("usable"):
         yield (
             f"{label}: the eBPF prefetch program cannot be loaded{_because(ebpf)}, which {', '.join(prefetching)} "
             f"needs; {PROVISION}, or use 'prefetch_pages: 1'"
         )
-    throttled = [method["name"] for method in methods if method["vcpu_quota_percent"] < 100]
+    throttled = [method["name"] for method in methods if Method.of(method).throttles]
     cgroup = host.get("cgroup") or {}
     if throttled and not cgroup.get("cpu"):
         yield (

@@ -1,0 +1,35 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A host's memory: how much is free, and transparent huge pages."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+PROC = Path("/proc")
+
+
+def memory() -> dict[str, int]:
+    """Total and available memory, MB (proc_meminfo(5))."""
+    found = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE))
+    return {"total_mb": int(found["MemTotal"]) // 1024, "available_mb": int(found["MemAvailable"]) // 1024}
+
+
+def thp_mode(path: Path = Path("/sys/kernel/mm/transparent_hugepage/enabled")) -> str | None:
+    """The host's setting of transparent huge pages: always, madvise or never."""
+    try:
+        match = re.search(r"\[(\w+)\]", path.read_text())
+    except OSError:
+        return None
+    return match[1] if match else None
+
+
+def huge_pages_mb(pid: int, proc: Path = PROC) -> float | None:
+    """Anonymous memory of a process that is backed by transparent huge pages, MB."""
+    try:
+        text = (proc / str(pid) / "smaps_rollup").read_text()
+    except OSError:
+        return None
+    match = re.search(r"^AnonHugePages:\s+(\d+) kB", text, re.MULTILINE)
+    return int(match[1]) / 1024 if match else None

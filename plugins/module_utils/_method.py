@@ -1,0 +1,259 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The one table of a method's settings. Everything else that knows a setting is derived from it:
+
+the option ``method`` of the module and its documentation, the schemas of scenarios and records, the tables of
+docs/methods.md. So a new setting is a field of `Method` and the place that uses it.
+
+Private to vcsp.testbed: it may change in any release. Do not import it from elsewhere.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from ._destination.policies import POLICIES, Policy, policy
+from ._destination.quota import PERIOD_MAX_US, PERIOD_MIN_US, QUOTA_MIN_US
+
+# A request covers 1 TiB at most, the largest guest of a scenario.
+PAGES_MAX = 1 << 28
+
+
+def _setting(
+    default: Any,
+    *text: str,
+    unit: str = "",
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """A field of `Method`.
+
+    :param text: sentences; the first says what it is. Names and values stand in backticks.
+    """
+    limits = {"minimum": minimum, "maximum": maximum, "choices": choices}
+    return field(default=default, metadata={"text": text, "unit": unit, **limits})
+
+
+@dataclass(frozen=True)
+class Method:
+    """The settings of a migration method. The defaults are the paper's plain post-copy."""
+
+    vcpu_quota_percent: int = _setting(
+        100,
+        "Share of a processor that each vCPU gets on the destination, from its resume until all memory is there.",
+        "`100` sets no quota.",
+        unit="%",
+        minimum=1,
+        maximum=100,
+    )
+    vcpu_period_us: int = _setting(
+        10000,
+        "Period of that quota.",
+        "The shorter it is, the more evenly the guest is slowed; a paused guest waits for the rest of a period.",
+        f"Quota times period must be {QUOTA_MIN_US} µs or more, the least that Linux grants.",
+        unit="µs",
+        minimum=PERIOD_MIN_US,
+        maximum=PERIOD_MAX_US,
+    )
+    vcpu_quota_until: str = _setting(
+        "completed",
+        "What lifts the quota.",
+        "`completed` is the last page, as in the paper.",
+        "`working-set` is as soon as the guest has walked its working window once, or requests no more pages.",
+        choices=("working-set", "completed"),
+    )
+    prefetch_pages: int = _setting(
+        1,
+        "Pages per page request, the missing one included.",
+        "`1` is plain demand paging; more needs eBPF on the destination.",
+        "A page is the guest memory's own: 4 KiB, or 2 MiB on huge pages of hugetlbfs.",
+        unit="pages",
+        minimum=1,
+        maximum=PAGES_MAX,
+    )
+    prefetch_policy: str = _setting(
+        "fixed",
+        "Which pages a request covers besides the missing one. Never any beyond its RAMBlock.",
+        "`fixed`, the paper's, takes the next ones.",
+        "`around` takes those before and after it.",
+        "`readahead` takes the next ones, twice as many with each request that continues a sequential stream, up to "
+        "`prefetch_max_pages`; after a jump it starts again with `prefetch_pages`.",
+        choices=tuple(POLICIES),
+    )
+    prefetch_max_pages: int | None = _setting(
+        None,
+        "The most pages that `readahead` requests at once; 128 if not given.",
+        unit="pages",
+        minimum=1,
+        maximum=PAGES_MAX,
+    )
+    transfer: str = _setting(
+        "demand",
+        "What is sent besides the requested pages.",
+        "`demand` is the paper's demand paging: nothing, until the guest has walked its working window once or "
+        "requests no more pages; then the rest, so that the migration ends. Needs QEMU 8.0.",
+        "`push` is QEMU's ordinary behaviour: everything, from the start.",
+        choices=("demand", "push"),
+    )
+    postcopy_preempt: bool | None = _setting(
+        None,
+        "Whether requested pages get a connection of their own. Needs QEMU 8.0.",
+        "If not given, on for `demand`, which needs it, and off for `push`, as in QEMU.",
+    )
+    max_postcopy_bandwidth_mb_per_s: float = _setting(
+        0,
+        "Limit of the background push; with `demand`, of what is left after the walk.",
+        "`0` sets no limit.",
+        unit="MB/s",
+        minimum=0,
+        maximum=1_000_000,
+    )
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Method:
+        """The method that a scenario, a record or the module's option describes; what is not given has its default.
+
+        ``null`` is "not given" too: what a setting cannot be left out of is checked by the schemas.
+        """
+        known = {entry.name for entry in fields(cls)}
+        return cls(**{name: value for name, value in settings.items() if name in known and value is not None})
+
+    @property
+    def throttles(self) -> bool:
+        """Whether a quota is set."""
+        return self.vcpu_quota_percent < 100
+
+    @property
+    def policy(self) -> Policy:
+        """How page requests are lengthened.
+
+        :raises ValueError: the prefetch settings contradict each other.
+        """
+        return policy(self.prefetch_policy, self.prefetch_pages, self.prefetch_max_pages)
+
+    @property
+    def prefetches(self) -> bool:
+        """Whether a request may get longer than QEMU made it, which takes eBPF."""
+        return self.policy.extends
+
+    @property
+    def holds_push(self) -> bool:
+        """Whether the background push is held down at first, which takes QEMU's postcopy-preempt."""
+        return self.transfer == "demand"
+
+    @property
+    def preempt(self) -> bool:
+        """Whether requested pages get a connection of their own."""
+        return self.holds_push if self.postcopy_preempt is None else self.postcopy_preempt
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with the settings, ``<setting>: is <value>; <what to do>`` each."""
+        outside = [found for entry in fields(self) if (found := _outside(entry, getattr(self, entry.name)))]
+        yield from outside
+        if outside:
+            return
+        try:
+            self.policy  # noqa: B018 - asked whether it can be made
+        except ValueError as error:
+            yield str(error)
+        if self.holds_push and not self.preempt:
+            yield (
+                "postcopy_preempt: is false, but transfer: demand cannot do without it (requested pages would be held "
+                "down with the push); use transfer: push, or leave it out"
+            )
+        if self.throttles and self.vcpu_quota_percent * self.vcpu_period_us < 100 * QUOTA_MIN_US:
+            yield (
+                f"vcpu_quota_percent: {self.vcpu_quota_percent} % of a period of {self.vcpu_period_us} us is less than "
+                f"the {QUOTA_MIN_US} us that Linux can grant; use vcpu_period_us of at least "
+                f"{math.ceil(100 * QUOTA_MIN_US / self.vcpu_quota_percent)}"
+            )
+
+
+_TYPES = {"int": "integer", "float": "number", "str": "string", "bool": "boolean"}
+
+
+def argument_spec() -> dict[str, dict[str, Any]]:
+    """The settings as suboptions of an Ansible module."""
+    return {
+        entry.name: {
+            "type": _kind(entry),
+            **({"choices": list(entry.metadata["choices"])} if entry.metadata["choices"] else {}),
+            **({} if entry.default is None else {"default": entry.default}),
+        }
+        for entry in fields(Method)
+    }
+
+
+def documentation() -> dict[str, dict[str, Any]]:
+    """The same with descriptions, as ansible-doc wants them."""
+    spec = argument_spec()
+    return {entry.name: {"description": _ansible_text(entry), **spec[entry.name]} for entry in fields(Method)}
+
+
+def json_schema(nullable: bool = False) -> dict[str, dict[str, Any]]:
+    """The settings as properties of a JSON schema.
+
+    :param nullable: every one may be null, "not stated", as in records of experiments that others made.
+    """
+    found = {}
+    for entry in fields(Method):
+        kind, limits = _TYPES[_kind(entry)], entry.metadata
+        null = nullable or entry.default is None
+        schema: dict[str, Any] = {"type": [kind, "null"] if null else kind, "default": entry.default}
+        if limits["choices"]:
+            schema["enum"] = [*limits["choices"], *([None] if nullable else [])]
+        schema.update({key: limits[key] for key in ("minimum", "maximum") if limits[key] is not None})
+        found[entry.name] = schema
+    return found
+
+
+def table() -> str:
+    """The settings as a table in Markdown."""
+    rows = ["| setting | default | allowed | what it is |", "| --- | --- | --- | --- |"]
+    for entry in fields(Method):
+        unit, default = entry.metadata["unit"], entry.default
+        shown = "not set" if default is None else f"`{default}`"
+        rows.append(
+            f"| `{entry.name}` | {shown} | {allowed(entry)}{f', {unit}' if unit else ''} "
+            f"| {' '.join(entry.metadata['text'])} |"
+        )
+    return "\n".join(rows)
+
+
+def allowed(entry: Any) -> str:
+    """The values of a setting in a few words."""
+    limits = entry.metadata
+    if limits["choices"]:
+        return ", ".join(f"`{choice}`" for choice in limits["choices"])
+    return "`true`, `false`" if _kind(entry) == "bool" else f"{limits['minimum']:,} to {limits['maximum']:,}"
+
+
+def _kind(entry: Any) -> str:
+    return str(entry.type).removesuffix(" | None")
+
+
+def _outside(entry: Any, value: Any) -> str | None:
+    limits = entry.metadata
+    if value is None and entry.default is None:
+        return None
+    if limits["choices"] and value not in limits["choices"]:
+        return f"{entry.name}: is {value}; use one of {', '.join(limits['choices'])}"
+    least, most = limits["minimum"], limits["maximum"]
+    if least is not None and not least <= value <= most:  # so NaN, which no comparison holds for, is refused too
+        return f"{entry.name}: is {value}; must be from {least} to {most}"
+    return None
+
+
+def _ansible_text(entry: Any) -> list[str]:
+    names = {other.name for other in fields(Method)}
+
+    def markup(match: re.Match[str]) -> str:
+        return f"O(method.{match[1]})" if match[1] in names else f"V({match[1]})"
+
+    told = [re.sub(r"`([^`]+)`", markup, sentence) for sentence in entry.metadata["text"]]
+    return [*told, *([f"Unit: {entry.metadata['unit']}."] if entry.metadata["unit"] else [])]

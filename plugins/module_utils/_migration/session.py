@@ -1,0 +1,178 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""One call's hold on a guest and its two hosts: connections, events, signals, time, and where the migration stands."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from .._destination.prefetch import Prefetch
+from .._host.qmp import ConnectionFailed, GuestGone, Host, Monitor, QmpError
+from .._measure.readings import Readings
+from .._options import Options
+from . import fitness
+from .cancellation import Cancellation
+from .errors import MigrationError, MigrationFailed
+from .event_log import EventLog
+from .pace import Pace, Watch
+from .steps import Situation
+from .whereabouts import Whereabouts, unknown
+
+try:
+    import libvirt
+except ImportError:  # reported by qmp.py
+    pass
+
+# An action after the switch is repeated this often at most.
+RETRY_S = 1.0
+# What has to be undone is tried for this long while libvirtd is away, as it is for seconds when it is restarted.
+UNDO_S = 30.0
+# How often QEMU is asked when no event has come, since asking costs the guest time, and how often all else is.
+LOOK_S, POLL_S = 0.5, 0.05
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """The destination's QEMU: process, port it listens on, and the URI for the source to connect to."""
+
+    pid: int
+    port: int
+    uri: str
+
+
+class Session:
+    """What every part of the transaction shares; a context manager that connects to both hosts.
+
+    :param report: called with a line whenever something happens that an operator should hear of.
+    :ivar stack: what has to be undone while both hosts can still be reached.
+    :ivar now: where the migration stands. The only place that says so; replaced, never changed.
+    :ivar before: the source's migration settings as they were.
+    :ivar deadline_s: when the migration is late, CLOCK_MONOTONIC.
+    """
+
+    def __init__(self, options: Options, report: Callable[[str], None]) -> None:
+        self.options, self.report = options, report
+        self.readings = Readings()
+        self.stack = ExitStack()
+        self._connections = ExitStack()
+        self.log = EventLog(self.readings)
+        self.cancellation = Cancellation(self.log.wake)
+        self.source = Monitor(Host("source", options.source_uri), options.name)
+        self.destination = Monitor(Host("destination", options.destination_uri), options.name)
+        self.now = Situation("none", "none", started=False, lifts_early=options.method.vcpu_quota_until != "completed")
+        self.before: dict[str, Any] = {}
+        self.incoming: Incoming | None = None
+        self.prefetch: Prefetch | None = None
+        self.deadline_s = time.monotonic() + options.timeout_s + options.baseline_s + (options.observation_s or 0)
+        self.quiet = Watch()
+        self.last_error: str | None = None
+
+    def __enter__(self) -> Session:
+        """:raises ConnectionFailed: one of the two libvirts cannot be reached."""
+        with ExitStack() as entering:
+            for monitor in (self.source, self.destination):
+                entering.callback(monitor.host.close)
+                entering.callback(monitor.close)
+                monitor.host.connection()
+            entering.enter_context(self.cancellation)
+            self._connections = entering.pop_all()
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._connections.close()
+
+    # -- asking ------------------------------------------------------------------------------------------------------
+
+    def answer(self, monitor: Monitor) -> dict[str, Any] | None:
+        """A side's answer to query-migrate; None when its QEMU is gone."""
+        try:
+            found: dict[str, Any] = monitor.execute("query-migrate")
+        except GuestGone:
+            return None
+        return found
+
+    def status(self, monitor: Monitor) -> str | None:
+        """A side's MigrationStatus; None when its QEMU is gone."""
+        answer = self.answer(monitor)
+        return None if answer is None else answer.get("status", "none")
+
+    def failed(self, error: Exception) -> MigrationError:
+        """The error with where the guest is now, whatever was known of it before."""
+        try:
+            source, destination = (
+                self.insist(partial(fitness.see, monitor)) for monitor in (self.source, self.destination)
+            )
+        except (ConnectionFailed, MigrationFailed, QmpError) as away:
+            return MigrationError(f"{error}. {unknown(str(away), self.options)}", self.now.phase)
+        found = Whereabouts(source, destination)
+        return MigrationError(f"{error}. {found.told(self.options, getattr(error, 'advice', None))}", found.phase)
+
+    def seen(self) -> str:
+        """State and last progress, for an error message."""
+        told = []
+        if self.now.started:
+            told.append(f"source, destination, bytes sent, bytes left, page requests: {self.quiet.value}")
+        channels = (self.readings.source_channel, self.readings.destination_channel)
+        times = [channel.samples[-1].time_s for channel in channels if channel is not None and channel.samples]
+        if times:
+            told.append(f"the guest's last line {time.monotonic() - max(times):.1f} s ago")
+        return "; ".join([*told, *([f"last error: {self.last_error}"] if self.last_error else [])])
+
+    # -- insisting and waiting ---------------------------------------------------------------------------------------
+
+    def insist(self, action: Callable[[], Any]) -> Any:
+        """Do what must be done, again and again while libvirtd is away; nothing if the guest is gone.
+
+        :raises ConnectionFailed: libvirtd did not come back. :raises MigrationFailed: QEMU hangs in the kernel.
+        """
+        give_up_s = time.monotonic() + UNDO_S
+        while True:
+            try:
+                return action()
+            except GuestGone:
+                return None
+            except TimeoutError as error:
+                raise MigrationFailed(str(error)) from error
+            except (ConnectionFailed, libvirt.libvirtError) as error:
+                if time.monotonic() > give_up_s:
+                    raise ConnectionFailed(str(error)) from error
+                time.sleep(RETRY_S)
+
+    def wait(
+        self,
+        condition: Callable[[], Any],
+        deadline_s: float,
+        what: str,
+        needs: tuple[Monitor, ...] = (),
+        heed: bool = True,
+    ) -> None:
+        """Wait until a condition holds.
+
+        :param needs: the QEMUs that must stay alive meanwhile.
+        :param heed: obey a cancellation.
+        :raises MigrationFailed: cancelled, the deadline passed, or a QEMU ended.
+        """
+        pace = Pace(LOOK_S)
+        while True:
+            try:
+                if condition():
+                    return
+                if pace.due():
+                    self._check_alive(needs, what)
+            except (ConnectionFailed, libvirt.libvirtError) as error:
+                self.last_error = str(error)
+            if heed and self.cancellation.reason is not None:
+                raise MigrationFailed(f"{self.cancellation.reason} while waiting for {what}")
+            if time.monotonic() > deadline_s:
+                raise MigrationFailed(f"gave up waiting for {what} ({self.seen()})")
+            self.log.sleep(POLL_S)
+
+    def _check_alive(self, needs: tuple[Monitor, ...], what: str) -> None:
+        for monitor in needs:
+            if not monitor.is_alive():
+                raise MigrationFailed(f"the {monitor.role}'s QEMU ended while waiting for {what}")

@@ -1,0 +1,84 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Where the guest is after a failure: both hosts are looked at again, and nothing is said that was not seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .._host.endpoints import virsh
+from .._options import Options
+from .phases import Phase, phase
+from .standing import Seen, Standing, standing
+
+
+@dataclass(frozen=True)
+class Whereabouts:
+    """What both hosts have of the guest now; None where there is no such domain."""
+
+    source: Seen | None
+    destination: Seen | None
+
+    @property
+    def standing(self) -> Standing:
+        """Where the guest stands."""
+        return standing(self.source, self.destination)
+
+    @property
+    def phase(self) -> Phase:
+        """The same in terms of the migration."""
+        if self.standing in (Standing.LOST, Standing.ABSENT):
+            return Phase.LOST
+        if self.standing in (Standing.ENDED, Standing.HOME):
+            return Phase.COMPLETED
+        at_source = "none" if self.source is None else self.source.migration
+        return phase(at_source, "none" if self.destination is None else self.destination.migration)
+
+    def told(self, options: Options, advice: str | None = None) -> str:
+        """One sentence: where the guest is, and what to do.
+
+        :param advice: what to do instead of what follows from where it is.
+        """
+        where, to_do = self._where_and_what(options)
+        return f"The guest {options.name} {where}: {advice}." if advice else f"The guest {options.name} {where}{to_do}."
+
+    def _where_and_what(self, options: Options) -> tuple[str, str]:
+        found, nothing = self.standing, "; nothing needs to be done"
+        if found in (Standing.READY, Standing.WAITING):
+            return "runs on the source", nothing
+        if found is Standing.MIGRATING:
+            abort = virsh(options.source_uri, "domjobabort", options.name)
+            return "runs on the source, where its migration is still active", f": end that with {abort}"
+        if found is Standing.STOPPED and self.source is not None:
+            resume = virsh(options.source_uri, "resume", options.name)
+            return f"is on the source and does not run ({self.source.run_state})", f": resume it with {resume}"
+        if found is Standing.HALF:
+            return "is split over both hosts", (
+                ": destroy NEITHER half. Restore the link, then run the same task again: it finds the half migrated "
+                "guest and brings it home"
+            )
+        if found in (Standing.HOME, Standing.ENDED) and self.destination is not None:
+            if self.destination.run_state != "running":
+                resume = virsh(options.destination_uri, "resume", options.name)
+                stopped = f"is on the destination and does not run ({self.destination.run_state})"
+                return stopped, f": find out why, then resume it with {resume}"
+            rest = "; run the same task again, which ends the rest of it on the source"
+            return "runs on the destination", nothing if found is Standing.HOME else rest
+        if found is Standing.LOST:
+            return "is lost", (
+                ". What is left of it is kept paused for forensics and must not be resumed; end it with "
+                f"{virsh(options.source_uri, 'destroy', options.name)} or "
+                f"{virsh(options.destination_uri, 'destroy', options.name)}"
+            )
+        if found is Standing.ABSENT:
+            return "is gone: neither host runs it any more", ". Start it again"
+        return "exists on both hosts", ": look at both, and destroy the one that is wrong"
+
+
+def unknown(reason: str, options: Options) -> str:
+    """What to say when a host does not answer."""
+    looks = (virsh(uri, "domstate", options.name) for uri in (options.source_uri, options.destination_uri))
+    return (
+        f"Where the guest {options.name} is could not be found out ({reason}): look with {' and '.join(looks)}, "
+        "destroy NEITHER, and run the same task again when both hosts answer"
+    )

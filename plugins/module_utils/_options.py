@@ -1,0 +1,40 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What one call is asked to do.
+
+Private to vcsp.testbed: it may change in any release. Do not import it from elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ._method import Method
+
+PAGES_PER_MB = 256
+
+
+@dataclass(frozen=True)
+class Options:
+    """Which guest to migrate from where to where, and how; names and units are those of the module's options."""
+
+    name: str
+    source_uri: str
+    destination_uri: str
+    migration_address: str
+    method: Method
+    prefetch_program: Path
+    window_mb: int | None
+    baseline_s: float
+    observation_s: float | None
+    verify: bool
+    end_guest: bool
+    cpu_latency_us: int | None
+    timeout_s: float
+    stall_timeout_s: float
+
+    @property
+    def window_pages(self) -> int | None:
+        """The working window in pages of 4 KiB."""
+        return None if self.window_mb is None else self.window_mb * PAGES_PER_MB
