@@ -216,21 +216,19 @@ def table() -> str:
     """The settings as a table in Markdown."""
     rows = ["| setting | default | allowed | what it is |", "| --- | --- | --- | --- |"]
     for entry in fields(Method):
-        unit, default = entry.metadata["unit"], entry.default
-        shown = "not set" if default is None else f"`{default}`"
-        rows.append(
-            f"| `{entry.name}` | {shown} | {allowed(entry)}{f', {unit}' if unit else ''} "
-            f"| {' '.join(entry.metadata['text'])} |"
-        )
+        shown = "not set" if entry.default is None else f"`{entry.default}`"
+        rows.append(f"| `{entry.name}` | {shown} | {_allowed(entry)} | {' '.join(entry.metadata['text'])} |")
     return "\n".join(rows)
 
 
-def allowed(entry: Any) -> str:
+def _allowed(entry: Any) -> str:
     """The values of a setting in a few words."""
     limits = entry.metadata
     if limits["choices"]:
         return ", ".join(f"`{choice}`" for choice in limits["choices"])
-    return "`true`, `false`" if _kind(entry) == "bool" else f"{limits['minimum']:,} to {limits['maximum']:,}"
+    if _kind(entry) == "bool":
+        return "`true`, `false`"
+    return f"{limits['minimum']:,} to {limits['maximum']:,} {limits['unit']}"
 
 
 def _kind(entry: Any) -> str:

@@ -108,7 +108,7 @@ def test_a_new_setting_is_known_everywhere_from_the_table_alone(one_more: None) 
     suboptions = json.loads(fragment.ModuleDocFragment.DOCUMENTATION)["options"]["method"]["suboptions"]
     described = {"description": ["How long the guest may stand still.", "Unit: ms."], **new}
     assert suboptions["downtime_limit_ms"] == described
-    assert "| `downtime_limit_ms` | `300` | 1 to 9,000, ms | How long the guest may stand still. |" in _method.table()
+    assert "| `downtime_limit_ms` | `300` | 1 to 9,000 ms | How long the guest may stand still. |" in _method.table()
     longer = {"name": "longer", "downtime_limit_ms": 500}
     scenario = {"name": "mine", "workloads": [{"window_mb": 8}], "methods": ["vcsp", longer]}
     assert [method["downtime_limit_ms"] for method in gate.load(scenario)["methods"]] == [300, 500]
