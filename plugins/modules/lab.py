@@ -69,6 +69,12 @@ options:
     description: Rate of the migration link in Mbit/s, in both directions.
     type: int
     default: 1000
+  cpu_percent:
+    description:
+      - Share of this machine's processors that each host may use; below V(100), which is no limit, it is a slower host.
+      - Needs the CPU controller of cgroups. cgroup v1 refuses a guest's vCPU quota that exceeds its host's share.
+    type: int
+    default: 100
 attributes:
   check_mode:
     description: Can run in check mode and return what would be done.
@@ -133,6 +139,7 @@ def main() -> None:
             "controller_address": {"type": "str", "required": True},
             "prefix_length": {"type": "int", "default": 24},
             "rate_mbit": {"type": "int", "default": 1000},
+            "cpu_percent": {"type": "int", "default": 100},
         },
         supports_check_mode=True,
     )

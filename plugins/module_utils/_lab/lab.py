@@ -37,6 +37,9 @@ TBF_LATENCY_MS = 50
 # A network card sends a large buffer as frames, and the first page of many is there first. tbf on veth would hold back
 # the buffer until it may go as a whole: smaller buffers keep the pages' own pace.
 GSO_MAX_BYTES = 16 * 1024
+# A host held to a share of the processors is slowed evenly by a short period, and stands still by turns in a long one.
+# The kernel grants at least a millisecond per period.
+CPU_PERIOD_MIN_US, CPU_QUOTA_MIN_US = 10_000, 1000
 
 Runner = Callable[[list[str]], tuple[int, str, str]]
 
@@ -56,6 +59,39 @@ class Step:
 def tbf_burst_bytes(rate_mbit: int) -> int:
     """Bucket size for a rate: see TBF_BURST_S."""
     return max(TBF_BURST_MIN_BYTES, int(rate_mbit * 1e6 / 8 * TBF_BURST_S))
+
+
+def cpu_limit(percent: int, processors: int) -> tuple[int | None, int]:
+    """Quota and period in microseconds for a share of the processors; no quota for all of them.
+
+    >>> cpu_limit(50, 4)
+    (20000, 10000)
+    >>> cpu_limit(1, 2)
+    (1000, 50000)
+    """
+    period_us = max(CPU_PERIOD_MIN_US, -(-CPU_QUOTA_MIN_US * 100 // (percent * processors)))
+    return (None if percent == 100 else period_us * percent * processors // 100), period_us
+
+
+def read_cpu_limit(group: Path) -> tuple[int | None, int] | None:
+    """Quota and period of a cgroup; None when it has no CPU controller."""
+    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
+        try:
+            quota, period = " ".join((group / name).read_text() for name in names).split()
+        except FileNotFoundError:
+            continue
+        return (None if quota in ("max", "-1") else int(quota)), int(period)
+    return None
+
+
+def write_cpu_limit(group: Path, quota_us: int | None, period_us: int) -> None:
+    """Hold a cgroup to a quota in each period, or let go of it."""
+    if (group / "cpu.max").exists():
+        (group / "cpu.max").write_text(f"{'max' if quota_us is None else quota_us} {period_us}")
+        return
+    # Period and quota are written one by one, and each pair must be one that the kernel takes.
+    for name, value in (("quota", -1), ("period", period_us), ("quota", -1 if quota_us is None else quota_us)):
+        (group / f"cpu.cfs_{name}_us").write_text(str(value))
 
 
 def cgroup_hierarchies(mounts: str) -> list[tuple[Path, bool]]:
@@ -127,6 +163,9 @@ class Lab:
         for host in spec.hosts:
             if self.init_pid(host) is None:
                 yield Step(f"host {host.name}", lambda host=host: self._start_host(host))  # type: ignore[misc]
+        for host in spec.hosts:
+            if not self._has_cpu_share(host):
+                yield Step(f"CPU share of {host.name}: {spec.cpu_percent} %", partial(self._hold_cpu, host))
 
     def stop_hosts(self) -> None:
         """End every host and all that runs on it; ``steps`` starts them again."""
@@ -274,6 +313,29 @@ class Lab:
                 os.kill(pid, signal.SIGKILL)
             raise LabError(f"lab host {host.name} did not start; the end of {run_dir / 'boot.log'}:\n{text}")
         (run_dir / "init").write_text(f"{init} {start_time(init)}\n")
+
+    def _cpu_groups(self, host: Host) -> list[Path]:
+        groups = [point / self.spec.name / host.name for point, _v2 in self._cgroups()]
+        return [group for group in groups if read_cpu_limit(group) is not None]
+
+    def _cpu_limit(self) -> tuple[int | None, int]:
+        return cpu_limit(self.spec.cpu_percent, os.cpu_count() or 1)
+
+    def _has_cpu_share(self, host: Host) -> bool:
+        wanted, limits = self._cpu_limit(), [read_cpu_limit(group) for group in self._cpu_groups(host)]
+        if wanted[0] is None:  # whatever the period
+            return all(limit is None or limit[0] is None for limit in limits)
+        return limits != [] and all(limit == wanted for limit in limits)
+
+    def _hold_cpu(self, host: Host) -> None:
+        groups = self._cpu_groups(host)
+        if not groups:
+            raise LabError(
+                f"cpu_percent: {self.spec.cpu_percent} % cannot be kept to, because this machine's cgroups have no CPU "
+                "controller for the lab: enable it, or use 100"
+            )
+        for group in groups:
+            write_cpu_limit(group, *self._cpu_limit())
 
     def _ready_file(self, host: Host) -> Path:
         """Written by boot.sh when sshd and libvirtd answer."""

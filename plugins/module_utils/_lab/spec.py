@@ -38,6 +38,7 @@ class Spec:
     :ivar state_dir: keys, configuration and disks of the hosts; removed by teardown.
     :ivar run_dir: what is true only while the lab runs.
     :ivar rate_mbit: rate of the migration link in Mbit/s, both directions.
+    :ivar cpu_percent: share of the machine's processors that each host may use; 100 is no limit.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Spec:
     controller_address: str
     prefix_length: int
     rate_mbit: int
+    cpu_percent: int
     owner: str
 
     @property
@@ -78,6 +80,8 @@ def problems(spec: Spec) -> list[str]:
     found += _address_problems(spec)
     if spec.rate_mbit < 1:
         found.append(f"rate_mbit: {spec.rate_mbit} must be at least 1")
+    if not 1 <= spec.cpu_percent <= 100:
+        found.append(f"cpu_percent: {spec.cpu_percent} is not between 1 and 100")
     for option, folder, mark in (("state_dir", spec.state_dir, "boot.sh"), ("run_dir", spec.run_dir, "lab.json")):
         problem = _folder_problem(folder, mark)
         if problem:

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the lab reads of the machine, and what it computes."""
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ import pytest
 
 from ansible_collections.vcsp.testbed.plugins.module_utils._lab.lab import (
     cgroup_hierarchies,
+    cpu_limit,
+    read_cpu_limit,
     start_time,
     tbf_burst_bytes,
+    write_cpu_limit,
 )
 
 HYBRID = """\
@@ -37,6 +41,33 @@ def test_hierarchies_are_those_where_cgroups_belong() -> None:
 @pytest.mark.parametrize(("rate_mbit", "expected"), [(1, 16384), (100, 16384), (1000, 62500), (10_000, 625_000)])
 def test_the_bucket_holds_half_a_millisecond_but_at_least_a_buffer(rate_mbit: int, expected: int) -> None:
     assert tbf_burst_bytes(rate_mbit) == expected
+
+
+@pytest.mark.parametrize(
+    ("percent", "processors", "expected"),
+    [(100, 8, (None, 10_000)), (50, 2, (10_000, 10_000)), (99, 1, (9900, 10_000)), (1, 1, (1000, 100_000))],
+)
+def test_a_share_of_the_processors_is_a_quota_that_the_kernel_takes(
+    percent: int, processors: int, expected: tuple[int | None, int]
+) -> None:
+    assert cpu_limit(percent, processors) == expected
+
+
+@pytest.mark.parametrize(
+    "unlimited",
+    [{"cpu.max": "max 100000\n"}, {"cpu.cfs_quota_us": "-1\n", "cpu.cfs_period_us": "100000\n"}],
+    ids=["cgroup v2", "cgroup v1"],
+)
+def test_a_cpu_limit_is_set_and_lifted(tmp_path: Path, unlimited: dict[str, str]) -> None:
+    assert read_cpu_limit(tmp_path) is None, "there is no CPU controller"
+    for name, text in unlimited.items():
+        (tmp_path / name).write_text(text)
+    assert read_cpu_limit(tmp_path) == (None, 100_000)
+    write_cpu_limit(tmp_path, 5000, 10_000)
+    assert read_cpu_limit(tmp_path) == (5000, 10_000)
+    write_cpu_limit(tmp_path, None, 10_000)
+    assert read_cpu_limit(tmp_path) == (None, 10_000)
+    assert {path.name for path in tmp_path.iterdir()} == set(unlimited)
 
 
 def test_start_time_is_that_of_the_process_whatever_its_name(tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What a lab is refused for before anything is touched: its names become files, and its folders are removed."""
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ SPEC = Spec(
     controller_address="198.18.0.1",
     prefix_length=24,
     rate_mbit=1000,
+    cpu_percent=100,
     owner="/nowhere",
 )
 
@@ -76,6 +78,8 @@ def test_addresses_that_do_not_make_two_networks() -> None:
     assert "in one network" in problems(replace(SPEC, prefix_length=16))[0]
     assert "prefix_length" in problems(replace(SPEC, prefix_length=0))[0]
     assert "rate_mbit" in problems(replace(SPEC, rate_mbit=0))[0]
+    for percent in (-1, 0, 101):
+        assert "cpu_percent" in problems(replace(SPEC, cpu_percent=percent))[0]
 
 
 @pytest.mark.parametrize("key", ["state_dir", "run_dir"])
