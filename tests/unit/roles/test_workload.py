@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The guest's workload program, compiled here and driven over a pseudo-terminal in place of the virtio-serial port."""
 
 from __future__ import annotations

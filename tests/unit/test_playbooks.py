@@ -1,0 +1,118 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The playbooks' variables: one default each, which the user and the inventory override."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from ansible_collections.vcsp.testbed.plugins.modules import postcopy_migration, testbed_info
+
+ROOT = Path(__file__).resolve().parents[2]
+PLAYBOOKS = ROOT / "playbooks"
+DEFAULTS = PLAYBOOKS / "group_vars" / "all.yml"
+OTHERS = [ROOT / "experiment.yml", *PLAYBOOKS.glob("*.yml"), *PLAYBOOKS.glob("tasks/*.yml")]
+# A variable that users set, read with a default.
+DEFAULTED = re.compile(r"(?<![\w.])(scenario|experiment_id|results_dir|testbed_\w+)\s*\|\s*default\(")
+PRIVATE = re.compile(r"(?<!\w)_testbed_\w+")
+SCENARIO = {"name": "mine", "workloads": [{"window_mb": 8}], "methods": ["post-copy"]}
+
+
+def ansible(program: str, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+        "ANSIBLE_NOCOLOR": "1",
+        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+    }
+    command = [sys.executable, "-m", "ansible", program, *map(str, arguments)]
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+
+
+def settings(directory: Path, inventory: dict[str, Any], *arguments: str) -> dict[str, Any]:
+    """Return what the playbooks read as their settings, given an inventory's variables."""
+    hosts = {"localhost": {"ansible_connection": "local"}}
+    (directory / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": inventory}}))
+    names = ["scenario_name", "results_dir", "embedded_lab", "guest_name", "image_path", "host_dir", "prefetch_program"]
+    wanted = ", ".join(f"'{name}': _testbed_{name}" for name in names)
+    adhoc: list[str | Path] = [
+        "localhost",
+        "-i",
+        directory / "hosts.yml",
+        "--playbook-dir",
+        PLAYBOOKS,
+        "-m",
+        "ansible.builtin.debug",
+    ]
+    done = ansible("adhoc", *adhoc, "-a", f"msg={{{{ {{{wanted}}} }}}}", *arguments, cwd=directory)
+    assert done.returncode == 0, done.stdout
+    found: dict[str, Any] = json.loads(done.stdout[done.stdout.index("{") :])["msg"]
+    return found
+
+
+def test_a_default_stands_in_one_place() -> None:
+    assert {str(path): found for path in OTHERS if (found := DEFAULTED.findall(path.read_text()))} == {}
+    assert set(Counter(DEFAULTED.findall(DEFAULTS.read_text())).values()) == {1}
+
+
+def test_every_private_variable_that_is_read_is_set() -> None:
+    texts = [path.read_text() for path in (DEFAULTS, *OTHERS)]
+    read = {name for text in texts for name in PRIVATE.findall(text)}
+    assert read == {name for text in texts for name in re.findall(r"^ *(_testbed_\w+):", text, re.MULTILINE)}
+
+
+def test_the_roles_and_modules_have_the_same_defaults(tmp_path: Path) -> None:
+    def default(role: str, name: str) -> Any:
+        return yaml.safe_load((ROOT / "roles" / role / "defaults" / "main.yml").read_text())[name]
+
+    found = settings(tmp_path, {})
+    assert found["guest_name"] == default("guest", "guest_name")
+    assert found["image_path"] == default("guest", "guest_image_path")
+    assert found["host_dir"] == default("hypervisor", "hypervisor_dir")
+    for module in (postcopy_migration, testbed_info):
+        options = yaml.safe_load(module.DOCUMENTATION)["options"]
+        assert found["prefetch_program"] == options["prefetch_program"]["default"]
+
+
+def test_the_inventory_and_the_command_line_win(tmp_path: Path) -> None:
+    defaults = settings(tmp_path, {})
+    assert (defaults["scenario_name"], defaults["results_dir"], defaults["embedded_lab"]) == ("quick", "results", False)
+    inventory = {"scenario": "paper", "results_dir": "/elsewhere", "testbed_embedded_lab": True}
+    found = settings(tmp_path, inventory)
+    assert (found["scenario_name"], found["results_dir"], found["embedded_lab"]) == ("paper", "/elsewhere", True)
+    found = settings(tmp_path, inventory, "-e", "scenario=smoke", "-e", "testbed_embedded_lab=false")
+    assert (found["scenario_name"], found["results_dir"], found["embedded_lab"]) == ("smoke", "/elsewhere", False)
+
+
+@pytest.mark.parametrize("playbook", [PLAYBOOKS / "report.yml", "vcsp.testbed.report"], ids=["path", "collection"])
+def test_a_playbook_finds_its_defaults_from_any_directory(tmp_path: Path, playbook: Path | str) -> None:
+    done = ansible("playbook", playbook, "-i", "localhost,", "-e", "experiment_id=no/name", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "no/name" in done.stdout, done.stdout + done.stderr
+
+
+def test_the_scenario_is_read_once_per_run(tmp_path: Path) -> None:
+    scenario = tmp_path / "scenario.yml"
+    scenario.write_text(yaml.safe_dump(SCENARIO))
+    read = {"name": "Read", "ansible.builtin.import_tasks": str(PLAYBOOKS / "tasks" / "scenario.yml")}
+    change = {"name": "Break the file", "ansible.builtin.copy": {"content": "broken", "dest": str(scenario)}}
+    use = {"name": "Use", "ansible.builtin.assert": {"that": f"_testbed_scenario.name == '{SCENARIO['name']}'"}}
+    plays = [
+        {"name": "Begin", "hosts": "localhost", "vars_files": [str(DEFAULTS)], "tasks": [read, change]},
+        {"name": "Go on", "hosts": "another", "vars_files": [str(DEFAULTS)], "tasks": [read, use]},
+    ]
+    (tmp_path / "playbook.yml").write_text(yaml.safe_dump(plays))
+    arguments = ["-i", "another,", "-c", "local", "-e", f"scenario={scenario}"]
+    done = ansible("playbook", tmp_path / "playbook.yml", *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert scenario.read_text() == "broken"
