@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
-# The package under test, and the factory beside this file.
-sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
+# The factory beside this file.
+sys.path.insert(0, str(Path(__file__).parent))
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.data.records import scenario_hash, write_experiment, write_record
-from analysis.data.schema import measurement_names
+from ansible_collections.vcsp.testbed.analysis.data.records import scenario_hash, write_experiment, write_record
+from ansible_collections.vcsp.testbed.analysis.data.schema import measurement_names
 
 METHODS = {
     "post-copy": (100, 1),

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.__main__ import main
-from analysis.comparison.compare import Change, Comparison, _corrected, compare
-from analysis.comparison.output import FORMATS
-from analysis.errors import AnalysisError
+from ansible_collections.vcsp.testbed.analysis.command_line import main
+from ansible_collections.vcsp.testbed.analysis.comparison.compare import Change, Comparison, _corrected, compare
+from ansible_collections.vcsp.testbed.analysis.comparison.output import FORMATS
+from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
 
 BOTH = ("post-copy", "vcsp")
 STEADY = (98.0, 100.0, 102.0)
@@ -274,7 +274,7 @@ def test_correction_keeps_order_and_never_makes_a_p_value_smaller(p_values: list
 
 
 def test_of_16_comparisons_without_a_difference_one_is_called_a_regression_in_at_most_5_percent() -> None:
-    from analysis.statistics.interval import arm, p_value
+    from ansible_collections.vcsp.testbed.analysis.statistics.interval import arm, p_value
 
     random = np.random.default_rng(3)
     sides = [arm([1 + 0.1 * random.standard_normal((1000, 16, 3)) for _ in range(4)]) for _ in range(2)]

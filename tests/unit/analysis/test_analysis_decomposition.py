@@ -12,10 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.records import read_experiment
-from analysis.data.table import tidy
-from analysis.statistics.decomposition import PARTS, mean_losses, mean_parts, time_parts
-from analysis.statistics.factorial import factorial_effects
+from ansible_collections.vcsp.testbed.analysis.data.records import read_experiment
+from ansible_collections.vcsp.testbed.analysis.data.table import tidy
+from ansible_collections.vcsp.testbed.analysis.statistics.decomposition import (
+    PARTS,
+    mean_losses,
+    mean_parts,
+    time_parts,
+)
+from ansible_collections.vcsp.testbed.analysis.statistics.factorial import factorial_effects
 
 COLUMNS = [part.column for part in PARTS]
 

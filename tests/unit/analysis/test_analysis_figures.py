@@ -11,18 +11,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.records import read_experiment, write_record
-from analysis.data.table import tidy
-from analysis.data.telemetry import read_telemetry, throughput_samples
-from analysis.errors import AnalysisError
-from analysis.figures.every import draw_figures
-from analysis.figures.style import colours, shapes
-from analysis.figures.throughput import throughput_figure
-from analysis.figures.workloads import workload_figure
-from analysis.statistics.curves import largest_curves, thinned
-from analysis.statistics.means import means
-from analysis.statistics.metrics import METRICS
-from analysis.summary import summarise
+from ansible_collections.vcsp.testbed.analysis.data.records import read_experiment, write_record
+from ansible_collections.vcsp.testbed.analysis.data.table import tidy
+from ansible_collections.vcsp.testbed.analysis.data.telemetry import read_telemetry, throughput_samples
+from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
+from ansible_collections.vcsp.testbed.analysis.figures.every import draw_figures
+from ansible_collections.vcsp.testbed.analysis.figures.style import colours, shapes
+from ansible_collections.vcsp.testbed.analysis.figures.throughput import throughput_figure
+from ansible_collections.vcsp.testbed.analysis.figures.workloads import workload_figure
+from ansible_collections.vcsp.testbed.analysis.statistics.curves import largest_curves, thinned
+from ansible_collections.vcsp.testbed.analysis.statistics.means import means
+from ansible_collections.vcsp.testbed.analysis.statistics.metrics import METRICS
+from ansible_collections.vcsp.testbed.analysis.summary import summarise
 
 PAPER = [
     "figure3_downtime.svg",

@@ -10,18 +10,18 @@ import experiment_factory as factory
 import numpy as np
 import pytest
 
-from analysis.data.records import read_experiment, write_record
-from analysis.data.requests import Places, read_places, read_requests
-from analysis.data.requests_trials import typical_traces
-from analysis.errors import AnalysisError
-from analysis.figures.every import draw_figures
-from analysis.figures.heatmap import heatmap_figure
-from analysis.figures.instruments import instruments_figure
-from analysis.figures.timeline import timeline_figure
-from analysis.statistics.agreement import instrument_readings
-from analysis.statistics.requests_accuracy import prefetch_accuracy_percent
-from analysis.statistics.requests_heatmap import COLUMNS, ROWS, Grid, count_requests
-from analysis.summary import summarise
+from ansible_collections.vcsp.testbed.analysis.data.records import read_experiment, write_record
+from ansible_collections.vcsp.testbed.analysis.data.requests import Places, read_places, read_requests
+from ansible_collections.vcsp.testbed.analysis.data.requests_trials import typical_traces
+from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
+from ansible_collections.vcsp.testbed.analysis.figures.every import draw_figures
+from ansible_collections.vcsp.testbed.analysis.figures.heatmap import heatmap_figure
+from ansible_collections.vcsp.testbed.analysis.figures.instruments import instruments_figure
+from ansible_collections.vcsp.testbed.analysis.figures.timeline import timeline_figure
+from ansible_collections.vcsp.testbed.analysis.statistics.agreement import instrument_readings
+from ansible_collections.vcsp.testbed.analysis.statistics.requests_accuracy import prefetch_accuracy_percent
+from ansible_collections.vcsp.testbed.analysis.statistics.requests_heatmap import COLUMNS, ROWS, Grid, count_requests
+from ansible_collections.vcsp.testbed.analysis.summary import summarise
 
 NEW = "time_s,block,start,asked,sent_start,sent\n"
 OLD = "time_s,start,asked,sent\n"

@@ -13,14 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.comparison.compare import compare
-from analysis.data.records import read_experiment
-from analysis.data.requests import read_places, read_requests
-from analysis.data.strict_json import parse, unusable_values
-from analysis.data.table import tidy
-from analysis.data.telemetry import read_telemetry, throughput_samples
-from analysis.errors import AnalysisError
-from analysis.statistics.table3 import Table3, build_table3
+from ansible_collections.vcsp.testbed.analysis.comparison.compare import compare
+from ansible_collections.vcsp.testbed.analysis.data.records import read_experiment
+from ansible_collections.vcsp.testbed.analysis.data.requests import read_places, read_requests
+from ansible_collections.vcsp.testbed.analysis.data.strict_json import parse, unusable_values
+from ansible_collections.vcsp.testbed.analysis.data.table import tidy
+from ansible_collections.vcsp.testbed.analysis.data.telemetry import read_telemetry, throughput_samples
+from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
+from ansible_collections.vcsp.testbed.analysis.statistics.table3 import Table3, build_table3
 
 ON_DISK = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 

@@ -14,14 +14,14 @@ from typing import Any
 import experiment_factory as factory
 import pytest
 
-from analysis.data.records import write_record
-from analysis.data.telemetry import TELEMETRY_FILE
-from analysis.figures.every import draw_figures
-from analysis.presentation import html_data
-from analysis.presentation.html import report_html
-from analysis.presentation.verdict import contradictions, verdict_sentences
-from analysis.report import report
-from analysis.summary import summarise
+from ansible_collections.vcsp.testbed.analysis.data.records import write_record
+from ansible_collections.vcsp.testbed.analysis.data.telemetry import TELEMETRY_FILE
+from ansible_collections.vcsp.testbed.analysis.figures.every import draw_figures
+from ansible_collections.vcsp.testbed.analysis.presentation import html_data
+from ansible_collections.vcsp.testbed.analysis.presentation.html import report_html
+from ansible_collections.vcsp.testbed.analysis.presentation.verdict import contradictions, verdict_sentences
+from ansible_collections.vcsp.testbed.analysis.report import report
+from ansible_collections.vcsp.testbed.analysis.summary import summarise
 
 LARGEST_PAGE_BYTES = 5_000_000
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"

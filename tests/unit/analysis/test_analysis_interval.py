@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.statistics.interval import Values, arm, p_value, ratio_interval
+from ansible_collections.vcsp.testbed.analysis.statistics.interval import Values, arm, p_value, ratio_interval
 
 SIMULATIONS = 8000
 # A rate of 5 % shows as more than this in fewer than one of 1000 such simulations.

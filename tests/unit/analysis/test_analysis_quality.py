@@ -11,13 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.records import read_experiment
-from analysis.presentation.markdown import table3_markdown
-from analysis.statistics.agreement import agreement, instrument_readings
-from analysis.statistics.noise import noise_warnings
-from analysis.statistics.self_check import SelfCheck, self_checks
-from analysis.statistics.table3 import build_table3
-from analysis.summary import summarise
+from ansible_collections.vcsp.testbed.analysis.data.records import read_experiment
+from ansible_collections.vcsp.testbed.analysis.presentation.markdown import table3_markdown
+from ansible_collections.vcsp.testbed.analysis.statistics.agreement import agreement, instrument_readings
+from ansible_collections.vcsp.testbed.analysis.statistics.noise import noise_warnings
+from ansible_collections.vcsp.testbed.analysis.statistics.self_check import SelfCheck, self_checks
+from ansible_collections.vcsp.testbed.analysis.statistics.table3 import build_table3
+from ansible_collections.vcsp.testbed.analysis.summary import summarise
 
 BOTH = ("post-copy", "vcsp")
 OTHERS = ("total_migration_time_s", "page_requests", "throughput_mb_per_s")
@@ -110,7 +110,7 @@ def test_methods_do_not_differ_from_themselves(repeats: int, how: str, a_side: i
 
 
 def test_the_check_finds_an_interval_that_is_too_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    from analysis.statistics import self_check
+    from ansible_collections.vcsp.testbed.analysis.statistics import self_check
 
     exact = self_check.ratio_interval
 

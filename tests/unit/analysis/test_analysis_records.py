@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.data.records import (
+from ansible_collections.vcsp.testbed.analysis.data.records import (
     Cell,
     read_experiment,
     scenario_hash,
@@ -28,8 +28,8 @@ from analysis.data.records import (
     write_experiment,
     write_record,
 )
-from analysis.data.schema import experiment_problems, measurement_names
-from analysis.errors import AnalysisError
+from ansible_collections.vcsp.testbed.analysis.data.schema import experiment_problems, measurement_names
+from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
 
 ROOT = Path(__file__).resolve().parents[3]
 EXPERIMENT = factory.experiment()
@@ -374,8 +374,11 @@ def test_without_an_exchange_of_directories_a_record_is_still_replaced(
 _DYING_WRITER = """
 import ctypes, json, os, shutil, sys
 from pathlib import Path
-from analysis.data import atomic
-from analysis.data.records import write_record
+from analysis.__main__ import name_collection
+
+name_collection()
+from ansible_collections.vcsp.testbed.analysis.data import atomic
+from ansible_collections.vcsp.testbed.analysis.data.records import write_record
 
 trials, content, last = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
 calls = 0
@@ -422,5 +425,7 @@ def test_a_crash_at_any_step_leaves_the_old_record_or_the_new_one(tmp_path: Path
 
 
 def test_the_controller_needs_no_pandas_to_write_records() -> None:
-    code = "import sys, analysis.data.records; sys.exit('pandas' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys; from analysis.__main__ import name_collection; name_collection();"
+    code += "import ansible_collections.vcsp.testbed.analysis.data.records;"
+    code += "sys.exit(bool({'pandas', 'numpy', 'ansible'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)

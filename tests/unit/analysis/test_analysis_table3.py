@@ -17,12 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.data.records import read_experiment
-from analysis.data.table import tidy
-from analysis.errors import NoTableError
-from analysis.presentation.verdict import verdict_sentences
-from analysis.statistics.estimate import MISSING
-from analysis.statistics.table3 import Cell, Table3, build_table3, table3_csv
+from ansible_collections.vcsp.testbed.analysis.data.records import read_experiment
+from ansible_collections.vcsp.testbed.analysis.data.table import tidy
+from ansible_collections.vcsp.testbed.analysis.errors import NoTableError
+from ansible_collections.vcsp.testbed.analysis.presentation.verdict import verdict_sentences
+from ansible_collections.vcsp.testbed.analysis.statistics.estimate import MISSING
+from ansible_collections.vcsp.testbed.analysis.statistics.table3 import Cell, Table3, build_table3, table3_csv
 
 BOTH = ("post-copy", "vcsp")
 Trials = Mapping[tuple[str, int], Sequence[float | None]]

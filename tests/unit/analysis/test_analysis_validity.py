@@ -11,11 +11,11 @@ from typing import Any
 import experiment_factory as factory
 import pytest
 
-from analysis.__main__ import main
-from analysis.data.likeness import changes, differences
-from analysis.data.records import read_experiment, valid_trial_ids
-from analysis.data.validity import CHECKS, broken_rules
-from analysis.summary import summarise
+from ansible_collections.vcsp.testbed.analysis.command_line import main
+from ansible_collections.vcsp.testbed.analysis.data.likeness import changes, differences
+from ansible_collections.vcsp.testbed.analysis.data.records import read_experiment, valid_trial_ids
+from ansible_collections.vcsp.testbed.analysis.data.validity import CHECKS, broken_rules
+from ansible_collections.vcsp.testbed.analysis.summary import summarise
 
 EXPERIMENT = factory.experiment(("post-copy", "vcsp"), repeats=2)
 Change = Callable[[dict[str, Any]], Any]
@@ -96,7 +96,7 @@ def test_what_a_record_does_not_hold_or_is_within_bounds_breaks_nothing(change: 
 
 
 def test_the_bounds_are_those_of_the_testbed() -> None:
-    from analysis.data import validity
+    from ansible_collections.vcsp.testbed.analysis.data import validity
     from ansible_collections.vcsp.testbed.plugins.module_utils import result
 
     assert validity.REQUESTS_TOLERANCE == result.REQUESTS_TOLERANCE

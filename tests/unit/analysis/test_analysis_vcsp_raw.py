@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.__main__ import main
-from analysis.data.records import read_experiment
-from analysis.data.telemetry import read_telemetry, throughput_samples
-from analysis.data.vcsp_raw import import_vcsp_raw
-from analysis.errors import AnalysisError
-from analysis.report import report
-from analysis.statistics.published import PUBLISHED
-from analysis.summary import Summary, summarise
+from ansible_collections.vcsp.testbed.analysis.command_line import main
+from ansible_collections.vcsp.testbed.analysis.data.records import read_experiment
+from ansible_collections.vcsp.testbed.analysis.data.telemetry import read_telemetry, throughput_samples
+from ansible_collections.vcsp.testbed.analysis.data.vcsp_raw import import_vcsp_raw
+from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
+from ansible_collections.vcsp.testbed.analysis.report import report
+from ansible_collections.vcsp.testbed.analysis.statistics.published import PUBLISHED
+from ansible_collections.vcsp.testbed.analysis.summary import Summary, summarise
 
 
 def _raw(directory: Path, **files: str) -> Path:
