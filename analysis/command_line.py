@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # ruff: noqa: T201 - printing is what a command line is for
 """The command line of ``python -m analysis``."""
 
@@ -10,9 +11,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from .data.atomic import keep_from_others
+from ..plugins.plugin_utils._records.atomic import keep_from_others
+from ..plugins.plugin_utils._records.errors import InputError
 from .data.likeness import ALLOWABLE
-from .errors import AnalysisError
 
 _EXAMPLES = """examples:
   python -m analysis report results/latest
@@ -38,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.command == "compare":
             return _compare(options)
         return _import_vcsp(options.raw_directory, options.directory)
-    except AnalysisError as error:
+    except InputError as error:
         print(f"error: {error}", file=sys.stderr)
     except OSError as error:
         print(f"error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # ruff: noqa: T201 - printing is what a benchmark is for
 """How long the tables and figures of very many trials take: ``python benchmarks/analysis_10k.py [TRIALS]``.
 
@@ -48,13 +49,13 @@ HOST = {
 
 def synthesise(directory: Path, trials: int, seed: int) -> None:
     """Write an experiment as the testbed writes them, but for syncing each file to the disk."""
-    from ansible_collections.vcsp.testbed.analysis.data.records import (
+    from ansible_collections.vcsp.testbed.analysis.data.telemetry import TELEMETRY_FILE
+    from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import (
         EXPERIMENT_FILE,
         RECORD_FILE,
         TRIALS_DIRECTORY,
         scenario_hash,
     )
-    from ansible_collections.vcsp.testbed.analysis.data.telemetry import TELEMETRY_FILE
 
     random = np.random.default_rng(seed)
     repeats = -(-trials // (len(WINDOWS_MB) * len(METHODS)))

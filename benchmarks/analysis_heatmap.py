@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # ruff: noqa: T201 - printing is what a benchmark is for
 """How long the heatmap of a long request trace takes: ``python benchmarks/analysis_heatmap.py [REQUESTS]``.
 

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Two experiments against each other, method by method: has migration become worse?
 
 A method's metric has become worse when two things hold: the difference cannot be chance, at 5 % for all comparisons
@@ -17,12 +18,11 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from ...plugins.plugin_utils._records.errors import InputError
+from ...plugins.plugin_utils._records.printable import printable
+from ...plugins.plugin_utils._records.records import Experiment, Record, read_experiment, workload_label
 from ..data.likeness import Difference, changes, differences
-from ..data.printable import printable
-from ..data.records import Experiment, Record, read_experiment
 from ..data.table import tidy
-from ..data.workload import workload_label
-from ..errors import AnalysisError
 from ..statistics.interval import Values, arm, p_value
 from ..statistics.metrics import METRICS, Metric
 from ..statistics.table3 import cell_of, values_by_workload
@@ -116,10 +116,10 @@ def compare(
     well as the means over them; without, they are there to be read.
 
     Raises:
-        AnalysisError: a directory holds no readable experiment, or both are the same one.
+        InputError: a directory holds no readable experiment, or both are the same one.
     """
     if baseline_directory.resolve() == new_directory.resolve():
-        raise AnalysisError(f"{new_directory}: given twice; an experiment is compared with another one")
+        raise InputError(f"{new_directory}: given twice; an experiment is compared with another one")
     baseline, new = read_experiment(baseline_directory), read_experiment(new_directory)
     obstacles, allowed = _likeness(baseline, new, allow)
     found = () if obstacles else _changes(baseline, new, threshold_percent, each_workload)

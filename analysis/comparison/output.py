@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """A comparison of two experiments as text, JSON and JUnit XML."""
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
-from ..data.printable import printable
-from ..data.records import Experiment
+from ...plugins.plugin_utils._records.printable import printable
+from ...plugins.plugin_utils._records.records import Experiment
 from ..statistics.metrics import METRICS
 from .compare import ALPHA, Change, Comparison
 

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Which trials' request traces a figure of single trials shows."""
 
 from __future__ import annotations
@@ -7,8 +8,8 @@ from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..errors import AnalysisError
-from .records import Experiment, Record, Skipped
+from ...plugins.plugin_utils._records.errors import InputError
+from ...plugins.plugin_utils._records.records import Experiment, Record, Skipped
 from .requests import REQUESTS_FILE, Places, read_places
 
 
@@ -50,7 +51,7 @@ def typical_traces(experiment: Experiment) -> Traces:
         record = _middle(records)
         try:
             by_method[method] = read_places(record.directory / REQUESTS_FILE)
-        except AnalysisError as error:
+        except InputError as error:
             skipped.append(Skipped(record.trial_id, f"not in the figures of requests: {error}"))
     what = f"{workload}, of each method the trial with the middle number of requests"
     return Traces(workload, by_method, memory_mb, what, tuple(skipped))

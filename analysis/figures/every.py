@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """All figures of a report: the paper's Figures 3 to 6, and those that say why."""
 
 from __future__ import annotations
@@ -6,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ..data.records import Skipped
+from ...plugins.plugin_utils._records.records import Skipped
 from ..data.requests_trials import typical_traces
 from ..statistics.agreement import instrument_readings
 from ..statistics.metrics import METRICS

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """How good prefetching was, by workload and method."""
 
 from __future__ import annotations
@@ -7,9 +8,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from ..data.records import Experiment, Record, Skipped
+from ...plugins.plugin_utils._records.errors import InputError
+from ...plugins.plugin_utils._records.records import Experiment, Record, Skipped
 from ..data.requests import REQUESTS_FILE, read_requests
-from ..errors import AnalysisError
 from ..statistics.metrics import Metric
 from ..statistics.requests_accuracy import prefetch_accuracy_percent
 from .style import Figure
@@ -40,7 +41,7 @@ def prefetch_figure(
             continue
         try:
             requests = read_requests(record.directory / REQUESTS_FILE)
-        except AnalysisError as error:
+        except InputError as error:
             skipped.append(Skipped(record.trial_id, f"not in the figure of prefetch accuracy: {error}"))
         else:
             accuracy[record.trial_id] = prefetch_accuracy_percent(requests)

@@ -1,10 +1,11 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The sentences that the terminal, the Markdown table and the web report share."""
 
 from __future__ import annotations
 
-from ..data.printable import printable
-from ..data.records import Cell, Experiment
+from ...plugins.plugin_utils._records.printable import printable
+from ...plugins.plugin_utils._records.records import Cell, Experiment
 from ..statistics.metrics import METRICS
 from ..statistics.table3 import Table3
 

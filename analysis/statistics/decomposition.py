@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Where the time of a migration goes, as one virtual CPU sees it: from its stop on the source to the last page.
 
 The parts add up to the whole. Throttled is what the quota's controller counted, as far as the virtual CPUs waited for a
@@ -11,8 +12,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ..data.records import Experiment, Record
-from ..data.timing import resume_to_completion_ms
+from ...plugins.plugin_utils._records.events import resume_to_completion_ms
+from ...plugins.plugin_utils._records.records import Experiment, Record
 from .means import means
 
 

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The interval of a ratio of two means over workloads: Fieller's theorem with Welch's degrees of freedom.
 
 An arm is one method's side of a comparison: the repeats are averaged within each workload, then the workloads are

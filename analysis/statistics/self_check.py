@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The A/A check: how often a method would differ from itself by the very intervals that Table 3 uses.
 
 The repeats of each workload are split at random into two halves, which are compared as two methods are. Repeats too few

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Table 3: what each method improves over the baseline method, as ratios of means with 95 % intervals.
 
 A cell compares two means over all workloads: the repeats are averaged within each workload, then the workloads are
@@ -21,7 +22,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from ..errors import NoTableError
+from ...plugins.plugin_utils._records.errors import InputError
 from .estimate import MISSING, Estimate
 from .interval import Arm, Values, arm, ratio_interval
 from .metrics import METRICS, Metric
@@ -29,6 +30,10 @@ from .metrics import METRICS, Metric
 BASELINE = "post-copy"
 
 Convention = Literal["baseline", "paper"]
+
+
+class NoTableError(InputError):
+    """The records are readable, but nothing in them can be compared with the baseline."""
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.vcsp.testbed.analysis.data.atomic import keep_from_others
-from ansible_collections.vcsp.testbed.analysis.data.records import scenario_hash
 from ansible_collections.vcsp.testbed.plugins.plugin_utils import controller, experiment, lock
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.atomic import keep_from_others
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import scenario_hash
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import ScenarioError, load
 
 

@@ -12,14 +12,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.vcsp.testbed.analysis.data.records import (
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import (
     EXPERIMENT_FILE,
     TRIALS_DIRECTORY,
     read_experiment,
     scenario_hash,
     write_experiment,
 )
-from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.schema import SCHEMA_VERSION
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.trials import trials
 
 LATEST = "latest"
@@ -80,7 +81,7 @@ def standing(directory: Path, experiment_id: str, scenario: Mapping[str, Any]) -
         )
     try:
         found = read_experiment(directory)
-    except AnalysisError as error:
+    except InputError as error:
         raise ExperimentError(f"{error}; or give another experiment_id") from error
     if found.experiment["experiment_id"] != experiment_id:
         raise ExperimentError(
@@ -122,7 +123,7 @@ def begin(directory: Path, experiment_id: str, scenario: Mapping[str, Any], prov
     :raises ExperimentError: it cannot be written
     """
     experiment = {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "experiment_id": experiment_id,
         "scenario": scenario,
         "scenario_hash": scenario_hash(scenario),
@@ -131,7 +132,7 @@ def begin(directory: Path, experiment_id: str, scenario: Mapping[str, Any], prov
     }
     try:
         write_experiment(directory, experiment)
-    except (AnalysisError, OSError) as error:
+    except (InputError, OSError) as error:
         raise ExperimentError(f"{directory / EXPERIMENT_FILE}: cannot be written: {error}") from error
 
 

@@ -10,10 +10,12 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.vcsp.testbed.analysis.data.records import validate_record
-from ansible_collections.vcsp.testbed.analysis.data.schema import measurement_names
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.schema import (
+    SCHEMA_VERSION,
+    measurement_names,
+    record_problems,
+)
 
-SCHEMA_VERSION = 1
 HOSTS = ("source", "destination", "controller")
 
 
@@ -36,7 +38,7 @@ def build(
     try:
         files = {name: _unpack(content) for name, content in (result.get("files") or {}).items()}
         record = _record(experiment_id, trial, result, failure, provenance)
-        problems = validate_record(record)
+        problems = record_problems(record)
     except (_PackingError, AttributeError, KeyError, TypeError) as error:
         problems = [f"{type(error).__name__}: {error}"]
     if problems:

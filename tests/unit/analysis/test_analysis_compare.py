@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Two experiments against each other."""
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from ansible_collections.vcsp.testbed.analysis.command_line import main
 from ansible_collections.vcsp.testbed.analysis.comparison.compare import Change, Comparison, _corrected, compare
 from ansible_collections.vcsp.testbed.analysis.comparison.output import FORMATS
-from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
 
 BOTH = ("post-copy", "vcsp")
 STEADY = (98.0, 100.0, 102.0)
@@ -197,7 +198,7 @@ def test_a_side_of_unlike_hosts_is_refused_whatever_is_allowed(tmp_path: Path) -
 
 def test_bad_input_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = _write(tmp_path / "a", {"post-copy": STEADY})
-    with pytest.raises(AnalysisError, match="given twice"):
+    with pytest.raises(InputError, match="given twice"):
         compare(directory, tmp_path / "b" / ".." / "a", 10)
     assert main(["compare", str(directory), str(tmp_path / "nowhere")]) == 2
     assert "there is no such file" in capsys.readouterr().err

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What tells whether the numbers can be relied on: instruments, noise, and methods against themselves."""
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ansible_collections.vcsp.testbed.analysis.data.records import read_experiment
 from ansible_collections.vcsp.testbed.analysis.presentation.markdown import table3_markdown
 from ansible_collections.vcsp.testbed.analysis.statistics.agreement import agreement, instrument_readings
 from ansible_collections.vcsp.testbed.analysis.statistics.noise import noise_warnings
 from ansible_collections.vcsp.testbed.analysis.statistics.self_check import SelfCheck, self_checks
 from ansible_collections.vcsp.testbed.analysis.statistics.table3 import build_table3
 from ansible_collections.vcsp.testbed.analysis.summary import summarise
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import read_experiment
 
 BOTH = ("post-copy", "vcsp")
 OTHERS = ("total_migration_time_s", "page_requests", "throughput_mb_per_s")

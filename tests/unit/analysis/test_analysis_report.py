@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The report of an experiment and the command line that writes it."""
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import experiment_factory as factory
 import pytest
 
 from ansible_collections.vcsp.testbed.analysis.command_line import main
-from ansible_collections.vcsp.testbed.analysis.data.records import write_experiment
-from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
 from ansible_collections.vcsp.testbed.analysis.report import ReportPaths, report, text_table
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import write_experiment
 
 ROOT = Path(__file__).resolve().parents[3]
 FIGURES = [
@@ -156,7 +157,7 @@ def test_only_failed_trials_give_reasons_and_no_table(tmp_path: Path) -> None:
 def test_a_broken_experiment_gives_nothing(tmp_path: Path, content: str) -> None:
     factory.full(tmp_path, windows_mb=(8,), repeats=1)
     (tmp_path / "experiment.json").write_text(content)
-    with pytest.raises(AnalysisError, match=r"experiment\.json"):
+    with pytest.raises(InputError, match=r"experiment\.json"):
         report(tmp_path)
     assert not (tmp_path / "report").exists()
 

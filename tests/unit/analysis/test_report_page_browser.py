@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The web report in a browser, without a network: charts, filter, drill-down, and windows narrow and wide."""
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import Any
 import experiment_factory as factory
 import pytest
 
-from ansible_collections.vcsp.testbed.analysis.data.records import write_record
 from ansible_collections.vcsp.testbed.analysis.report import report
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import write_record
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The directory of an experiment."""
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.vcsp.testbed.analysis.data.records import write_record
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import write_record
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.experiment import (
     ExperimentError,
     begin,

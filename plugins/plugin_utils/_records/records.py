@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The results of an experiment on the disk: written whole or not at all, checked when read.
 
 A directory holds ``experiment.json`` and ``trials/<trial id>/record.json``, the latter beside what the trial recorded
@@ -15,17 +16,28 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ..errors import AnalysisError
 from .atomic import write_directory, write_file
+from .errors import InputError
 from .printable import printable
 from .schema import experiment_problems, record_problems
 from .strict_json import parse
 from .validity import broken_rules
-from .workload import workload_label
 
 EXPERIMENT_FILE = "experiment.json"
 TRIALS_DIRECTORY = "trials"
 RECORD_FILE = "record.json"
+NOT_STATED = "workload not stated"
+
+
+def workload_label(workload: Mapping[str, Any]) -> str:
+    """Name a workload by all of its settings, so that two that differ have different names.
+
+    Settings that are null, as in imported data, are left out; with none left the name is "workload not stated".
+    """
+    window_mb, pattern, work = workload["window_mb"], workload["pattern"], workload["work_per_page"]
+    size = None if window_mb is None else f"{window_mb} MB"
+    parts = [part for part in (size, pattern, None if work is None else f"work {work}") if part is not None]
+    return " ".join(parts) or NOT_STATED
 
 
 @dataclass(frozen=True)
@@ -130,11 +142,6 @@ class Experiment:
         return tuple(cell for cell in self.planned if cell not in have)
 
 
-def validate_record(record: Any) -> list[str]:
-    """Say what keeps ``record`` from being one, ``<place>: <what is wrong>`` each; empty when nothing does."""
-    return record_problems(record)
-
-
 def scenario_hash(scenario: Mapping[str, Any]) -> str:
     """Return the SHA-256 (hex) of a normalised scenario as canonical JSON: keys sorted, no spaces, UTF-8."""
     canonical = json.dumps(scenario, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
@@ -145,7 +152,7 @@ def write_experiment(directory: Path, experiment: Mapping[str, Any]) -> Path:
     """Write ``experiment.json`` into ``directory``, made if need be, and return its path.
 
     Raises:
-        AnalysisError: ``experiment`` does not fit its schema.
+        InputError: ``experiment`` does not fit its schema.
         OSError: the directory is not writable.
     """
     _refuse("this is no experiment", experiment_problems(experiment))
@@ -162,7 +169,7 @@ def write_record(trial_dir_parent: Path, record: Mapping[str, Any], files: Mappi
     replaced together with its files: a crash leaves the old one or the new one, never a mixture.
 
     Raises:
-        AnalysisError: the record does not fit its schema, or a file name is not a plain one.
+        InputError: the record does not fit its schema, or a file name is not a plain one.
         OSError: the directory is not writable, or the disk is full.
     """
     files = files or {}
@@ -178,7 +185,7 @@ def read_experiment(directory: Path) -> Experiment:
     """Read an experiment; what cannot be used among its trials is skipped, with its reason.
 
     Raises:
-        AnalysisError: ``directory`` holds no readable ``experiment.json`` of a known schema_version.
+        InputError: ``directory`` holds no readable ``experiment.json`` of a known schema_version.
     """
     experiment = _read_experiment_file(directory / EXPERIMENT_FILE)
     records: dict[Cell, Record] = {}
@@ -194,15 +201,6 @@ def read_experiment(directory: Path) -> Experiment:
     return Experiment(directory, experiment, tuple(records.values()), tuple(skipped))
 
 
-def valid_trial_ids(directory: Path) -> frozenset[str]:
-    """Return the ids of the trials that need not run again: those with a readable record that says the trial is valid.
-
-    Raises:
-        AnalysisError: as `read_experiment`.
-    """
-    return frozenset(record.trial_id for record in read_experiment(directory).records if record.valid)
-
-
 class _UnusableError(Exception):
     """An entry of ``trials/`` that cannot be used; the message is the reason."""
 
@@ -211,16 +209,16 @@ def _read_experiment_file(path: Path) -> Mapping[str, Any]:
     try:
         experiment: Mapping[str, Any] = parse(path.read_bytes())
     except FileNotFoundError:
-        raise AnalysisError(
+        raise InputError(
             f"{path}: there is no such file; give the directory of an experiment, such as results/latest"
         ) from None
     except OSError as error:
-        raise AnalysisError(f"{path}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise AnalysisError(f"{path}: not usable JSON: {printable(str(error))}; restore the file") from None
+        raise InputError(f"{path}: not usable JSON: {printable(str(error))}; restore the file") from None
     problems = experiment_problems(experiment, is_parsed=True)
     if problems:
-        raise AnalysisError(f"{path}: " + "; ".join(problems))
+        raise InputError(f"{path}: " + "; ".join(problems))
     return experiment
 
 
@@ -230,7 +228,7 @@ def _entries(trials: Path) -> Iterator[Path]:
     except FileNotFoundError:  # no trial has ended yet
         return
     except OSError as error:
-        raise AnalysisError(f"{trials}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{trials}: cannot be read: {error.strerror}") from None
     yield from (entry for entry in entries if not entry.name.startswith("."))
 
 
@@ -278,7 +276,7 @@ def _is_plain(name: str) -> bool:
 
 def _refuse(what: str, problems: list[str]) -> None:
     if problems:
-        raise AnalysisError(f"{what}: " + "; ".join(problems))
+        raise InputError(f"{what}: " + "; ".join(problems))
 
 
 def _to_json(document: Mapping[str, Any]) -> bytes:

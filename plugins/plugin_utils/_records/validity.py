@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The rules that make a trial invalid, as far as a record alone can tell.
 
 The testbed judges a trial when it is made and knows more: whether the guest's program ran on, and which capabilities
@@ -13,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .timing import resume_to_completion_ms, time_of_s
+from .events import resume_to_completion_ms, time_of_s
 
 # Beyond these bounds two instruments that see the same thing contradict each other.
 REQUESTS_TOLERANCE = 0.02
