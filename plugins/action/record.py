@@ -11,10 +11,10 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.record import build
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.atomic import keep_from_others
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import TRIALS_DIRECTORY, write_record
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.record import build
 
 
 class ActionModule(ActionBase):

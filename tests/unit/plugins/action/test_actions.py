@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils import lock
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment import lock
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import load
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.trials import trials
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.interruption import cleanup_command, resume_command
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.interruption import cleanup_command, resume_command
 
 
 def test_cleanup_goes_where_the_run_went() -> None:

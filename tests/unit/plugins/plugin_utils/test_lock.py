@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.lock import LockedError, acquire, check, release
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.lock import LockedError, acquire, check, release
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.record import build
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.schema import record_problems
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.record import build
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import load
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.trials import trials
 

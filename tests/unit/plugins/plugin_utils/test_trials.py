@@ -12,8 +12,12 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.experiment import (
+    ExperimentError,
+    check_id,
+    default_id,
+)
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.schema import record_problems
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.experiment import ExperimentError, check_id, default_id
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.scenario import ScenarioError, load, read
 from ansible_collections.vcsp.testbed.plugins.plugin_utils.trials import default_observation_s, trials
 

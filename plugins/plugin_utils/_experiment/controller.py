@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from ansible.release import __version__ as ansible_version
 
-COLLECTION_ROOT = Path(__file__).resolve().parents[2]
+COLLECTION_ROOT = Path(__file__).resolve().parents[3]
 
 
 def playbook_pid() -> int:

@@ -12,16 +12,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import (
+from .._records.errors import InputError
+from .._records.records import (
     EXPERIMENT_FILE,
     TRIALS_DIRECTORY,
     read_experiment,
     scenario_hash,
     write_experiment,
 )
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.schema import SCHEMA_VERSION
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.trials import trials
+from .._records.schema import SCHEMA_VERSION
+from ..trials import trials
 
 LATEST = "latest"
 LOCK_FILE = ".lock"
@@ -32,8 +32,8 @@ class ExperimentError(Exception):
 
 
 @dataclass(frozen=True)
-class Standing:
-    """How far an experiment is.
+class Found:
+    """What there is of an experiment, and what is still to do.
 
     :ivar pending: trials to run, in order
     :ivar done: ids of the trials with a valid record
@@ -60,20 +60,20 @@ def check_id(experiment_id: str) -> None:
         )
 
 
-def standing(directory: Path, experiment_id: str, scenario: Mapping[str, Any]) -> Standing:
-    """Read how far the experiment is, without changing anything.
+def find(directory: Path, experiment_id: str, scenario: Mapping[str, Any]) -> Found:
+    """Return how far the experiment is, changing nothing.
 
     :raises ExperimentError: the directory holds something else
     """
     planned = trials(scenario)
     if not directory.exists():
-        return Standing(False, planned, [], [])
+        return Found(False, planned, [], [])
     try:
         names = sorted(entry.name for entry in directory.iterdir() if entry.name != LOCK_FILE)
     except OSError as error:
         raise ExperimentError(f"{directory}: cannot be read: {error.strerror}; give another results_dir") from error
     if not names:
-        return Standing(False, planned, [], [])
+        return Found(False, planned, [], [])
     if EXPERIMENT_FILE not in names:
         raise ExperimentError(
             f"{directory}: holds no experiment but {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}; "
@@ -95,7 +95,7 @@ def standing(directory: Path, experiment_id: str, scenario: Mapping[str, Any]) -
             f"experiment_id"
         )
     valid = {record.trial_id for record in found.records if record.valid}
-    return Standing(
+    return Found(
         resumed=True,
         pending=[trial for trial in planned if trial["id"] not in valid],
         done=[trial["id"] for trial in planned if trial["id"] in valid],

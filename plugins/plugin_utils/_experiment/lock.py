@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.printable import printable
+from .._records.printable import printable
 
 # The directory of the machine's lock is one that everybody writes to: no link is followed, and no pipe waited for.
 _SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.schema import (
+from .._records.schema import (
     SCHEMA_VERSION,
     measurement_names,
     record_problems,

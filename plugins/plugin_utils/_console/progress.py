@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.status_line import duration
+from .status_line import duration
 
 BAR_WIDTH = 14
 
