@@ -73,8 +73,8 @@ def _import_vcsp(raw_directory: Path, directory: Path) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from .comparison.compare import compare
-    from .comparison.output import FORMATS
+    from .comparison import compare
+    from .presentation.comparison import FORMATS
 
     comparison = compare(
         options.baseline_directory,

@@ -11,8 +11,7 @@ from ..plugins.plugin_utils._records.atomic import write_file
 from .figures.converter import bundle, pngs
 from .figures.every import draw_figures
 from .presentation.html import report_html
-from .presentation.markdown import table3_markdown
-from .presentation.text_table import text_table
+from .presentation.tables import table3_markdown, text_table
 from .statistics.table3 import table3_csv
 from .summary import Summary, summarise
 

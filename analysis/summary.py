@@ -17,8 +17,7 @@ from .statistics.agreement import agreement, instrument_readings
 from .statistics.curves import Curves, largest_curves
 from .statistics.decomposition import time_parts
 from .statistics.factorial import Effect, factorial_effects
-from .statistics.noise import NoiseWarning, noise_warnings
-from .statistics.self_check import SelfCheck, self_checks
+from .statistics.quality import NoiseWarning, SelfCheck, noise_warnings, self_checks
 from .statistics.table3 import BASELINE, NoTableError, Table3, build_table3
 
 

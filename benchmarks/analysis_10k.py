@@ -203,8 +203,7 @@ def measure(what: str, baseline: Path, new: Path) -> int:
     """Do one of the things to measure, print what it took, and return the exit status."""
     begin = time.perf_counter()
     if what == "tables":
-        from ansible_collections.vcsp.testbed.analysis.presentation.markdown import table3_markdown
-        from ansible_collections.vcsp.testbed.analysis.presentation.text_table import text_table
+        from ansible_collections.vcsp.testbed.analysis.presentation.tables import table3_markdown, text_table
         from ansible_collections.vcsp.testbed.analysis.summary import summarise
 
         summary = summarise(new)
@@ -215,8 +214,8 @@ def measure(what: str, baseline: Path, new: Path) -> int:
 
         report(new)
     else:
-        from ansible_collections.vcsp.testbed.analysis.comparison.compare import compare
-        from ansible_collections.vcsp.testbed.analysis.comparison.output import comparison_text
+        from ansible_collections.vcsp.testbed.analysis.comparison import compare
+        from ansible_collections.vcsp.testbed.analysis.presentation.comparison import comparison_text
 
         print(len(comparison_text(compare(baseline, new, 10))), end=" characters; ")
     seconds = time.perf_counter() - begin

@@ -41,7 +41,7 @@ def synthesise(path: Path, requests: int) -> None:
 def measure(path: Path) -> int:
     """Draw the heatmap of ``path``, print what it took, and return the exit status."""
     from ansible_collections.vcsp.testbed.analysis.data.requests import read_places
-    from ansible_collections.vcsp.testbed.analysis.figures.heatmap import heatmap_figure
+    from ansible_collections.vcsp.testbed.analysis.figures.requests import heatmap_figure
 
     begin = time.perf_counter()
     places = read_places(path)

@@ -1,9 +1,11 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The page requests of a trial as they crossed the wire: ``requests.csv``."""
+"""The page requests of a trial as they crossed the wire, ``requests.csv``, and the trials that stand for a method."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pandas as pd
 
 from ...plugins.plugin_utils._records.errors import InputError
 from ...plugins.plugin_utils._records.printable import printable
+from ...plugins.plugin_utils._records.records import Experiment, Record, Skipped
 
 REQUESTS_FILE = "requests.csv"
 PAGE_BYTES = 4096
@@ -93,3 +96,52 @@ def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     if any(len(frame) and frame[name].min() < 0 for name in columns if name != "time_s"):
         raise InputError(f"{path.name} holds negative places")
     return frame
+
+
+@dataclass(frozen=True)
+class Traces:
+    """One trial's trace a method, by method in the scenario's order.
+
+    ``workload`` is a label, ``what`` names it and the choice; ``memory_mb`` is the guest's memory; ``skipped`` are the
+    traces that are not usable.
+    """
+
+    workload: str
+    by_method: Mapping[str, Places]
+    memory_mb: float
+    what: str
+    skipped: tuple[Skipped, ...]
+
+
+def typical_traces(experiment: Experiment) -> Traces:
+    """Read the trace of the trial with the middle number of requests, of each method.
+
+    It is the largest workload's among those for which most methods have a valid trial with a trace.
+    """
+    candidates: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    windows: dict[str, int] = {}
+    for record in experiment.records:
+        if record.valid and (record.directory / REQUESTS_FILE).exists():
+            candidates[record.cell.workload][record.cell.method].append(record)
+            windows[record.cell.workload] = record.data["trial"]["workload"]["window_mb"] or 0
+    memory_mb = float(experiment.scenario["guest"]["memory_mb"] or 0)
+    if not candidates:
+        return Traces("", {}, memory_mb, "", ())
+    workload = max(candidates, key=lambda label: (len(candidates[label]), windows[label]))
+    by_method, skipped = {}, []
+    for method in experiment.methods:
+        records = candidates[workload].get(method)
+        if not records:
+            continue
+        record = _middle(records)
+        try:
+            by_method[method] = read_places(record.directory / REQUESTS_FILE)
+        except InputError as error:
+            skipped.append(Skipped(record.trial_id, f"not in the figures of requests: {error}"))
+    what = f"{workload}, of each method the trial with the middle number of requests"
+    return Traces(workload, by_method, memory_mb, what, tuple(skipped))
+
+
+def _middle(records: list[Record]) -> Record:
+    ordered = sorted(records, key=lambda record: record.data["measurements"]["page_requests"] or 0)
+    return ordered[(len(ordered) - 1) // 2]

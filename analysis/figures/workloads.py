@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import altair as alt
 import pandas as pd
 
-from ..statistics.means import means
+from ..statistics.interval import means
 from ..statistics.metrics import Metric
 from .style import Figure, by_method, rows_of, shape_by_method, zoom
 

@@ -10,7 +10,7 @@ from ..statistics.agreement import INSTRUMENTS
 from ..statistics.decomposition import PARTS, mean_losses, mean_parts
 from ..statistics.metrics import METRICS
 from ..summary import Summary
-from .text_table import interval, percent
+from .wording import interval, percent
 
 _TITLES = {metric.name: metric.title for metric in METRICS}
 _LOSSES = {"stall_loss_s": "stall loss (s)", "slow_down_percent": "slow-down (%)"}

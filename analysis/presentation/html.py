@@ -19,17 +19,14 @@ from markupsafe import Markup
 
 from ..figures.converter import bundle
 from ..figures.every import Figures
-from ..figures.prefetch import ACCURACY
 from ..figures.style import Figure
-from ..statistics.metrics import METRICS
-from ..statistics.published import published
+from ..statistics.metrics import METRICS, published
+from ..statistics.requests import ACCURACY
 from ..statistics.table3 import table3_csv
 from ..summary import Summary
 from .findings import findings
 from .html_data import data_url, listed, page_data
-from .text_table import interval, percent
-from .verdict import contradictions, verdict_sentences
-from .wording import CONVENTIONS, missing_lines, notes, progress
+from .wording import CONVENTIONS, contradictions, interval, missing_lines, notes, percent, progress, verdict_sentences
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _LARGEST_PICTURE_BYTES = 200_000

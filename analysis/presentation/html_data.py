@@ -12,9 +12,9 @@ from ...plugins.plugin_utils._records.errors import InputError
 from ...plugins.plugin_utils._records.records import Experiment, Record
 from ..figures.every import Figures
 from ..figures.style import Figure
-from ..figures.trial import trial_figure
+from ..figures.throughput import trial_figure
 from ..statistics.curves import thinned, trial_samples
-from ..statistics.table3_data import table3_data
+from ..statistics.table3 import table3_data
 from ..summary import Summary
 
 # Enough for a chart of this width, and 140 trials of it stay small.

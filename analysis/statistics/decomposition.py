@@ -14,7 +14,7 @@ import pandas as pd
 
 from ...plugins.plugin_utils._records.events import resume_to_completion_ms
 from ...plugins.plugin_utils._records.records import Experiment, Record
-from .means import means
+from .interval import means
 
 
 @dataclass(frozen=True)

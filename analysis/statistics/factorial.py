@@ -17,8 +17,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from .estimate import Estimate
-from .interval import Arm, arm, t_quantile
+from .interval import Arm, Estimate, arm, t_quantile
 from .metrics import METRICS, Metric
 from .table3 import values_by_workload
 

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.vcsp.testbed.analysis.command_line import main
-from ansible_collections.vcsp.testbed.analysis.comparison.compare import Change, Comparison, _corrected, compare
-from ansible_collections.vcsp.testbed.analysis.comparison.output import FORMATS
+from ansible_collections.vcsp.testbed.analysis.comparison import Change, Comparison, _corrected, compare
+from ansible_collections.vcsp.testbed.analysis.presentation.comparison import FORMATS
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
 
 BOTH = ("post-copy", "vcsp")

@@ -19,7 +19,7 @@ from ansible_collections.vcsp.testbed.analysis.figures.style import colours, sha
 from ansible_collections.vcsp.testbed.analysis.figures.throughput import throughput_figure
 from ansible_collections.vcsp.testbed.analysis.figures.workloads import workload_figure
 from ansible_collections.vcsp.testbed.analysis.statistics.curves import largest_curves, thinned
-from ansible_collections.vcsp.testbed.analysis.statistics.means import means
+from ansible_collections.vcsp.testbed.analysis.statistics.interval import means
 from ansible_collections.vcsp.testbed.analysis.statistics.metrics import METRICS
 from ansible_collections.vcsp.testbed.analysis.summary import summarise
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError

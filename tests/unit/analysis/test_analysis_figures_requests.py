@@ -11,15 +11,18 @@ import experiment_factory as factory
 import numpy as np
 import pytest
 
-from ansible_collections.vcsp.testbed.analysis.data.requests import Places, read_places, read_requests
-from ansible_collections.vcsp.testbed.analysis.data.requests_trials import typical_traces
+from ansible_collections.vcsp.testbed.analysis.data.requests import Places, read_places, read_requests, typical_traces
+from ansible_collections.vcsp.testbed.analysis.figures.agreement import instruments_figure
 from ansible_collections.vcsp.testbed.analysis.figures.every import draw_figures
-from ansible_collections.vcsp.testbed.analysis.figures.heatmap import heatmap_figure
-from ansible_collections.vcsp.testbed.analysis.figures.instruments import instruments_figure
-from ansible_collections.vcsp.testbed.analysis.figures.timeline import timeline_figure
+from ansible_collections.vcsp.testbed.analysis.figures.requests import heatmap_figure, timeline_figure
 from ansible_collections.vcsp.testbed.analysis.statistics.agreement import instrument_readings
-from ansible_collections.vcsp.testbed.analysis.statistics.requests_accuracy import prefetch_accuracy_percent
-from ansible_collections.vcsp.testbed.analysis.statistics.requests_heatmap import COLUMNS, ROWS, Grid, count_requests
+from ansible_collections.vcsp.testbed.analysis.statistics.requests import (
+    COLUMNS,
+    ROWS,
+    Grid,
+    count_requests,
+    prefetch_accuracy_percent,
+)
 from ansible_collections.vcsp.testbed.analysis.summary import summarise
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import read_experiment, write_record

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.vcsp.testbed.analysis.comparison.compare import compare
+from ansible_collections.vcsp.testbed.analysis.comparison import compare
 from ansible_collections.vcsp.testbed.analysis.data.requests import read_places, read_requests
 from ansible_collections.vcsp.testbed.analysis.data.table import tidy
 from ansible_collections.vcsp.testbed.analysis.data.telemetry import read_telemetry, throughput_samples

@@ -19,7 +19,7 @@ from ansible_collections.vcsp.testbed.analysis.data.telemetry import TELEMETRY_F
 from ansible_collections.vcsp.testbed.analysis.figures.every import draw_figures
 from ansible_collections.vcsp.testbed.analysis.presentation import html_data
 from ansible_collections.vcsp.testbed.analysis.presentation.html import report_html
-from ansible_collections.vcsp.testbed.analysis.presentation.verdict import contradictions, verdict_sentences
+from ansible_collections.vcsp.testbed.analysis.presentation.wording import contradictions, verdict_sentences
 from ansible_collections.vcsp.testbed.analysis.report import report
 from ansible_collections.vcsp.testbed.analysis.summary import summarise
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import write_record

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from ansible_collections.vcsp.testbed.analysis.data.table import tidy
-from ansible_collections.vcsp.testbed.analysis.presentation.verdict import verdict_sentences
-from ansible_collections.vcsp.testbed.analysis.statistics.estimate import MISSING
+from ansible_collections.vcsp.testbed.analysis.presentation.wording import verdict_sentences
+from ansible_collections.vcsp.testbed.analysis.statistics.interval import MISSING
 from ansible_collections.vcsp.testbed.analysis.statistics.table3 import (
     Cell,
     NoTableError,

@@ -14,7 +14,7 @@ from ansible_collections.vcsp.testbed.analysis.command_line import main
 from ansible_collections.vcsp.testbed.analysis.data.telemetry import read_telemetry, throughput_samples
 from ansible_collections.vcsp.testbed.analysis.data.vcsp_raw import import_vcsp_raw
 from ansible_collections.vcsp.testbed.analysis.report import report
-from ansible_collections.vcsp.testbed.analysis.statistics.published import PUBLISHED
+from ansible_collections.vcsp.testbed.analysis.statistics.metrics import PUBLISHED
 from ansible_collections.vcsp.testbed.analysis.summary import Summary, summarise
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import read_experiment

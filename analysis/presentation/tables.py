@@ -1,20 +1,43 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Table 3 as Markdown: measured beside published, with what was left out and why."""
+"""Table 3 as text: for the terminal, and as Markdown with what was left out and why."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-from ..statistics.metrics import METRICS
-from ..statistics.published import published
-from ..statistics.table3 import Convention, Table3
+from ..statistics.metrics import METRICS, published
+from ..statistics.table3 import Convention, Row, Table3
 from ..summary import Summary
 from .findings import findings
-from .text_table import interval, percent
-from .verdict import verdict_sentences
-from .wording import CONVENTIONS, missing_lines, notes, progress
+from .wording import CONVENTIONS, aligned, interval, missing_lines, notes, percent, progress, verdict_sentences
+
+_HEAD = ("", "measured", "95 % interval", "verdict", "n", "paper's way", "published")
+
+
+def text_table(summary: Summary) -> str:
+    """Return Table 3 beside the published values as plain text for a terminal, or why there is none."""
+    lines = [progress(summary.experiment)]
+    if summary.table is None:
+        return "\n".join([*lines, str(summary.notice)])
+    head, *body = aligned([_HEAD, *(fields for row in summary.table.rows for fields in _fields(row))], texts={0, 3})
+    lines += ["", "Table 3: improvement over post-copy in %, over all workloads (positive is better)", head]
+    for first, row in zip(range(0, len(body), len(METRICS)), summary.table.rows, strict=True):
+        lines += ["", row.method, *body[first : first + len(METRICS)]]
+    lines += ["", "measured: divided by post-copy's mean; paper's way: by the larger mean, comparable with published"]
+    return "\n".join(lines)
+
+
+def _fields(row: Row) -> list[tuple[str, ...]]:
+    """Return a line's fields for each metric."""
+    rows: list[tuple[str, ...]] = []
+    for metric in METRICS:
+        cell = row.cells[metric.name]
+        measured = percent(cell.baseline), interval(cell.baseline), cell.baseline.verdict or "-", str(cell.n)
+        paper = percent(cell.paper, 2), published(row.method, metric.name) or "-"
+        rows.append((f"  {metric.title}", *measured, *paper))
+    return rows
 
 
 def table3_markdown(summary: Summary) -> str:

@@ -12,8 +12,9 @@ from dataclasses import asdict
 
 from ...plugins.plugin_utils._records.printable import printable
 from ...plugins.plugin_utils._records.records import Experiment
+from ..comparison import ALPHA, Change, Comparison
 from ..statistics.metrics import METRICS
-from .compare import ALPHA, Change, Comparison
+from .wording import aligned
 
 _TITLES = {metric.name: metric.title for metric in METRICS}
 _OVERALL = "all workloads"
@@ -33,7 +34,7 @@ def comparison_text(comparison: Comparison) -> str:
         changes = [change for change in comparison.changes if change.workload == workload]
         decides = "" if changes[0].decides else " (to be read; these do not decide)"
         lines += ["", f"{workload or _OVERALL}: change in %, positive is better{decides}", ""]
-        lines += _aligned([_HEAD, *(_fields(change) for change in changes)])
+        lines += aligned([_HEAD, *(_fields(change) for change in changes)], texts={0, 1, len(_HEAD) - 1})
     lines += ["", f"{comparison.outcome.name}{_explanation(comparison)}"]
     lines += [f"  {obstacle}" for obstacle in comparison.obstacles]
     return "\n".join(lines)
@@ -108,18 +109,6 @@ def _fields(change: Change) -> tuple[str, ...]:
     ends = "-" if change.low is None or change.high is None else f"[{change.low:+.1f}, {change.high:+.1f}]"
     n = f"{change.n_new} / {change.n_baseline}"
     return change.method, _TITLES[change.metric], pct, ends, n, change.verdict
-
-
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    texts = {0, 1, len(widths) - 1}
-    return [
-        "  ".join(
-            field.ljust(width) if column in texts else field.rjust(width)
-            for column, (field, width) in enumerate(zip(fields, widths, strict=True))
-        ).rstrip()
-        for fields in rows
-    ]
 
 
 def _explanation(comparison: Comparison) -> str:

@@ -18,14 +18,14 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from ...plugins.plugin_utils._records.errors import InputError
-from ...plugins.plugin_utils._records.printable import printable
-from ...plugins.plugin_utils._records.records import Experiment, Record, read_experiment, workload_label
-from ..data.likeness import Difference, changes, differences
-from ..data.table import tidy
-from ..statistics.interval import Values, arm, p_value
-from ..statistics.metrics import METRICS, Metric
-from ..statistics.table3 import cell_of, values_by_workload
+from ..plugins.plugin_utils._records.errors import InputError
+from ..plugins.plugin_utils._records.printable import printable
+from ..plugins.plugin_utils._records.records import Experiment, Record, read_experiment, workload_label
+from .data.likeness import Difference, changes, differences
+from .data.table import tidy
+from .statistics.interval import Values, arm, p_value
+from .statistics.metrics import METRICS, Metric
+from .statistics.table3 import cell_of, values_by_workload
 
 ALPHA = 0.05
 # What a scenario may differ in without being another measurement.
