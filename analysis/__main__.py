@@ -1,146 +1,29 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-# ruff: noqa: T201 - printing is what a command line is for
-"""The command line: ``python -m analysis``."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""``python -m analysis``: run the command line under the collection's full name, from any directory."""
 
 from __future__ import annotations
 
-import argparse
-import math
 import sys
-from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
-from .data.atomic import keep_from_others
-from .data.likeness import ALLOWABLE
-from .errors import AnalysisError
-
-_EXAMPLES = """examples:
-  python -m analysis report results/latest
-      Table 3, figures and web page of the newest experiment, into results/latest/report
-  python -m analysis import-vcsp VCSP/postcopy results/vcsp-raw
-      the paper's own raw data as an experiment; report then gives the published Table 3
-  python -m analysis compare results/last-night results/latest --allow qemu
-      whether migration has become worse with a new QEMU (docs/compare.md)
-
-exit status: 0 done; 2 bad input, or no Table 3 of methods that were to be compared (standard error says why);
-compare: 0 no regression, 10 regression, 11 too noisy to say, 12 too few or unlike samples, 2 bad input
-"""
+TESTBED = "ansible_collections.vcsp.testbed"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit status."""
-    parser = _parser()
-    options = parser.parse_args(arguments)
-    keep_from_others()
-    try:
-        if options.command == "report":
-            return _report(options.directory)
-        if options.command == "compare":
-            return _compare(options)
-        return _import_vcsp(options.raw_directory, options.directory)
-    except AnalysisError as error:
-        print(f"error: {error}", file=sys.stderr)
-    except OSError as error:
-        print(f"error: {error.filename or 'output'}: {error.strerror}", file=sys.stderr)
-    return 2
+def name_collection() -> None:
+    """Make the directory above this one importable as `TESTBED`.
 
-
-def _report(directory: Path) -> int:
-    # Imported here: pandas and Altair take a second, which --help need not.
-    from .presentation.wording import progress
-    from .report import report, text_table
-
-    paths = report(directory)
-    for entry in (*paths.summary.experiment.skipped, *paths.summary.curves.skipped):
-        print(f"skipped {entry.name}: {entry.reason}", file=sys.stderr)
-    for warning in paths.summary.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    if paths.summary.failed:
-        print(f"error: {paths.summary.notice} ({progress(paths.summary.experiment)})", file=sys.stderr)
-    else:
-        print(text_table(paths.summary))
-    print(f"\nReport: {paths.html}")
-    return 2 if paths.summary.failed else 0
-
-
-def _import_vcsp(raw_directory: Path, directory: Path) -> int:
-    from .data.vcsp_raw import import_vcsp_raw
-
-    count = import_vcsp_raw(raw_directory, directory)
-    print(f"{count} trials written to {directory}; next: python -m analysis report {directory}")
-    return 0
-
-
-def _compare(options: argparse.Namespace) -> int:
-    from .comparison.compare import compare
-    from .comparison.output import FORMATS
-
-    comparison = compare(
-        options.baseline_directory,
-        options.new_directory,
-        options.threshold_percent,
-        options.allow,
-        options.each_workload,
-    )
-    print(FORMATS[options.format](comparison))
-    return comparison.outcome.exit_status
-
-
-def _percent(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < math.inf:
-        raise ValueError(text)
-    return value
-
-
-def _factors(text: str) -> list[str]:
-    factors = text.split(",")
-    unknown = [factor for factor in factors if factor not in ALLOWABLE]
-    if unknown:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(ALLOWABLE)}")
-    return factors
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m analysis",
-        description="From the records of an experiment to Table 3, figures and a report.",
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    report = commands.add_parser("report", help="write the report of an experiment and print its Table 3")
-    report.add_argument("directory", type=Path, metavar="DIR", help="directory of the experiment, finished or not")
-    importer = commands.add_parser("import-vcsp", help="turn the raw data of the paper's authors into an experiment")
-    importer.add_argument(
-        "raw_directory", type=Path, metavar="RAW_DIR", help="their folder postcopy/, any subset of its files"
-    )
-    importer.add_argument("directory", type=Path, metavar="DIR", help="directory to make; must be new or empty")
-    comparer = commands.add_parser("compare", help="say whether migration has become worse between two experiments")
-    comparer.add_argument("baseline_directory", type=Path, metavar="BASELINE_DIR", help="experiment to compare with")
-    comparer.add_argument("new_directory", type=Path, metavar="NEW_DIR", help="experiment in question")
-    comparer.add_argument("--format", choices=["text", "json", "junit"], default="text")
-    comparer.add_argument(
-        "--threshold-percent",
-        type=_percent,
-        default=10.0,
-        metavar="PERCENT",
-        help="a loss smaller than this is no regression (default: %(default)g)",
-    )
-    comparer.add_argument(
-        "--allow",
-        type=_factors,
-        default=[],
-        metavar="WHAT",
-        help=f"what may differ between the two, separated by commas: {', '.join(ALLOWABLE)}",
-    )
-    comparer.add_argument(
-        "--each-workload",
-        action="store_true",
-        help="let each workload decide as well as the means over all of them",
-    )
-    return parser
+    sys.path cannot do that: the ``ansible_collections`` that PyPI's ansible installs would hide a directory of ours.
+    """
+    root = str(Path(__file__).resolve().parents[1])
+    for name, path in (("ansible_collections", []), ("ansible_collections.vcsp", []), (TESTBED, [root])):
+        package = ModuleType(name)
+        package.__path__ = path
+        sys.modules.setdefault(name, package)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    name_collection()
+    sys.exit(import_module(f"{TESTBED}.analysis.command_line").main())

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The report of an experiment: Table 3, figures and web page in its ``report`` directory."""
 
 from __future__ import annotations
@@ -6,12 +7,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from .data.atomic import write_file
+from ..plugins.plugin_utils._records.atomic import write_file
 from .figures.converter import bundle, pngs
 from .figures.every import draw_figures
 from .presentation.html import report_html
-from .presentation.markdown import table3_markdown
-from .presentation.text_table import text_table
+from .presentation.tables import table3_markdown, text_table
 from .statistics.table3 import table3_csv
 from .summary import Summary, summarise
 
@@ -43,7 +43,7 @@ def report(directory: Path) -> ReportPaths:
     that none is taken for the present one; the other files are written and say why.
 
     Raises:
-        AnalysisError: ``directory`` holds no readable experiment; nothing is written.
+        InputError: ``directory`` holds no readable experiment; nothing is written.
         OSError: the report cannot be written.
     """
     summary = summarise(directory)

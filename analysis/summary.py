@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """An experiment and what follows from it, ready to be presented."""
 
 from __future__ import annotations
@@ -9,17 +10,15 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..plugins.plugin_utils._records.records import Experiment, read_experiment
 from .data.likeness import Difference, differences
-from .data.records import Experiment, read_experiment
 from .data.table import tidy
-from .errors import NoTableError
 from .statistics.agreement import agreement, instrument_readings
 from .statistics.curves import Curves, largest_curves
 from .statistics.decomposition import time_parts
 from .statistics.factorial import Effect, factorial_effects
-from .statistics.noise import NoiseWarning, noise_warnings
-from .statistics.self_check import SelfCheck, self_checks
-from .statistics.table3 import BASELINE, Table3, build_table3
+from .statistics.quality import NoiseWarning, SelfCheck, noise_warnings, self_checks
+from .statistics.table3 import BASELINE, NoTableError, Table3, build_table3
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ def summarise(directory: Path) -> Summary:
     """Read and analyse the experiment in ``directory``, finished or not.
 
     Raises:
-        AnalysisError: ``directory`` holds no readable experiment.
+        InputError: ``directory`` holds no readable experiment.
     """
     experiment = read_experiment(directory)
     trials = tidy(experiment)

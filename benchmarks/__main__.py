@@ -26,13 +26,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return the exit status."""
     options = _parser().parse_args(arguments)
     # Imported here: --help needs neither the lab's inventory nor Altair.
-    from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
+    from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
 
     from .lab import BenchmarkError
 
     try:
         written = _engine(options) if options.command == "engine" else _policies(options)
-    except (AnalysisError, BenchmarkError) as error:
+    except (InputError, BenchmarkError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     for name, text in written.items():

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # ruff: noqa: T201 - printing is what a benchmark is for
 """How long the tables and figures of very many trials take: ``python benchmarks/analysis_10k.py [TRIALS]``.
 
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+import_module("benchmarks")  # which makes ansible_collections.vcsp.testbed importable
 
 LIMIT_S = 20.0
 LIMIT_MIB = 1024.0
@@ -46,8 +49,13 @@ HOST = {
 
 def synthesise(directory: Path, trials: int, seed: int) -> None:
     """Write an experiment as the testbed writes them, but for syncing each file to the disk."""
-    from analysis.data.records import EXPERIMENT_FILE, RECORD_FILE, TRIALS_DIRECTORY, scenario_hash
-    from analysis.data.telemetry import TELEMETRY_FILE
+    from ansible_collections.vcsp.testbed.analysis.data.telemetry import TELEMETRY_FILE
+    from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import (
+        EXPERIMENT_FILE,
+        RECORD_FILE,
+        TRIALS_DIRECTORY,
+        scenario_hash,
+    )
 
     random = np.random.default_rng(seed)
     repeats = -(-trials // (len(WINDOWS_MB) * len(METHODS)))
@@ -195,20 +203,19 @@ def measure(what: str, baseline: Path, new: Path) -> int:
     """Do one of the things to measure, print what it took, and return the exit status."""
     begin = time.perf_counter()
     if what == "tables":
-        from analysis.presentation.markdown import table3_markdown
-        from analysis.presentation.text_table import text_table
-        from analysis.summary import summarise
+        from ansible_collections.vcsp.testbed.analysis.presentation.tables import table3_markdown, text_table
+        from ansible_collections.vcsp.testbed.analysis.summary import summarise
 
         summary = summarise(new)
         assert len(summary.experiment.records) == len(summary.experiment.planned)
         print(len(text_table(summary)), len(table3_markdown(summary)), end=" characters; ")
     elif what == "report":
-        from analysis.report import report
+        from ansible_collections.vcsp.testbed.analysis.report import report
 
         report(new)
     else:
-        from analysis.comparison.compare import compare
-        from analysis.comparison.output import comparison_text
+        from ansible_collections.vcsp.testbed.analysis.comparison import compare
+        from ansible_collections.vcsp.testbed.analysis.presentation.comparison import comparison_text
 
         print(len(comparison_text(compare(baseline, new, 10))), end=" characters; ")
     seconds = time.perf_counter() - begin

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # ruff: noqa: T201 - printing is what a benchmark is for
 """How long the heatmap of a long request trace takes: ``python benchmarks/analysis_heatmap.py [REQUESTS]``.
 
@@ -13,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -38,8 +40,8 @@ def synthesise(path: Path, requests: int) -> None:
 
 def measure(path: Path) -> int:
     """Draw the heatmap of ``path``, print what it took, and return the exit status."""
-    from analysis.data.requests import read_places
-    from analysis.figures.heatmap import heatmap_figure
+    from ansible_collections.vcsp.testbed.analysis.data.requests import read_places
+    from ansible_collections.vcsp.testbed.analysis.figures.requests import heatmap_figure
 
     begin = time.perf_counter()
     places = read_places(path)
@@ -59,6 +61,7 @@ def main() -> int:
     """Synthesise here and measure in a process of its own, so that the peak is that of the analysis alone."""
     if len(sys.argv) == 3 and sys.argv[1] == "--measure":
         sys.path.insert(0, str(ROOT))
+        import_module("benchmarks")  # which makes ansible_collections.vcsp.testbed importable
         return measure(Path(sys.argv[2]))
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "requests.csv"

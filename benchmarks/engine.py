@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.controller import provenance
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.controller import provenance
 
 from . import lab, report
 

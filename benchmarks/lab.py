@@ -18,7 +18,7 @@ from typing import Any
 import yaml
 
 from ansible_collections.vcsp.testbed.plugins.module_utils._lab.lab import MIGRATION_DEVICE
-from ansible_collections.vcsp.testbed.plugins.plugin_utils import lock
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment import lock
 
 ROOT = Path(__file__).resolve().parents[1]
 INVENTORY: Mapping[str, Any] = yaml.safe_load((ROOT / "inventory/local/group_vars/all.yml").read_text())

@@ -8,11 +8,11 @@ from pathlib import Path
 import altair as alt
 import pandas as pd
 
-from ansible_collections.vcsp.testbed.analysis.data.records import read_experiment
 from ansible_collections.vcsp.testbed.analysis.data.table import tidy
-from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
 from ansible_collections.vcsp.testbed.analysis.figures.style import Figure, colours, shapes
 from ansible_collections.vcsp.testbed.analysis.presentation.wording import progress
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import read_experiment
 
 from . import report
 
@@ -27,13 +27,13 @@ FIGURE = "policies.svg"
 def results(directory: Path) -> dict[str, str]:
     """Return the table and the figure of an experiment, file name -> text.
 
-    :raise AnalysisError: it is no experiment, or has no valid trial.
+    :raise InputError: it is no experiment, or has no valid trial.
     """
     experiment = read_experiment(directory)
     trials = tidy(experiment)
     trials = trials[trials["valid"]]
     if trials.empty:
-        raise AnalysisError(f"{directory}: no valid trial; run {EXPERIMENT}")
+        raise InputError(f"{directory}: no valid trial; run {EXPERIMENT}")
     methods = {method["name"]: method for method in experiment.scenario["methods"]}
     points = medians(
         trials.assign(

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Whether trials may be averaged together: they come from the same hosts, QEMU, libvirt and kernel, or they do not."""
 
 from __future__ import annotations
@@ -8,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .printable import printable
-from .records import Record
+from ...plugins.plugin_utils._records.printable import printable
+from ...plugins.plugin_utils._records.records import Record
 
 HOSTS = ("source", "destination")
 NOT_STATED = "not stated"

@@ -1,8 +1,11 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""The page requests of a trial as they crossed the wire: ``requests.csv``."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The page requests of a trial as they crossed the wire, ``requests.csv``, and the trials that stand for a method."""
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..errors import AnalysisError
-from .printable import printable
+from ...plugins.plugin_utils._records.errors import InputError
+from ...plugins.plugin_utils._records.printable import printable
+from ...plugins.plugin_utils._records.records import Experiment, Record, Skipped
 
 REQUESTS_FILE = "requests.csv"
 PAGE_BYTES = 4096
@@ -49,7 +53,7 @@ def read_places(path: Path) -> Places:
     """Read when and where guest memory was asked for; the part of the trace that a picture of millions needs.
 
     Raises:
-        AnalysisError: the file is not readable, has another header, or is cut short.
+        InputError: the file is not readable, has another header, or is cut short.
     """
     frame = _read(path, ("time_s", "start"))
     return Places(frame["time_s"].to_numpy(), frame["start"].to_numpy() // PAGE_BYTES)
@@ -59,7 +63,7 @@ def read_requests(path: Path) -> Requests:
     """Read what was asked for and what was sent.
 
     Raises:
-        AnalysisError: as `read_places`.
+        InputError: as `read_places`.
     """
     frame = _read(path, ("start", "asked", "sent_start", "sent"))
     return Requests(*(frame[name].to_numpy() // PAGE_BYTES for name in frame))
@@ -71,16 +75,16 @@ def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         with path.open("rb") as file:
             header = tuple(file.readline(200).decode("ascii", "replace").rstrip("\r\n").split(","))
         if header not in (HEADER, _OLD_HEADER):
-            raise AnalysisError(f"{path.name} does not begin with {','.join(HEADER)}")
+            raise InputError(f"{path.name} does not begin with {','.join(HEADER)}")
         types = {name: "float64" if name == "time_s" else "int64" for name in columns if name in header}
         if "block" in header:
             types["block"] = "category"
         with np.errstate(invalid="raise"):  # a place beyond the range of an integer
             frame = pd.read_csv(path, usecols=list(types), dtype=types, engine="c")
     except OSError as error:
-        raise AnalysisError(f"{path.name} cannot be read: {error.strerror}") from None
+        raise InputError(f"{path.name} cannot be read: {error.strerror}") from None
     except (ValueError, ArithmeticError) as error:  # which pandas' own parser errors are, too
-        raise AnalysisError(f"{path.name} is cut short or not ours: {printable(str(error))}") from None
+        raise InputError(f"{path.name} is cut short or not ours: {printable(str(error))}") from None
     if "block" in frame:
         is_guest_memory = frame["block"].notna()
         frame = frame if is_guest_memory.all() else frame[is_guest_memory]
@@ -88,7 +92,56 @@ def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         frame = frame.assign(sent_start=frame["start"])
     frame = frame[list(columns)]
     if "time_s" in columns and not np.isfinite(frame["time_s"].to_numpy()).all():
-        raise AnalysisError(f"{path.name} holds times that are no numbers")
+        raise InputError(f"{path.name} holds times that are no numbers")
     if any(len(frame) and frame[name].min() < 0 for name in columns if name != "time_s"):
-        raise AnalysisError(f"{path.name} holds negative places")
+        raise InputError(f"{path.name} holds negative places")
     return frame
+
+
+@dataclass(frozen=True)
+class Traces:
+    """One trial's trace a method, by method in the scenario's order.
+
+    ``workload`` is a label, ``what`` names it and the choice; ``memory_mb`` is the guest's memory; ``skipped`` are the
+    traces that are not usable.
+    """
+
+    workload: str
+    by_method: Mapping[str, Places]
+    memory_mb: float
+    what: str
+    skipped: tuple[Skipped, ...]
+
+
+def typical_traces(experiment: Experiment) -> Traces:
+    """Read the trace of the trial with the middle number of requests, of each method.
+
+    It is the largest workload's among those for which most methods have a valid trial with a trace.
+    """
+    candidates: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    windows: dict[str, int] = {}
+    for record in experiment.records:
+        if record.valid and (record.directory / REQUESTS_FILE).exists():
+            candidates[record.cell.workload][record.cell.method].append(record)
+            windows[record.cell.workload] = record.data["trial"]["workload"]["window_mb"] or 0
+    memory_mb = float(experiment.scenario["guest"]["memory_mb"] or 0)
+    if not candidates:
+        return Traces("", {}, memory_mb, "", ())
+    workload = max(candidates, key=lambda label: (len(candidates[label]), windows[label]))
+    by_method, skipped = {}, []
+    for method in experiment.methods:
+        records = candidates[workload].get(method)
+        if not records:
+            continue
+        record = _middle(records)
+        try:
+            by_method[method] = read_places(record.directory / REQUESTS_FILE)
+        except InputError as error:
+            skipped.append(Skipped(record.trial_id, f"not in the figures of requests: {error}"))
+    what = f"{workload}, of each method the trial with the middle number of requests"
+    return Traces(workload, by_method, memory_mb, what, tuple(skipped))
+
+
+def _middle(records: list[Record]) -> Record:
+    ordered = sorted(records, key=lambda record: record.data["measurements"]["page_requests"] or 0)
+    return ordered[(len(ordered) - 1) // 2]

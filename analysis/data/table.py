@@ -1,12 +1,13 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Records as one tidy table: a row a trial, a column a variable."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from .records import Experiment, Record
-from .schema import measurement_names
+from ...plugins.plugin_utils._records.records import Experiment, Record
+from ...plugins.plugin_utils._records.schema import measurement_names
 
 SETTING_COLUMNS = ("trial_id", "repeat", "method", "workload", "window_mb", "pattern", "work_per_page")
 VALIDITY_COLUMNS = ("valid", "reasons")

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the guest told about its progress: ``telemetry.csv`` and the throughput that follows from it."""
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import AnalysisError
-from .printable import printable
+from ...plugins.plugin_utils._records.errors import InputError
+from ...plugins.plugin_utils._records.printable import printable
 
 TELEMETRY_FILE = "telemetry.csv"
 HEADER = ("time_s", "host", "pages", "stalls", "stall_ms")
@@ -32,33 +33,33 @@ def read_telemetry(path: Path) -> Telemetry:
     """Read a ``telemetry.csv``.
 
     Raises:
-        AnalysisError: the file is not readable, has another header, is cut short, or counts backwards.
+        InputError: the file is not readable, has another header, is cut short, or counts backwards.
     """
     try:
         lines = path.read_bytes().decode("utf-8").splitlines()
     except OSError as error:
-        raise AnalysisError(f"{path.name} cannot be read: {error.strerror}") from None
+        raise InputError(f"{path.name} cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise AnalysisError(f"{path.name} is no CSV text: {error}") from None
+        raise InputError(f"{path.name} is no CSV text: {error}") from None
     if not lines or lines[0] != ",".join(HEADER):
-        raise AnalysisError(f"{path.name} does not begin with {','.join(HEADER)}")
+        raise InputError(f"{path.name} does not begin with {','.join(HEADER)}")
     rows = lines[1:]
     odd = next((row.count(",") for row in rows if row.count(",") != len(HEADER) - 1), None)
     if odd is not None:
-        raise AnalysisError(
+        raise InputError(
             f"{path.name}: a line of {odd + 1} instead of {len(HEADER)} fields; the file is cut short or not ours"
         )
     if len(rows) < 2:
-        raise AnalysisError(f"{path.name} holds fewer than two reports")
+        raise InputError(f"{path.name} holds fewer than two reports")
     try:
         numbers = np.loadtxt(rows, delimiter=",", comments=None, usecols=(0, 2), ndmin=2)
     except ValueError as error:
-        raise AnalysisError(f"{path.name}: {printable(str(error))}") from None
+        raise InputError(f"{path.name}: {printable(str(error))}") from None
     time_s, pages = numbers[:, 0], numbers[:, 1]
     if not np.isfinite(numbers).all():
-        raise AnalysisError(f"{path.name} holds a number that is not finite")
+        raise InputError(f"{path.name} holds a number that is not finite")
     if (np.diff(time_s) < 0).any() or (np.diff(pages) < 0).any():
-        raise AnalysisError(f"{path.name} counts backwards")
+        raise InputError(f"{path.name} counts backwards")
     return Telemetry(time_s, pages)
 
 

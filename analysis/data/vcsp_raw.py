@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Import of the raw data that the paper's authors published (faramarzsafi/VCSP), as an experiment of ours.
 
 Their files are ``<method><run>_<metric>.csv``, two columns, no header. Downtime, total migration time and page count
@@ -25,10 +26,10 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import AnalysisError
-from .printable import printable
-from .records import TRIALS_DIRECTORY, scenario_hash, write_experiment, write_record
-from .schema import SCHEMA_VERSION, measurement_names
+from ...plugins.plugin_utils._records.errors import InputError
+from ...plugins.plugin_utils._records.printable import printable
+from ...plugins.plugin_utils._records.records import TRIALS_DIRECTORY, scenario_hash, write_experiment, write_record
+from ...plugins.plugin_utils._records.schema import SCHEMA_VERSION, measurement_names
 from .telemetry import HEADER, PAGES_PER_MB, SAMPLE_S, TELEMETRY_FILE
 
 # The settings are those of the paper's Table 2.
@@ -71,14 +72,14 @@ def import_vcsp_raw(raw_directory: Path, directory: Path) -> int:
         The number of trials written.
 
     Raises:
-        AnalysisError: no file of the authors' in ``raw_directory``, one of them malformed (nothing is written then), or
+        InputError: no file of the authors' in ``raw_directory``, one of them malformed (nothing is written then), or
             ``directory`` is not empty.
         OSError: ``directory`` is not writable.
     """
     runs, digest = _read_runs(raw_directory)
     directory = directory.absolute()  # "." has no name to put a sibling beside
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise AnalysisError(f"{directory}: there is something already; give a directory that is new or empty")
+        raise InputError(f"{directory}: there is something already; give a directory that is new or empty")
     experiment = _experiment(runs, digest)
     trials = _trials(runs, experiment)
     # Beside, then renamed: an import that breaks off leaves no half experiment.
@@ -99,9 +100,9 @@ def _read_runs(raw_directory: Path) -> tuple[dict[tuple[str, int], _Run], str]:
     try:
         paths = sorted(path for path in raw_directory.iterdir() if _FILE_NAME.fullmatch(path.name))
     except OSError as error:
-        raise AnalysisError(f"{raw_directory}: cannot be read: {error.strerror}") from None
+        raise InputError(f"{raw_directory}: cannot be read: {error.strerror}") from None
     if not paths:
-        raise AnalysisError(
+        raise InputError(
             f"{raw_directory}: no file named like postcopy1_downtime.csv; give the authors' folder postcopy/"
         )
     runs: dict[tuple[str, int], _Run] = {}
@@ -115,7 +116,7 @@ def _read_runs(raw_directory: Path) -> tuple[dict[tuple[str, int], _Run], str]:
         digest.update(f"{path.name}\n{rows}\n".encode())
         if metric == "throughput":
             if list(rows) != list(range(1, len(rows) + 1)):
-                raise AnalysisError(f"{path}: the samples are not numbered 1, 2, 3 …; restore the file")
+                raise InputError(f"{path}: the samples are not numbered 1, 2, 3 …; restore the file")
             run.throughput = list(rows.values())
         else:
             for window_mb, value in rows.items():
@@ -132,16 +133,14 @@ def _read_pairs(path: Path) -> dict[int, float]:
                 try:
                     key, value = map(float, line)
                 except ValueError:
-                    raise AnalysisError(f"{path}: line {number} is not two numbers") from None
+                    raise InputError(f"{path}: line {number} is not two numbers") from None
                 if not key.is_integer() or key < 1 or key in pairs or not math.isfinite(value) or value < 0:
-                    raise AnalysisError(
-                        f"{path}: line {number}: {printable(','.join(line), 60)} cannot be a measurement"
-                    )
+                    raise InputError(f"{path}: line {number}: {printable(','.join(line), 60)} cannot be a measurement")
                 pairs[int(key)] = value
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise AnalysisError(f"{path}: cannot be read: {error}") from None
+        raise InputError(f"{path}: cannot be read: {error}") from None
     if not pairs:
-        raise AnalysisError(f"{path}: empty; leave the file out, or restore it")
+        raise InputError(f"{path}: empty; leave the file out, or restore it")
     return pairs
 
 

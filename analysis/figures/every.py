@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """All figures of a report: the paper's Figures 3 to 6, and those that say why."""
 
 from __future__ import annotations
@@ -6,18 +7,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from ..data.records import Skipped
-from ..data.requests_trials import typical_traces
+from ...plugins.plugin_utils._records.records import Skipped
+from ..data.requests import typical_traces
 from ..statistics.agreement import instrument_readings
 from ..statistics.metrics import METRICS
+from ..statistics.requests import ACCURACY, prefetch_accuracies
 from ..summary import Summary
+from .agreement import instruments_figure
 from .decomposition import decomposition_figure
-from .heatmap import heatmap_figure
-from .instruments import instruments_figure
-from .prefetch import prefetch_figure
+from .requests import heatmap_figure, timeline_figure
 from .style import Figure
 from .throughput import throughput_figure
-from .timeline import timeline_figure
 from .workloads import workload_figure
 
 _THROUGHPUT_FILE = "figure6_throughput.svg"
@@ -56,11 +56,13 @@ def draw_figures(summary: Summary) -> Figures:
     traces = typical_traces(experiment)
     timeline = timeline_figure(traces.by_method, methods, traces.memory_mb, traces.what)
     heatmap = heatmap_figure(traces.by_method, methods, traces.memory_mb, traces.what)
-    accuracy, unusable = prefetch_figure(experiment, trials, methods)
+    # Methods that prefetch nothing have no accuracy and are not in its figure.
+    accuracies, unusable = prefetch_accuracies(experiment)
+    with_accuracy = trials.assign(**{ACCURACY.measurement: trials["trial_id"].map(accuracies).astype("float64")})
     drawn |= {
         _TIMELINE_FILE: timeline,
         _HEATMAP_FILE: heatmap,
-        "prefetch_accuracy.svg": accuracy,
+        "prefetch_accuracy.svg": workload_figure(with_accuracy, methods, ACCURACY, ""),
         "instrument_agreement.svg": instruments_figure(instrument_readings(experiment), methods),
     }
     curves = [summary.curves, *summary.curves.others]

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """How figures look: a palette that colour-blind readers can tell apart, and marks that a black-and-white print can.
 
 A `Figure` is one chart; the file for print and the interactive one of the web page are made from it.

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """A metric by workload and method: Figures 3 to 5, and others of that form."""
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 import altair as alt
 import pandas as pd
 
-from ..statistics.means import means
+from ..statistics.interval import means
 from ..statistics.metrics import Metric
 from .style import Figure, by_method, rows_of, shape_by_method, zoom
 

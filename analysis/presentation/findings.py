@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What an experiment says beside Table 3, as tables of text."""
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from ..statistics.agreement import INSTRUMENTS
 from ..statistics.decomposition import PARTS, mean_losses, mean_parts
 from ..statistics.metrics import METRICS
 from ..summary import Summary
-from .text_table import interval, percent
+from .wording import interval, percent
 
 _TITLES = {metric.name: metric.title for metric in METRICS}
 _LOSSES = {"stall_loss_s": "stall loss (s)", "slow_down_percent": "slow-down (%)"}

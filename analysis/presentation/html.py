@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The web report: one self-contained file that works offline.
 
 What the page says without its script is all of the report but the drill-down to single trials; the script makes the
@@ -18,17 +19,14 @@ from markupsafe import Markup
 
 from ..figures.converter import bundle
 from ..figures.every import Figures
-from ..figures.prefetch import ACCURACY
 from ..figures.style import Figure
-from ..statistics.metrics import METRICS
-from ..statistics.published import published
+from ..statistics.metrics import METRICS, published
+from ..statistics.requests import ACCURACY
 from ..statistics.table3 import table3_csv
 from ..summary import Summary
 from .findings import findings
 from .html_data import data_url, listed, page_data
-from .text_table import interval, percent
-from .verdict import contradictions, verdict_sentences
-from .wording import CONVENTIONS, missing_lines, notes, progress
+from .wording import CONVENTIONS, contradictions, interval, missing_lines, notes, percent, progress, verdict_sentences
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _LARGEST_PICTURE_BYTES = 200_000

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the web report's script needs: charts and trials as JSON, and the tables for download."""
 
 from __future__ import annotations
@@ -7,13 +8,13 @@ import base64
 import json
 from typing import Any
 
-from ..data.records import Experiment, Record
-from ..errors import AnalysisError
+from ...plugins.plugin_utils._records.errors import InputError
+from ...plugins.plugin_utils._records.records import Experiment, Record
 from ..figures.every import Figures
 from ..figures.style import Figure
-from ..figures.trial import trial_figure
+from ..figures.throughput import trial_figure
 from ..statistics.curves import thinned, trial_samples
-from ..statistics.table3_data import table3_data
+from ..statistics.table3 import table3_data
 from ..summary import Summary
 
 # Enough for a chart of this width, and 140 trials of it stay small.
@@ -98,7 +99,7 @@ def _curve(record: Record) -> list[list[float]] | None:
     """Return (time in s, throughput in MB/s) of a trial; None without usable telemetry."""
     try:
         samples = thinned(trial_samples(record), _MOST_SAMPLES).round(2)
-    except AnalysisError:
+    except InputError:
         return None
     pairs: list[list[float]] = samples.dropna()[["time_s", "mb_per_s"]].to_numpy().tolist()
     return pairs

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Whether the instruments agree on how long the guest waited for pages.
 
 Page wait, from schedstat, is the one that downtime uses. The guest's own stalls also hold the time that a quota or
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ..data.records import Experiment, Record
+from ...plugins.plugin_utils._records.records import Experiment, Record
 
 INSTRUMENTS = {"guest_stall_ms": "stalls seen by the guest", "qemu_blocktime_ms": "QEMU's blocktime, vCPUs added up"}
 

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The throughput of each method over time, and when its migration ended."""
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from ..data.records import Experiment, Record, Skipped
+from ...plugins.plugin_utils._records.errors import InputError
+from ...plugins.plugin_utils._records.records import Experiment, Record, Skipped
 from ..data.telemetry import SAMPLE_S, TELEMETRY_FILE, read_telemetry, throughput_samples
-from ..errors import AnalysisError
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def largest_curves(experiment: Experiment) -> Curves:
             continue
         try:
             trial = _read(record)
-        except AnalysisError as error:
+        except InputError as error:
             skipped.append(Skipped(record.trial_id, f"not in Figure 6: {error}"))
             continue
         usable[record.cell.workload][record.cell.method].append(trial)
@@ -81,7 +82,7 @@ def trial_samples(record: Record) -> pd.DataFrame:
     """Return the throughput of one trial over time, in the columns of `Curve`'s samples.
 
     Raises:
-        AnalysisError: the trial has no usable telemetry.
+        InputError: the trial has no usable telemetry.
     """
     trial = _read(record)
     return _samples(trial.numbers, trial.mb_per_s)

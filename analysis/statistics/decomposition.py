@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Where the time of a migration goes, as one virtual CPU sees it: from its stop on the source to the last page.
 
 The parts add up to the whole. Throttled is what the quota's controller counted, as far as the virtual CPUs waited for a
@@ -11,9 +12,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ..data.records import Experiment, Record
-from ..data.timing import resume_to_completion_ms
-from .means import means
+from ...plugins.plugin_utils._records.events import resume_to_completion_ms
+from ...plugins.plugin_utils._records.records import Experiment, Record
+from .interval import means
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def _row(record: Record) -> dict[str, object] | None:
 
 def _throttled_ms(record: Record) -> float | None:
     """Return the time that the quota took; a method without a quota is known to lose none by it."""
-    if record.data["trial"]["method"]["vcpu_quota_percent"] == 100:
+    if not record.method.throttles:
         return 0.0
     throttled_ms: float | None = record.data["measurements"]["throttled_ms"]
     return throttled_ms

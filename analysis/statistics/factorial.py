@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the quota does, what prefetching does, and what they do together: the four known methods as a 2 x 2 design.
 
 Effects multiply: a main effect is the geometric mean of the ratio with and without the factor, over both levels of the
@@ -16,8 +17,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from .estimate import Estimate
-from .interval import Arm, arm, t_quantile
+from .interval import Arm, Estimate, arm, t_quantile
 from .metrics import METRICS, Metric
 from .table3 import values_by_workload
 

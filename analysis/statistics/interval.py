@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The interval of a ratio of two means over workloads: Fieller's theorem with Welch's degrees of freedom.
 
 An arm is one method's side of a comparison: the repeats are averaged within each workload, then the workloads are
@@ -17,9 +18,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
@@ -101,3 +104,42 @@ def p_value(base: Arm, new: Arm) -> Values:
 def _freedom(base: Arm, new: Arm, ratio: Values) -> Values:
     """Return Satterthwaite's degrees of freedom of ``new`` - ``ratio`` * ``base``."""
     return (new.variance + ratio**2 * base.variance) ** 2 / (new.spread + ratio**4 * base.spread)
+
+
+Verdict = Literal["improvement", "no difference shown", "worse"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """An improvement in percent, positive is better, and its 95 % interval; None is missing."""
+
+    pct: float | None
+    low: float | None
+    high: float | None
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """What the interval says against 0; None without an interval: a single trial shows no spread."""
+        if self.low is None or self.high is None:
+            return None
+        if self.low > 0:
+            return "improvement"
+        return "worse" if self.high < 0 else "no difference shown"
+
+
+MISSING = Estimate(None, None, None)
+
+
+def means(trials: pd.DataFrame, by: list[str], measurement: str) -> pd.DataFrame:
+    """Average ``measurement`` over the valid ones of ``trials`` within each group of the columns ``by``.
+
+    Returns:
+        A row a group that has values, in order of appearance: ``by``, ``mean``, ``low``, ``high`` (Student's t
+        interval, in the unit of the measurement; NaN for a single trial) and ``n``.
+    """
+    values = trials[trials["valid"]].dropna(subset=[measurement])
+    groups = values.groupby(by, sort=False, dropna=False)[measurement]
+    frame = groups.agg(["mean", "sem", "count"]).reset_index()
+    half = frame["sem"] * t_quantile((frame["count"] - 1).to_numpy(dtype="float64"))
+    frame["low"], frame["high"] = frame["mean"] - half, frame["mean"] + half
+    return frame.rename(columns={"count": "n"}).drop(columns="sem")

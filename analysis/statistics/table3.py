@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Table 3: what each method improves over the baseline method, as ratios of means with 95 % intervals.
 
 A cell compares two means over all workloads: the repeats are averaged within each workload, then the workloads are
@@ -15,20 +16,23 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
-from ..errors import NoTableError
-from .estimate import MISSING, Estimate
-from .interval import Arm, Values, arm, ratio_interval
+from ...plugins.plugin_utils._records.errors import InputError
+from .interval import MISSING, Arm, Estimate, Values, arm, ratio_interval
 from .metrics import METRICS, Metric
 
 BASELINE = "post-copy"
 
 Convention = Literal["baseline", "paper"]
+
+
+class NoTableError(InputError):
+    """The records are readable, but nothing in them can be compared with the baseline."""
 
 
 @dataclass(frozen=True)
@@ -182,3 +186,32 @@ def _estimate(base: Arm, new: Arm, metric: Metric, convention: Convention) -> Es
         return MISSING
     low, high = (float(end) for end in improvement_interval(base, new, metric, convention))
     return Estimate(pct, low, high) if np.isfinite([low, high]).all() else Estimate(pct, None, None)
+
+
+def table3_data(table: Table3) -> list[dict[str, Any]]:
+    """Return an entry for each method and metric.
+
+    ``baseline`` and ``paper`` hold ``pct``, ``low``, ``high`` and ``verdict`` (null is missing); ``best`` adds the
+    ``workload``, and is null where the cell covers a single one; ``n`` and ``n_baseline`` count trials.
+    """
+    return [
+        {
+            "method": row.method,
+            "metric": metric.name,
+            "baseline": _estimate_data(cell.baseline),
+            "paper": _estimate_data(cell.paper),
+            "n": cell.n,
+            "n_baseline": cell.n_baseline,
+            "workloads": list(cell.workloads),
+            "best": None
+            if cell.best is None
+            else {"workload": cell.best.workload, **_estimate_data(cell.best.estimate)},
+        }
+        for row in table.rows
+        for metric in METRICS
+        for cell in [row.cells[metric.name]]
+    ]
+
+
+def _estimate_data(estimate: Estimate) -> dict[str, Any]:
+    return {**asdict(estimate), "verdict": estimate.verdict}

@@ -11,9 +11,9 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.vcsp.testbed.analysis.data.atomic import keep_from_others
-from ansible_collections.vcsp.testbed.analysis.data.records import scenario_hash
-from ansible_collections.vcsp.testbed.plugins.plugin_utils import controller, experiment, lock
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment import controller, experiment, lock
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.atomic import keep_from_others
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import scenario_hash
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import ScenarioError, load
 
 
@@ -76,25 +76,25 @@ class ActionModule(ActionBase):
         if self._task.check_mode:
             for path in locks:
                 lock.check(path, pid)
-            standing = experiment.standing(directory, experiment_id, scenario)
+            found = experiment.find(directory, experiment_id, scenario)
         else:
             purpose, checkout = f"experiment {experiment_id}", str(controller.COLLECTION_ROOT)
             lock.acquire(locks[0], purpose, checkout, pid)
-            standing = experiment.standing(directory, experiment_id, scenario)
+            found = experiment.find(directory, experiment_id, scenario)
             experiment.prepare(directory)
             lock.acquire(locks[1], purpose, checkout, pid)
-            if not standing.resumed:
+            if not found.resumed:
                 experiment.begin(directory, experiment_id, scenario, provenance)
             experiment.link_latest(directory)
         return {
-            "changed": not standing.resumed,
+            "changed": not found.resumed,
             "experiment_id": experiment_id,
             "experiment_dir": str(directory),
-            "resumed": standing.resumed,
-            "pending": standing.pending,
-            "done": standing.done,
-            "total": len(standing.pending) + len(standing.done),
+            "resumed": found.resumed,
+            "pending": found.pending,
+            "done": found.done,
+            "total": len(found.pending) + len(found.done),
             "scenario_hash": scenario_hash(scenario),
             "provenance": provenance,
-            "warnings": standing.notes,
+            "warnings": found.notes,
         }

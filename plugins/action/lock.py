@@ -10,7 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils import controller, lock
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment import controller, lock
 
 
 class ActionModule(ActionBase):

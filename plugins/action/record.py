@@ -11,10 +11,10 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.vcsp.testbed.analysis.data.atomic import keep_from_others
-from ansible_collections.vcsp.testbed.analysis.data.records import TRIALS_DIRECTORY, write_record
-from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.record import build
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.record import build
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.atomic import keep_from_others
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import TRIALS_DIRECTORY, write_record
 
 
 class ActionModule(ActionBase):
@@ -58,6 +58,6 @@ class ActionModule(ActionBase):
             return returned
         try:
             write_record(trials_dir, record, files)
-        except (AnalysisError, OSError) as error:
+        except (InputError, OSError) as error:
             raise AnsibleActionFail(f"The record of trial {trial.get('id')} was not written: {error}") from None
         return returned

@@ -10,8 +10,8 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.vcsp.testbed.analysis.data.atomic import keep_from_others
-from ansible_collections.vcsp.testbed.analysis.errors import AnalysisError
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.atomic import keep_from_others
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
 
 
 class ActionModule(ActionBase):
@@ -37,7 +37,7 @@ class ActionModule(ActionBase):
 
         try:
             paths = report(directory)
-        except (AnalysisError, OSError) as error:
+        except (InputError, OSError) as error:
             raise AnsibleActionFail(f"No report could be made: {error}") from None
         table = text_table(paths.summary)
         skipped = (*paths.summary.experiment.skipped, *paths.summary.curves.skipped)

@@ -53,8 +53,12 @@ from ansible.playbook.play import Play
 from ansible.playbook.task import Task
 from ansible.plugins.callback import CallbackBase
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.interruption import cleanup_command, resume_command
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.running_trial import EXPERIMENT_ACTION, action_of, trial_of
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.interruption import cleanup_command, resume_command
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.running_trial import (
+    EXPERIMENT_ACTION,
+    action_of,
+    trial_of,
+)
 
 ENVIRONMENT = "VCSP_TESTBED_CLEANUP_PLAYBOOK"
 # Longer than any cleanup, shorter than the patience of whoever shuts the machine down.

@@ -39,15 +39,15 @@ from ansible.playbook.play import Play
 from ansible.playbook.task import Task
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.progress import Course, counter, subject, trial_line
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.running_trial import (
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.progress import Course, counter, subject, trial_line
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.running_trial import (
     EXPERIMENT_ACTION,
     RECORD_ACTION,
     REPORT_ACTION,
     action_of,
     trial_of,
 )
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.status_line import StatusLine, duration
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.status_line import StatusLine, duration
 
 # A failure shows values up to this length: a file that a module returned would bury its message.
 LONGEST_VALUE = 2000

@@ -195,18 +195,14 @@ def documentation() -> dict[str, dict[str, Any]]:
     return {entry.name: {"description": _ansible_text(entry), **spec[entry.name]} for entry in fields(Method)}
 
 
-def json_schema(nullable: bool = False) -> dict[str, dict[str, Any]]:
-    """The settings as properties of a JSON schema.
-
-    :param nullable: every one may be null, "not stated", as in records of experiments that others made.
-    """
+def json_schema() -> dict[str, dict[str, Any]]:
+    """The settings as properties of a JSON schema."""
     found = {}
     for entry in fields(Method):
         kind, limits = _TYPES[_kind(entry)], entry.metadata
-        null = nullable or entry.default is None
-        schema: dict[str, Any] = {"type": [kind, "null"] if null else kind, "default": entry.default}
+        schema: dict[str, Any] = {"type": [kind, "null"] if entry.default is None else kind, "default": entry.default}
         if limits["choices"]:
-            schema["enum"] = [*limits["choices"], *([None] if nullable else [])]
+            schema["enum"] = list(limits["choices"])
         schema.update({key: limits[key] for key in ("minimum", "maximum") if limits[key] is not None})
         found[entry.name] = schema
     return found

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.vcsp.testbed.analysis.data.records import scenario_hash, validate_record
-from ansible_collections.vcsp.testbed.analysis.data.schema import experiment_problems
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import scenario_hash
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.schema import experiment_problems, record_problems
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import ScenarioError, load
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.schema import known_methods, scenario_schema
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials import trials
@@ -103,7 +103,7 @@ def test_experiment_and_record() -> None:
     assert experiment["scenario_hash"] == scenario_hash(experiment["scenario"])
     assert experiment_problems(experiment) == []
     assert load(experiment["scenario"]) == experiment["scenario"]
-    assert validate_record(record) == []
+    assert record_problems(record) == []
     assert record["trial"] == trials(experiment["scenario"])[0]
 
 

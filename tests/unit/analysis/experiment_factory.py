@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Makes experiments for tests: scenario, records, telemetry, on the disk as the testbed writes them."""
 
 from __future__ import annotations
@@ -8,8 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from analysis.data.records import scenario_hash, write_experiment, write_record
-from analysis.data.schema import measurement_names
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import (
+    scenario_hash,
+    write_experiment,
+    write_record,
+)
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.schema import measurement_names
 
 METHODS = {
     "post-copy": (100, 1),

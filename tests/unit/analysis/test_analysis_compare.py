@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Two experiments against each other."""
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from analysis.__main__ import main
-from analysis.comparison.compare import Change, Comparison, _corrected, compare
-from analysis.comparison.output import FORMATS
-from analysis.errors import AnalysisError
+from ansible_collections.vcsp.testbed.analysis.command_line import main
+from ansible_collections.vcsp.testbed.analysis.comparison import Change, Comparison, _corrected, compare
+from ansible_collections.vcsp.testbed.analysis.presentation.comparison import FORMATS
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
 
 BOTH = ("post-copy", "vcsp")
 STEADY = (98.0, 100.0, 102.0)
@@ -197,7 +198,7 @@ def test_a_side_of_unlike_hosts_is_refused_whatever_is_allowed(tmp_path: Path) -
 
 def test_bad_input_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     directory = _write(tmp_path / "a", {"post-copy": STEADY})
-    with pytest.raises(AnalysisError, match="given twice"):
+    with pytest.raises(InputError, match="given twice"):
         compare(directory, tmp_path / "b" / ".." / "a", 10)
     assert main(["compare", str(directory), str(tmp_path / "nowhere")]) == 2
     assert "there is no such file" in capsys.readouterr().err
@@ -274,7 +275,7 @@ def test_correction_keeps_order_and_never_makes_a_p_value_smaller(p_values: list
 
 
 def test_of_16_comparisons_without_a_difference_one_is_called_a_regression_in_at_most_5_percent() -> None:
-    from analysis.statistics.interval import arm, p_value
+    from ansible_collections.vcsp.testbed.analysis.statistics.interval import arm, p_value
 
     random = np.random.default_rng(3)
     sides = [arm([1 + 0.1 * random.standard_normal((1000, 16, 3)) for _ in range(4)]) for _ in range(2)]

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Where the time goes, and what quota and prefetching contribute."""
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.records import read_experiment
-from analysis.data.table import tidy
-from analysis.statistics.decomposition import PARTS, mean_losses, mean_parts, time_parts
-from analysis.statistics.factorial import factorial_effects
+from ansible_collections.vcsp.testbed.analysis.data.table import tidy
+from ansible_collections.vcsp.testbed.analysis.statistics.decomposition import (
+    PARTS,
+    mean_losses,
+    mean_parts,
+    time_parts,
+)
+from ansible_collections.vcsp.testbed.analysis.statistics.factorial import factorial_effects
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import read_experiment
 
 COLUMNS = [part.column for part in PARTS]
 

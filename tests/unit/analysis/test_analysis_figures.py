@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Figures: what they say, and what goes into them."""
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.records import read_experiment, write_record
-from analysis.data.table import tidy
-from analysis.data.telemetry import read_telemetry, throughput_samples
-from analysis.errors import AnalysisError
-from analysis.figures.every import draw_figures
-from analysis.figures.style import colours, shapes
-from analysis.figures.throughput import throughput_figure
-from analysis.figures.workloads import workload_figure
-from analysis.statistics.curves import largest_curves, thinned
-from analysis.statistics.means import means
-from analysis.statistics.metrics import METRICS
-from analysis.summary import summarise
+from ansible_collections.vcsp.testbed.analysis.data.table import tidy
+from ansible_collections.vcsp.testbed.analysis.data.telemetry import read_telemetry, throughput_samples
+from ansible_collections.vcsp.testbed.analysis.figures.every import draw_figures
+from ansible_collections.vcsp.testbed.analysis.figures.style import colours, shapes
+from ansible_collections.vcsp.testbed.analysis.figures.throughput import throughput_figure
+from ansible_collections.vcsp.testbed.analysis.figures.workloads import workload_figure
+from ansible_collections.vcsp.testbed.analysis.statistics.curves import largest_curves, thinned
+from ansible_collections.vcsp.testbed.analysis.statistics.interval import means
+from ansible_collections.vcsp.testbed.analysis.statistics.metrics import METRICS
+from ansible_collections.vcsp.testbed.analysis.summary import summarise
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import read_experiment, write_record
 
 PAPER = [
     "figure3_downtime.svg",
@@ -223,16 +224,16 @@ def test_throughput_is_sampled_on_the_clock_of_resume(tmp_path: Path) -> None:
     ],
 )
 def test_bad_telemetry_is_refused(tmp_path: Path, lines: list[str], expected: str) -> None:
-    with pytest.raises(AnalysisError, match=expected):
+    with pytest.raises(InputError, match=expected):
         read_telemetry(_telemetry(tmp_path, *lines))
 
 
 def test_binary_and_absent_telemetry_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "telemetry.csv"
-    with pytest.raises(AnalysisError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot be read"):
         read_telemetry(path)
     path.write_bytes(b"\xff\x00")
-    with pytest.raises(AnalysisError, match="no CSV text"):
+    with pytest.raises(InputError, match="no CSV text"):
         read_telemetry(path)
 
 

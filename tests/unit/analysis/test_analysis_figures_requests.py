@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Figures made from the request traces and the instruments."""
 
 from __future__ import annotations
@@ -10,18 +11,21 @@ import experiment_factory as factory
 import numpy as np
 import pytest
 
-from analysis.data.records import read_experiment, write_record
-from analysis.data.requests import Places, read_places, read_requests
-from analysis.data.requests_trials import typical_traces
-from analysis.errors import AnalysisError
-from analysis.figures.every import draw_figures
-from analysis.figures.heatmap import heatmap_figure
-from analysis.figures.instruments import instruments_figure
-from analysis.figures.timeline import timeline_figure
-from analysis.statistics.agreement import instrument_readings
-from analysis.statistics.requests_accuracy import prefetch_accuracy_percent
-from analysis.statistics.requests_heatmap import COLUMNS, ROWS, Grid, count_requests
-from analysis.summary import summarise
+from ansible_collections.vcsp.testbed.analysis.data.requests import Places, read_places, read_requests, typical_traces
+from ansible_collections.vcsp.testbed.analysis.figures.agreement import instruments_figure
+from ansible_collections.vcsp.testbed.analysis.figures.every import draw_figures
+from ansible_collections.vcsp.testbed.analysis.figures.requests import heatmap_figure, timeline_figure
+from ansible_collections.vcsp.testbed.analysis.statistics.agreement import instrument_readings
+from ansible_collections.vcsp.testbed.analysis.statistics.requests import (
+    COLUMNS,
+    ROWS,
+    Grid,
+    count_requests,
+    prefetch_accuracy_percent,
+)
+from ansible_collections.vcsp.testbed.analysis.summary import summarise
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import read_experiment, write_record
 
 NEW = "time_s,block,start,asked,sent_start,sent\n"
 OLD = "time_s,start,asked,sent\n"
@@ -75,21 +79,21 @@ def test_a_trace_without_requests_is_one(tmp_path: Path, header: str) -> None:
     ],
 )
 def test_a_bad_trace_is_refused(tmp_path: Path, text: str, expected: str) -> None:
-    with pytest.raises(AnalysisError, match=expected):
+    with pytest.raises(InputError, match=expected):
         read_requests(_trace(tmp_path, text))
 
 
 @pytest.mark.parametrize("time_s", ["", "nan", "inf", "1e999"])
 def test_a_time_that_is_no_number_is_refused(tmp_path: Path, time_s: str) -> None:
-    with pytest.raises(AnalysisError, match=r"requests\.csv holds times that are no numbers"):
+    with pytest.raises(InputError, match=r"requests\.csv holds times that are no numbers"):
         read_places(_trace(tmp_path, f"{NEW}0.1,pc.ram,0,4096,0,4096\n{time_s},pc.ram,0,4096,0,4096\n"))
 
 
 def test_an_absent_or_binary_trace_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AnalysisError, match="cannot be read"):
+    with pytest.raises(InputError, match="cannot be read"):
         read_places(tmp_path / "requests.csv")
     (tmp_path / "requests.csv").write_bytes(b"\xff\x00\xfe")
-    with pytest.raises(AnalysisError, match="does not begin"):
+    with pytest.raises(InputError, match="does not begin"):
         read_places(tmp_path / "requests.csv")
 
 

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Files that were damaged: they are left out with a reason, or refused; a table is never wrong because of them."""
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.comparison.compare import compare
-from analysis.data.records import read_experiment
-from analysis.data.requests import read_places, read_requests
-from analysis.data.strict_json import parse, unusable_values
-from analysis.data.table import tidy
-from analysis.data.telemetry import read_telemetry, throughput_samples
-from analysis.errors import AnalysisError
-from analysis.statistics.table3 import Table3, build_table3
+from ansible_collections.vcsp.testbed.analysis.comparison import compare
+from ansible_collections.vcsp.testbed.analysis.data.requests import read_places, read_requests
+from ansible_collections.vcsp.testbed.analysis.data.table import tidy
+from ansible_collections.vcsp.testbed.analysis.data.telemetry import read_telemetry, throughput_samples
+from ansible_collections.vcsp.testbed.analysis.statistics.table3 import Table3, build_table3
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import read_experiment
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.strict_json import parse, unusable_values
 
 ON_DISK = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -81,7 +82,7 @@ def test_a_damaged_experiment_is_read_or_refused_also_by_compare(tmp_path: Path,
     try:
         path.write_bytes(data.draw(_damaged(sound)))
         assert compare(tmp_path / "baseline", tmp_path / "new", 10).outcome.exit_status in {0, 10, 11, 12}
-    except AnalysisError as error:
+    except InputError as error:
         assert "experiment.json" in str(error)
     finally:
         path.write_bytes(sound)
@@ -94,7 +95,7 @@ def test_damaged_telemetry_is_finite_or_refused(tmp_path: Path, data: st.DataObj
     path.write_bytes(data.draw(_damaged(factory.telemetry([300.0] * 10))))
     try:
         telemetry = read_telemetry(path)
-    except AnalysisError as error:
+    except InputError as error:
         assert "telemetry.csv" in str(error)
         return
     if telemetry.time_s[-1] - telemetry.time_s[0] < 1000:
@@ -111,7 +112,7 @@ def test_damaged_requests_are_read_or_refused(tmp_path: Path, data: st.DataObjec
     for read in (read_places, read_requests):
         try:
             read(path)
-        except AnalysisError as error:
+        except InputError as error:
             assert "requests.csv" in str(error)
 
 

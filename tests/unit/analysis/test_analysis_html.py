@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The web report as a file: what is in it, what cannot be, and how large it is."""
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from typing import Any
 import experiment_factory as factory
 import pytest
 
-from analysis.data.records import write_record
-from analysis.data.telemetry import TELEMETRY_FILE
-from analysis.figures.every import draw_figures
-from analysis.presentation import html_data
-from analysis.presentation.html import report_html
-from analysis.presentation.verdict import contradictions, verdict_sentences
-from analysis.report import report
-from analysis.summary import summarise
+from ansible_collections.vcsp.testbed.analysis.data.telemetry import TELEMETRY_FILE
+from ansible_collections.vcsp.testbed.analysis.figures.every import draw_figures
+from ansible_collections.vcsp.testbed.analysis.presentation import html_data
+from ansible_collections.vcsp.testbed.analysis.presentation.html import report_html
+from ansible_collections.vcsp.testbed.analysis.presentation.wording import contradictions, verdict_sentences
+from ansible_collections.vcsp.testbed.analysis.report import report
+from ansible_collections.vcsp.testbed.analysis.summary import summarise
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import write_record
 
 LARGEST_PAGE_BYTES = 5_000_000
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"

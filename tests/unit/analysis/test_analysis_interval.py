@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Intervals: a method against itself, simulated, must differ in at most 5 % of comparisons."""
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analysis.statistics.interval import Values, arm, p_value, ratio_interval
+from ansible_collections.vcsp.testbed.analysis.statistics.interval import Values, arm, p_value, ratio_interval
 
 SIMULATIONS = 8000
 # A rate of 5 % shows as more than this in fewer than one of 1000 such simulations.

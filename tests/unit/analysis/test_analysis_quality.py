@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What tells whether the numbers can be relied on: instruments, noise, and methods against themselves."""
 
 from __future__ import annotations
@@ -11,13 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.data.records import read_experiment
-from analysis.presentation.markdown import table3_markdown
-from analysis.statistics.agreement import agreement, instrument_readings
-from analysis.statistics.noise import noise_warnings
-from analysis.statistics.self_check import SelfCheck, self_checks
-from analysis.statistics.table3 import build_table3
-from analysis.summary import summarise
+from ansible_collections.vcsp.testbed.analysis.presentation.tables import table3_markdown
+from ansible_collections.vcsp.testbed.analysis.statistics.agreement import agreement, instrument_readings
+from ansible_collections.vcsp.testbed.analysis.statistics.quality import SelfCheck, noise_warnings, self_checks
+from ansible_collections.vcsp.testbed.analysis.statistics.table3 import build_table3
+from ansible_collections.vcsp.testbed.analysis.summary import summarise
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import read_experiment
 
 BOTH = ("post-copy", "vcsp")
 OTHERS = ("total_migration_time_s", "page_requests", "throughput_mb_per_s")
@@ -110,15 +110,15 @@ def test_methods_do_not_differ_from_themselves(repeats: int, how: str, a_side: i
 
 
 def test_the_check_finds_an_interval_that_is_too_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    from analysis.statistics import self_check
+    from ansible_collections.vcsp.testbed.analysis.statistics import quality
 
-    exact = self_check.ratio_interval
+    exact = quality.ratio_interval
 
     def narrow(base: Any, new: Any) -> Any:
         low, high = exact(base, new)
         return (2 * low + high) / 3, (low + 2 * high) / 3
 
-    monkeypatch.setattr(self_check, "ratio_interval", narrow)
+    monkeypatch.setattr(quality, "ratio_interval", narrow)
     random = np.random.default_rng(1)
     frame = _frame({(method, "8 MB"): (10 + random.standard_normal(10)).tolist() for method in BOTH})
     (check,) = self_checks(frame, BOTH)

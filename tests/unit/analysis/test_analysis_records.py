@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Records: written whole or not at all, checked when read."""
 
 from __future__ import annotations
@@ -19,17 +20,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from analysis.data.records import (
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import (
     Cell,
     read_experiment,
     scenario_hash,
-    valid_trial_ids,
-    validate_record,
     write_experiment,
     write_record,
 )
-from analysis.data.schema import experiment_problems, measurement_names
-from analysis.errors import AnalysisError
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.schema import (
+    experiment_problems,
+    measurement_names,
+    record_problems,
+)
 
 ROOT = Path(__file__).resolve().parents[3]
 EXPERIMENT = factory.experiment()
@@ -94,7 +97,6 @@ def test_a_failed_trial_is_a_record_but_not_a_valid_one(tmp_path: Path) -> None:
         (True, ()),
         (False, ("the guest rebooted",)),
     ]
-    assert valid_trial_ids(tmp_path) == {TRIAL_ID}
 
 
 def test_a_new_experiment_has_every_trial_missing(tmp_path: Path) -> None:
@@ -102,7 +104,6 @@ def test_a_new_experiment_has_every_trial_missing(tmp_path: Path) -> None:
     experiment = read_experiment(tmp_path)
     assert experiment.missing == experiment.planned
     assert len(experiment.planned) == 12
-    assert valid_trial_ids(tmp_path) == frozenset()
 
 
 def _is_named_by_the_schema(path: tuple[Any, ...]) -> bool:
@@ -123,8 +124,8 @@ def test_a_key_that_is_missing_or_too_many_is_named(path: tuple[Any, ...]) -> No
     for key in path[:-1]:
         inner = inner[key]
     del inner[path[-1]]
-    assert any(repr(path[-1]) in problem for problem in validate_record(cut))
-    assert any("'typo'" in problem for problem in validate_record(_set(RECORD, (*path[:-1], "typo"), 1)))
+    assert any(repr(path[-1]) in problem for problem in record_problems(cut))
+    assert any("'typo'" in problem for problem in record_problems(_set(RECORD, (*path[:-1], "typo"), 1)))
 
 
 @pytest.mark.parametrize(
@@ -152,18 +153,18 @@ def test_a_key_that_is_missing_or_too_many_is_named(path: tuple[Any, ...]) -> No
     ],
 )
 def test_a_bad_value_is_named_with_its_place(path: tuple[Any, ...], value: Any, expected: str) -> None:
-    problems = validate_record(_set(RECORD, path, value))
+    problems = record_problems(_set(RECORD, path, value))
     assert len(problems) == 1
     assert expected in problems[0]
 
 
 def test_a_newer_schema_version_is_refused_by_name_alone(tmp_path: Path) -> None:
     newer = {"schema_version": 2, "anything": "else"}
-    (problem,) = validate_record(newer)
+    (problem,) = record_problems(newer)
     assert "schema_version 2 is newer" in problem
     assert "schema_version 2 is newer" in _reason(_put(tmp_path, json.dumps(newer).encode()))
     (tmp_path / "experiment.json").write_text(json.dumps(newer))
-    with pytest.raises(AnalysisError, match=r"experiment\.json: schema_version 2 is newer"):
+    with pytest.raises(InputError, match=r"experiment\.json: schema_version 2 is newer"):
         read_experiment(tmp_path)
 
 
@@ -259,7 +260,7 @@ def test_a_mutated_record_is_taken_as_it_is_or_skipped_with_a_reason(
     experiment = read_experiment(_put(tmp_path, json.dumps(mutated).encode()))
     if experiment.records:
         assert experiment.records[0].data == mutated
-        assert validate_record(mutated) == []
+        assert record_problems(mutated) == []
     else:
         assert experiment.skipped[0].reason.isprintable()
         assert experiment.skipped[0].reason
@@ -277,21 +278,21 @@ def test_a_mutated_experiment_is_read_or_refused(tmp_path: Path, path: tuple[Any
     mutated = _set(EXPERIMENT, path, value)
     (tmp_path / "experiment.json").write_text(json.dumps(mutated))
     if experiment_problems(mutated):
-        with pytest.raises(AnalysisError, match=r"experiment\.json"):
+        with pytest.raises(InputError, match=r"experiment\.json"):
             read_experiment(tmp_path)
     else:
         assert read_experiment(tmp_path).experiment == mutated
 
 
 def test_a_directory_without_an_experiment_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(AnalysisError, match="no such file; give the directory of an experiment"):
+    with pytest.raises(InputError, match="no such file; give the directory of an experiment"):
         read_experiment(tmp_path / "nowhere")
 
 
 def test_an_experiment_with_a_method_twice_is_refused(tmp_path: Path) -> None:
     of = copy.deepcopy(EXPERIMENT)
     of["scenario"]["methods"].append({**factory.method("vcsp"), "prefetch_pages": 3})
-    with pytest.raises(AnalysisError, match="vcsp is there twice"):
+    with pytest.raises(InputError, match="vcsp is there twice"):
         write_experiment(tmp_path, of)
 
 
@@ -323,14 +324,14 @@ def test_the_measurements_are_those_agreed() -> None:
 
 
 def test_a_bad_record_is_not_written(tmp_path: Path) -> None:
-    with pytest.raises(AnalysisError, match=r"measurements\.downtime_ms"):
+    with pytest.raises(InputError, match=r"measurements\.downtime_ms"):
         write_record(tmp_path / "trials", _set(RECORD, ("measurements", "downtime_ms"), "x"))
     assert not (tmp_path / "trials").exists()
 
 
 @pytest.mark.parametrize("name", ["record.json", "../escape", "a/b", ".hidden", ""])
 def test_a_file_name_that_is_not_plain_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(AnalysisError, match="bad name"):
+    with pytest.raises(InputError, match="bad name"):
         write_record(tmp_path / "trials", RECORD, {name: b""})
 
 
@@ -374,8 +375,11 @@ def test_without_an_exchange_of_directories_a_record_is_still_replaced(
 _DYING_WRITER = """
 import ctypes, json, os, shutil, sys
 from pathlib import Path
-from analysis.data import atomic
-from analysis.data.records import write_record
+from analysis.__main__ import name_collection
+
+name_collection()
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records import atomic
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import write_record
 
 trials, content, last = Path(sys.argv[1]), json.loads(sys.argv[2]), int(sys.argv[3])
 calls = 0
@@ -422,5 +426,7 @@ def test_a_crash_at_any_step_leaves_the_old_record_or_the_new_one(tmp_path: Path
 
 
 def test_the_controller_needs_no_pandas_to_write_records() -> None:
-    code = "import sys, analysis.data.records; sys.exit('pandas' in sys.modules or 'numpy' in sys.modules)"
+    code = "import sys; from analysis.__main__ import name_collection; name_collection();"
+    code += "import ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records;"
+    code += "sys.exit(bool({'pandas', 'numpy', 'ansible'} & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, timeout=60)

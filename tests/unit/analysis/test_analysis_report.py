@@ -1,8 +1,11 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The report of an experiment and the command line that writes it."""
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from html.parser import HTMLParser
@@ -11,10 +14,10 @@ from pathlib import Path
 import experiment_factory as factory
 import pytest
 
-from analysis.__main__ import main
-from analysis.data.records import write_experiment
-from analysis.errors import AnalysisError
-from analysis.report import ReportPaths, report, text_table
+from ansible_collections.vcsp.testbed.analysis.command_line import main
+from ansible_collections.vcsp.testbed.analysis.report import ReportPaths, report, text_table
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import write_experiment
 
 ROOT = Path(__file__).resolve().parents[3]
 FIGURES = [
@@ -154,7 +157,7 @@ def test_only_failed_trials_give_reasons_and_no_table(tmp_path: Path) -> None:
 def test_a_broken_experiment_gives_nothing(tmp_path: Path, content: str) -> None:
     factory.full(tmp_path, windows_mb=(8,), repeats=1)
     (tmp_path / "experiment.json").write_text(content)
-    with pytest.raises(AnalysisError, match=r"experiment\.json"):
+    with pytest.raises(InputError, match=r"experiment\.json"):
         report(tmp_path)
     assert not (tmp_path / "report").exists()
 
@@ -225,14 +228,38 @@ def test_help_shows_examples(capsys: pytest.CaptureFixture[str]) -> None:
     assert "python -m analysis report results/latest" in capsys.readouterr().out
 
 
-def test_the_package_runs_from_the_root_and_from_within_the_collection(tmp_path: Path) -> None:
-    testbed = tmp_path / "collections" / "ansible_collections" / "vcsp" / "testbed"
-    testbed.mkdir(parents=True)
-    (testbed / "analysis").symlink_to(ROOT / "analysis")
-    write_experiment(tmp_path / "experiment", factory.experiment())
-    for package, path in (("analysis", ROOT), ("ansible_collections.vcsp.testbed.analysis", tmp_path / "collections")):
-        code = f"from {package}.data.records import read_experiment; from pathlib import Path; import sys;"
-        code += "print(read_experiment(Path(sys.argv[1])).methods)"
-        command = [sys.executable, "-c", code, str(tmp_path / "experiment")]
-        result = subprocess.run(command, cwd=path, capture_output=True, text=True, check=True, timeout=60)
-        assert "post-copy-prefetching" in result.stdout
+# Prints which modules have the short name once the command line has ended.
+ENDING = """
+import atexit, runpy, sys
+sys.argv[1:] = ["report", "no-experiment"]
+atexit.register(lambda: print([name for name in sys.modules if name.split(".")[0] == "analysis"]))
+runpy.run_module("analysis", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("place", ["checkout", "elsewhere", "installed"])
+def test_the_command_line_runs_anywhere_and_under_the_full_name_only(place: str, tmp_path: Path) -> None:
+    # PyPI's ansible brings a package that hides every other directory of its name.
+    pypi = tmp_path / "pypi" / "ansible_collections"
+    pypi.mkdir(parents=True)
+    (pypi / "__init__.py").touch()
+    installed = tmp_path / "ansible_collections" / "vcsp" / "testbed"
+    for name in ("analysis", "plugins"):
+        shutil.copytree(ROOT / name, installed / name, ignore=shutil.ignore_patterns("__pycache__"))
+    directory = {"checkout": ROOT, "elsewhere": tmp_path, "installed": installed}[place]
+    path = [str(pypi.parent), str(ROOT)] if place == "elsewhere" else [str(pypi.parent)]
+    ran = subprocess.run(
+        [sys.executable, "-c", ENDING],
+        cwd=directory,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert ran.stderr == (
+        "error: no-experiment/experiment.json: there is no such file; give the directory of an experiment, such as"
+        " results/latest\n"
+    )
+    assert ran.stdout == "['analysis']\n"

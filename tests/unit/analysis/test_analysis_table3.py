@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Table 3: the arithmetic on data that can be followed by hand."""
 
 from __future__ import annotations
@@ -17,12 +18,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from analysis.data.records import read_experiment
-from analysis.data.table import tidy
-from analysis.errors import NoTableError
-from analysis.presentation.verdict import verdict_sentences
-from analysis.statistics.estimate import MISSING
-from analysis.statistics.table3 import Cell, Table3, build_table3, table3_csv
+from ansible_collections.vcsp.testbed.analysis.data.table import tidy
+from ansible_collections.vcsp.testbed.analysis.presentation.wording import verdict_sentences
+from ansible_collections.vcsp.testbed.analysis.statistics.interval import MISSING
+from ansible_collections.vcsp.testbed.analysis.statistics.table3 import (
+    Cell,
+    NoTableError,
+    Table3,
+    build_table3,
+    table3_csv,
+)
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import read_experiment
 
 BOTH = ("post-copy", "vcsp")
 Trials = Mapping[tuple[str, int], Sequence[float | None]]

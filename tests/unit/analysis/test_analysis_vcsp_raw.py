@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Import of the authors' raw data, and the published Table 3 from it."""
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from analysis.__main__ import main
-from analysis.data.records import read_experiment
-from analysis.data.telemetry import read_telemetry, throughput_samples
-from analysis.data.vcsp_raw import import_vcsp_raw
-from analysis.errors import AnalysisError
-from analysis.report import report
-from analysis.statistics.published import PUBLISHED
-from analysis.summary import Summary, summarise
+from ansible_collections.vcsp.testbed.analysis.command_line import main
+from ansible_collections.vcsp.testbed.analysis.data.telemetry import read_telemetry, throughput_samples
+from ansible_collections.vcsp.testbed.analysis.data.vcsp_raw import import_vcsp_raw
+from ansible_collections.vcsp.testbed.analysis.report import report
+from ansible_collections.vcsp.testbed.analysis.statistics.metrics import PUBLISHED
+from ansible_collections.vcsp.testbed.analysis.summary import Summary, summarise
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import read_experiment
 
 
 def _raw(directory: Path, **files: str) -> Path:
@@ -148,14 +149,14 @@ def test_the_same_files_give_the_same_experiment_id(tmp_path: Path) -> None:
 @pytest.mark.parametrize("metric", ["downtime", "throughput"])
 def test_a_malformed_file_is_named_and_nothing_is_written(tmp_path: Path, content: str, metric: str) -> None:
     raw = _raw(tmp_path / "raw", postcopy1_downtime="8,100\n", **{f"postcopy2_{metric}": content})
-    with pytest.raises(AnalysisError, match=rf"postcopy2_{metric}\.csv"):
+    with pytest.raises(InputError, match=rf"postcopy2_{metric}\.csv"):
         import_vcsp_raw(raw, tmp_path / "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["raw"]
 
 
 def test_a_gap_in_the_samples_is_not_closed_silently(tmp_path: Path) -> None:
     raw = _raw(tmp_path / "raw", postcopy1_throughput="1.0,80\n3.0,80\n")
-    with pytest.raises(AnalysisError, match="not numbered 1, 2, 3"):
+    with pytest.raises(InputError, match="not numbered 1, 2, 3"):
         import_vcsp_raw(raw, tmp_path / "new")
 
 

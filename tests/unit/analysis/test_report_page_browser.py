@@ -17,8 +17,8 @@ from typing import Any
 import experiment_factory as factory
 import pytest
 
-from analysis.data.records import write_record
-from analysis.report import report
+from ansible_collections.vcsp.testbed.analysis.report import report
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import write_record
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"

@@ -1,15 +1,17 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The actions, filters and the lookup as playbooks meet them."""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils import lock
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment import lock
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import load
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials import trials
 
@@ -221,3 +223,9 @@ def test_bad_scenario_in_a_playbook(playbooks: Any, tmp_path: Path) -> None:
         for message in messages:
             assert message in run.stdout, run.stdout
         assert "Traceback" not in run.stdout
+
+
+def test_of_all_plugins_only_the_report_needs_the_analysis() -> None:
+    plugins = Path(__file__).resolve().parents[4] / "plugins"
+    needing = [path for path in plugins.rglob("*.py") if re.search(r"\banalysis(\.\w+)* import", path.read_text())]
+    assert needing == [plugins / "action" / "report.py"]

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The directory of an experiment."""
 
 from __future__ import annotations
@@ -11,18 +12,18 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.vcsp.testbed.analysis.data.records import write_record
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import load
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.experiment import (
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.experiment import (
     ExperimentError,
     begin,
     check_id,
     default_id,
+    find,
     link_latest,
     prepare,
-    standing,
 )
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.record import build
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.record import build
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import write_record
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import load
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_new_experiment_is_all_to_do(tmp_path: Path, normal: dict[str, Any]) -> 
     (tmp_path / "empty").mkdir()
     (tmp_path / "empty" / ".lock").touch()
     for path in (tmp_path / "absent", tmp_path / "empty"):
-        found = standing(path, path.name, normal)
+        found = find(path, path.name, normal)
         assert not found.resumed
         assert len(found.pending) == 2
         assert found.done == []
@@ -59,13 +60,13 @@ def test_new_experiment_is_all_to_do(tmp_path: Path, normal: dict[str, Any]) -> 
 def test_resumed_without_what_is_valid(
     directory: Path, normal: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
 ) -> None:
-    first, second = standing(directory, "mine", normal).pending
+    first, second = find(directory, "mine", normal).pending
     record, files = build("mine", first, trial_result(), None, {})
     write_record(directory / "trials", record, files)
     record, files = build("mine", second, {}, "it broke", {})
     write_record(directory / "trials", record, files)
     (directory / "trials" / "scrap").mkdir()
-    found = standing(directory, "mine", normal)
+    found = find(directory, "mine", normal)
     assert found.resumed
     assert found.done == [first["id"]]
     assert found.pending == [second]
@@ -75,35 +76,35 @@ def test_resumed_without_what_is_valid(
 def test_truncated_record_is_run_again(
     directory: Path, normal: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
 ) -> None:
-    trials = standing(directory, "mine", normal).pending
+    trials = find(directory, "mine", normal).pending
     path = write_record(directory / "trials", *build("mine", trials[0], trial_result(), None, {}))
     (path / "record.json").write_text((path / "record.json").read_text()[:200])
-    found = standing(directory, "mine", normal)
+    found = find(directory, "mine", normal)
     assert found.pending == trials
     assert "truncated" in found.notes[0]
 
 
 def test_other_settings_are_refused(directory: Path, normal: dict[str, Any]) -> None:
     with pytest.raises(ExperimentError, match=r"other settings \(scenario small\).*another experiment_id"):
-        standing(directory, "mine", {**normal, "repeats": 2})
+        find(directory, "mine", {**normal, "repeats": 2})
 
 
 def test_renamed_directory_is_refused(directory: Path, normal: dict[str, Any]) -> None:
     with pytest.raises(ExperimentError, match="holds the experiment mine"):
-        standing(directory.rename(directory.with_name("yours")), "yours", normal)
+        find(directory.rename(directory.with_name("yours")), "yours", normal)
 
 
 def test_foreign_directory_is_refused(tmp_path: Path, normal: dict[str, Any]) -> None:
     (tmp_path / "thesis.tex").touch()
     with pytest.raises(ExperimentError, match=r"holds no experiment but thesis\.tex; give another"):
-        standing(tmp_path, "mine", normal)
+        find(tmp_path, "mine", normal)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"schema_version": 2}', '{"schema_version": 1}'])
 def test_broken_experiment_is_refused(directory: Path, normal: dict[str, Any], content: str) -> None:
     (directory / "experiment.json").write_text(content)
     with pytest.raises(ExperimentError, match=r"experiment\.json: .*; or give another experiment_id"):
-        standing(directory, "mine", normal)
+        find(directory, "mine", normal)
 
 
 def test_directory_that_cannot_be_made_or_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +122,7 @@ def test_directory_that_cannot_be_made_or_written(tmp_path: Path, monkeypatch: p
 def test_a_file_where_the_directory_should_be(tmp_path: Path, normal: dict[str, Any]) -> None:
     (tmp_path / "mine").touch()
     with pytest.raises(ExperimentError, match="cannot be read: Not a directory"):
-        standing(tmp_path / "mine", "mine", normal)
+        find(tmp_path / "mine", "mine", normal)
 
 
 @pytest.mark.parametrize("name", ["", "..", "../x", "a/b", ".hidden", "latest", "a b", "a\n", "ä", "x" * 101])

@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The commands that follow an interrupted run."""
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.interruption import cleanup_command, resume_command
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.interruption import cleanup_command, resume_command
 
 
 def test_cleanup_goes_where_the_run_went() -> None:

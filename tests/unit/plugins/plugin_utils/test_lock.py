@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Locks that name their holder."""
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.lock import LockedError, acquire, check, release
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.lock import LockedError, acquire, check, release
 
 
 @pytest.fixture

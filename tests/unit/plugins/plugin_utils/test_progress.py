@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What progress looks like."""
 
 from __future__ import annotations
@@ -7,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.progress import Course, bar, counter, trial_line
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.status_line import duration
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.progress import Course, bar, counter, trial_line
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.status_line import duration
 
 
 def trial(number: int, method: str = "vcsp", window_mb: int = 64) -> dict[str, Any]:

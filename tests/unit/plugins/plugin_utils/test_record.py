@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """From what a trial returned to its record."""
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.vcsp.testbed.analysis.data.records import validate_record
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.record import build
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.schema import record_problems
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import load
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials import trials
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.record import build
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def test_good_trial(trial: dict[str, Any], trial_result: Callable[..., dict[str,
     table = b"time_s,host,pages,stalls,stall_ms\n"
     provenance = {"source": {"kernel": "6"}, "controller": {"commit": None}, "elsewhere": 1}
     record, files = build("mine", trial, trial_result(files={"telemetry.csv": packed(table)}), None, provenance)
-    assert validate_record(record) == []
+    assert record_problems(record) == []
     assert files == {"telemetry.csv": table}
     assert record["trial"] == trial
     assert record["validity"] == {"valid": True, "reasons": []}
@@ -44,12 +45,12 @@ def test_failed_trial_keeps_evidence_but_measures_nothing(
     trial: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
 ) -> None:
     record, _files = build("mine", trial, trial_result(), "host unreachable", {})
-    assert validate_record(record) == []
+    assert record_problems(record) == []
     assert record["validity"] == {"valid": False, "reasons": ["host unreachable"]}
     assert set(record["measurements"].values()) == {None}
     assert record["events"]
     bare, _files = build("mine", trial, {}, "host unreachable", {})
-    assert validate_record(bare) == []
+    assert record_problems(bare) == []
 
 
 def test_trial_that_does_not_say_whether_it_is_valid(
@@ -86,7 +87,7 @@ def test_nonsense_leaves_the_record_of_a_failure(
     changes: dict[str, Any], trial: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
 ) -> None:
     record, files = build("mine", trial, trial_result(**changes), None, {})
-    assert validate_record(record) == []
+    assert record_problems(record) == []
     assert not record["validity"]["valid"]
     assert record["validity"]["reasons"][0].startswith("what the trial returned makes no record: ")
     assert set(record["measurements"].values()) == {None}

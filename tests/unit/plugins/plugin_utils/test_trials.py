@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """From a scenario to its trials."""
 
 from __future__ import annotations
@@ -11,10 +12,14 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from ansible_collections.vcsp.testbed.analysis.data.schema import record_problems
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.experiment import (
+    ExperimentError,
+    check_id,
+    default_id,
+)
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.schema import record_problems
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import ScenarioError, load, read
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials import default_observation_s, trials
-from ansible_collections.vcsp.testbed.plugins.plugin_utils.experiment import ExperimentError, check_id, default_id
 
 QUICK = Path(__file__).resolve().parents[4] / "scenarios" / "quick.yml"
 

@@ -1,0 +1,284 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Two experiments against each other, method by method: has migration become worse?
+
+A method's metric has become worse when two things hold: the difference cannot be chance, at 5 % for all comparisons
+that decide together (Holm's correction), and it is at least the threshold. It has not when its 95 % interval leaves out
+a loss beyond the threshold; that needs no correction, because all of them must leave it out. Anything else is too noisy
+to say. The interval and the test behind it are those of Table 3 (see ``interval``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from ..plugins.plugin_utils._records.errors import InputError
+from ..plugins.plugin_utils._records.printable import printable
+from ..plugins.plugin_utils._records.records import Experiment, Record, read_experiment, workload_label
+from .data.likeness import Difference, changes, differences
+from .data.table import tidy
+from .statistics.interval import Values, arm, p_value
+from .statistics.metrics import METRICS, Metric
+from .statistics.table3 import cell_of, values_by_workload
+
+ALPHA = 0.05
+# What a scenario may differ in without being another measurement.
+_FREE_SETTINGS = ("name", "repeats", "seed")
+
+ChangeVerdict = Literal["regression", "improvement", "no regression", "too noisy", "too few trials"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """The change of one metric (its name) of one method, over all workloads if ``workload`` is None.
+
+    ``pct`` is positive when the new experiment is better, in percent of the baseline experiment; ``low`` and ``high``
+    are its own 95 % interval, ``p_adjusted`` the p-value of no change, corrected for all comparisons of its kind. None
+    is missing. ``decides`` says whether the outcome depends on it.
+    """
+
+    method: str
+    metric: str
+    workload: str | None
+    pct: float | None
+    low: float | None
+    high: float | None
+    p_adjusted: float | None
+    n_baseline: int
+    n_new: int
+    verdict: ChangeVerdict
+    decides: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a comparison comes to: a name, and the exit status of the command line."""
+
+    name: Literal["no regression", "regression", "too noisy", "too few or unlike samples"]
+    exit_status: int
+
+
+NO_REGRESSION = Outcome("no regression", 0)
+REGRESSION = Outcome("regression", 10)
+TOO_NOISY = Outcome("too noisy", 11)
+NOT_COMPARABLE = Outcome("too few or unlike samples", 12)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two experiments compared.
+
+    ``obstacles`` are why nothing was compared, and ``changes`` is then empty; ``allowed`` is what differs and may,
+    ``notes`` what else a reader should know. All texts are printable.
+    """
+
+    baseline: Experiment
+    new: Experiment
+    threshold_percent: float
+    changes: tuple[Change, ...]
+    obstacles: tuple[str, ...]
+    allowed: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def outcome(self) -> Outcome:
+        """The worst that can be said: a regression, then what could not be compared, then what is too noisy."""
+        verdicts = {change.verdict for change in self.changes if change.decides}
+        if "regression" in verdicts:
+            return REGRESSION
+        if self.obstacles or not verdicts or "too few trials" in verdicts:
+            return NOT_COMPARABLE
+        return TOO_NOISY if "too noisy" in verdicts else NO_REGRESSION
+
+    @property
+    def least_threshold_percent(self) -> float | None:
+        """The least threshold at which no change that decides would be too noisy; None if none is."""
+        lows = [c.low for c in self.changes if c.decides and c.verdict == "too noisy" and c.low is not None]
+        return -min(lows) if lows else None
+
+
+def compare(
+    baseline_directory: Path,
+    new_directory: Path,
+    threshold_percent: float,
+    allow: Collection[str] = (),
+    each_workload: bool = False,
+) -> Comparison:
+    """Compare the experiment in ``new_directory`` with that in ``baseline_directory``.
+
+    ``allow`` names those of `likeness.ALLOWABLE` that may differ. With ``each_workload`` the single workloads decide as
+    well as the means over them; without, they are there to be read.
+
+    Raises:
+        InputError: a directory holds no readable experiment, or both are the same one.
+    """
+    if baseline_directory.resolve() == new_directory.resolve():
+        raise InputError(f"{new_directory}: given twice; an experiment is compared with another one")
+    baseline, new = read_experiment(baseline_directory), read_experiment(new_directory)
+    obstacles, allowed = _likeness(baseline, new, allow)
+    found = () if obstacles else _changes(baseline, new, threshold_percent, each_workload)
+    if not obstacles and not found:
+        obstacles = ("no method has a valid measurement in both experiments",)
+    return Comparison(baseline, new, threshold_percent, found, obstacles, allowed, _notes(baseline, new))
+
+
+def _likeness(baseline: Experiment, new: Experiment, allow: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return what forbids a comparison, and what differs with permission."""
+    valid = {name: _valid(experiment) for name, experiment in (("baseline", baseline), ("new", new))}
+    obstacles = [f"the {name} experiment has no valid trial" for name, records in valid.items() if not records]
+    for name, records in valid.items():
+        obstacles += [f"trials of the {name} experiment are of unlike hosts: {each}" for each in differences(records)]
+    if obstacles:
+        return tuple(obstacles), ()
+    allowed = []
+    for factor, text in (*_scenario_changes(baseline.scenario, new.scenario), *_host_changes(*valid.values())):
+        if factor in allow:
+            allowed.append(text)
+        else:
+            obstacles.append(f"{text}; if that is what you compare: --allow {factor}")
+    return tuple(obstacles), tuple(allowed)
+
+
+def _valid(experiment: Experiment) -> list[Record]:
+    return [record for record in experiment.records if record.valid]
+
+
+def _host_changes(baseline: Sequence[Record], new: Sequence[Record]) -> list[tuple[str, str]]:
+    return [(each.factor, f"{each.what} was {_before(each)}") for each in changes(baseline, new)]
+
+
+def _before(difference: Difference) -> str:
+    before, after = difference.values
+    return f"{before}, and is {after}"
+
+
+def _scenario_changes(baseline: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str]]:
+    keys = sorted({*baseline, *new} - {*_FREE_SETTINGS, "methods", "workloads"})
+    found = [
+        f"the scenario's {key} was {baseline.get(key)}, and is {new.get(key)}"
+        for key in keys
+        if baseline.get(key) != new.get(key)
+    ]
+    for kind, before, after in (
+        ("method", _methods(baseline), _methods(new)),
+        ("workload", _workloads(baseline), _workloads(new)),
+    ):
+        found += [f"the scenario's {kind} {name} is in one experiment only" for name in sorted({*before} ^ {*after})]
+        same = [name for name in before if name in after and before[name] != after[name]]
+        found += [f"the scenario's {kind} {name} has other settings" for name in same]
+    return [("scenario", printable(text)) for text in found]
+
+
+def _methods(scenario: Mapping[str, Any]) -> dict[str, Any]:
+    return {method["name"]: method for method in scenario["methods"]}
+
+
+def _workloads(scenario: Mapping[str, Any]) -> dict[str, Any]:
+    return {workload_label(workload): workload for workload in scenario["workloads"]}
+
+
+def _notes(baseline: Experiment, new: Experiment) -> tuple[str, ...]:
+    found = []
+    for name, experiment in (("baseline", baseline), ("new", new)):
+        invalid = len(experiment.records) - len(_valid(experiment))
+        left_out = (invalid, "invalid"), (len(experiment.missing), "missing"), (len(experiment.skipped), "unusable")
+        counts = [f"{count} {what}" for count, what in left_out if count]
+        if counts:
+            found.append(f"without trials of the {name} experiment: {', '.join(counts)}")
+    versions = [_testbed(experiment) for experiment in (baseline, new)]
+    if versions[0] != versions[1]:
+        found.append(f"the testbed that measured was {versions[0]}, and is {versions[1]}")
+    return tuple(found)
+
+
+def _testbed(experiment: Experiment) -> str:
+    """Name the testbed's version and commit, as far as the first record states them."""
+    controller: Mapping[str, Any] = next((record.data["provenance"]["controller"] for record in experiment.records), {})
+    stated = [str(controller[key]) for key in ("collection", "commit") if controller.get(key) is not None]
+    return printable(" ".join(stated) or "not stated", 100)
+
+
+def _changes(
+    baseline: Experiment, new: Experiment, threshold_percent: float, each_workload: bool
+) -> tuple[Change, ...]:
+    """Return the changes over all workloads, then those of each workload if there are several."""
+    sides = [(frame := tidy(experiment))[frame["valid"]] for experiment in (baseline, new)]
+    labels = [label for label in _workloads(baseline.scenario) if label in _workloads(new.scenario)]
+    overall, single = [], []
+    for method in (name for name in baseline.methods if name in new.methods):
+        for metric in METRICS:
+            before, after = (_values(side, method, metric, labels) for side in sides)
+            if not before and not after:
+                continue
+            overall.append(_change(method, metric, None, before, after, True))
+            for label in labels if len(labels) > 1 else ():
+                one, other = ({label: values[label]} if label in values else {} for values in (before, after))
+                if one or other:
+                    single.append(_change(method, metric, label, one, other, each_workload))
+    families = [overall + single] if each_workload else [overall, single]
+    return tuple(_judged(change, threshold_percent) for family in families for change in _corrected(family))
+
+
+def _values(side: pd.DataFrame, method: str, metric: Metric, labels: Sequence[str]) -> dict[str, Values]:
+    values = values_by_workload(side, method, metric)
+    return {label: values[label] for label in labels if label in values}
+
+
+def _change(
+    method: str,
+    metric: Metric,
+    workload: str | None,
+    before: Mapping[str, Values],
+    after: Mapping[str, Values],
+    decides: bool,
+) -> Change:
+    """Return a change whose p-value is not corrected yet, and that is not judged."""
+    cell = cell_of(before, after, metric)
+    p = None
+    if cell.baseline.low is not None:
+        p = float(p_value(*(arm([side[label] for label in cell.workloads]) for side in (before, after))))
+    estimate = cell.baseline
+    return Change(
+        method,
+        metric.name,
+        workload,
+        estimate.pct,
+        estimate.low,
+        estimate.high,
+        p,
+        cell.n_baseline,
+        cell.n,
+        "too few trials",
+        decides,
+    )
+
+
+def _corrected(family: Sequence[Change]) -> list[Change]:
+    """Return ``family`` with p-values by Holm's step-down method."""
+    p = np.array([np.nan if change.p_adjusted is None else change.p_adjusted for change in family], dtype=np.float64)
+    order = np.argsort(p)[: np.isfinite(p).sum()]  # NaN sorts last
+    p[order] = np.minimum(1, np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)))
+    return [
+        replace(change, p_adjusted=None if np.isnan(value) else float(value))
+        for change, value in zip(family, p, strict=True)
+    ]
+
+
+def _judged(change: Change, threshold_percent: float) -> Change:
+    if change.pct is None or change.low is None or change.p_adjusted is None:
+        return change
+    verdict: ChangeVerdict = "no regression"
+    is_shown = change.p_adjusted < ALPHA
+    if is_shown and change.pct < 0 and change.pct <= -threshold_percent:
+        verdict = "regression"
+    elif change.low < -threshold_percent:
+        verdict = "too noisy"
+    elif is_shown and change.pct > 0:
+        verdict = "improvement"
+    return replace(change, verdict=verdict)

@@ -1,0 +1,86 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the progress of an experiment looks like, and how long the rest of it will take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .status_line import duration
+
+BAR_WIDTH = 14
+
+
+class Course:
+    """The course of an experiment: trials done, trials to do, and how long they take.
+
+    A trial has a part whose length is known from its settings (baseline and observation) and the rest (restore,
+    migration, collection), which is taken from the trials that ended in this run.
+    """
+
+    def __init__(self, pending: Sequence[Mapping[str, Any]], done: int) -> None:
+        """Begin with the trials to run and the number of those that an earlier run has done."""
+        self.total = len(pending) + done
+        self.finished = done
+        self._waiting_s = {trial["id"]: _known_s(trial) for trial in pending}
+        self._rest_s: list[float] = []
+        self.method_width = max((len(trial["method"]["name"]) for trial in pending), default=0)
+
+    def end(self, trial: Mapping[str, Any], took_s: float) -> None:
+        """Note that a trial ended."""
+        known_s = self._waiting_s.pop(trial["id"], None)
+        if known_s is not None:
+            self.finished += 1
+            self._rest_s.append(took_s - known_s)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds until the last trial ends; None before the first one has."""
+        if not self._rest_s:
+            return None
+        mean_rest_s = sum(self._rest_s) / len(self._rest_s)
+        return sum(max(known_s + mean_rest_s, 0) for known_s in self._waiting_s.values())
+
+
+def _known_s(trial: Mapping[str, Any]) -> float:
+    return float(trial["baseline_s"]) + float(trial["observation_s"])
+
+
+def counter(number: int, total: int) -> str:
+    """Return ``[ 7/48]``."""
+    width = len(str(total))
+    return f"[{number:{width}d}/{total}]"
+
+
+def subject(trial: Mapping[str, Any], method_width: int) -> str:
+    """Return method and workload of a trial in columns."""
+    workload = trial["workload"]
+    return f"{trial['method']['name']:<{method_width}}  {workload['window_mb']:>4} MB {workload['pattern']:<10}"
+
+
+def bar(fraction: float, blocks: bool) -> str:
+    """Return a bar and the percentage; ``blocks`` tells whether the terminal knows block characters."""
+    full = int(fraction * BAR_WIDTH)
+    on, off = ("█", "░") if blocks else ("#", ".")
+    return f"{on * full}{off * (BAR_WIDTH - full)} {fraction:4.0%}"
+
+
+def trial_line(course: Course, result: Mapping[str, Any], blocks: bool) -> str:
+    """Return the line of a trial that has ended, from the return value of vcsp.testbed.record.
+
+    The seconds are the total migration time; ``-`` is one that was not measured.
+    """
+    taken_s = (result.get("measurements") or {}).get("total_migration_time_s")
+    taken = "-" if taken_s is None else f"{taken_s:.1f} s"
+    status = "ok" if result["valid"] else str(result["status"]).upper()
+    left_s = course.left_s
+    parts = [
+        f"{counter(course.finished, course.total)} {subject(result['trial'], course.method_width)}",
+        f"{status:<7}",
+        f"{taken:>7}",
+        bar(course.finished / course.total, blocks),
+    ]
+    if left_s is not None and course.finished < course.total:
+        parts.append(f"{duration(left_s)} left")
+    return "  ".join(parts)

@@ -1,0 +1,150 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The directory of an experiment: begun, or found again and resumed."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from .._records.errors import InputError
+from .._records.records import (
+    EXPERIMENT_FILE,
+    TRIALS_DIRECTORY,
+    read_experiment,
+    scenario_hash,
+    write_experiment,
+)
+from .._records.schema import SCHEMA_VERSION
+from .._scenario.trials import trials
+
+LATEST = "latest"
+LOCK_FILE = ".lock"
+
+
+class ExperimentError(Exception):
+    """The experiment cannot be begun or resumed; the message says why and what to do."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there is of an experiment, and what is still to do.
+
+    :ivar pending: trials to run, in order
+    :ivar done: ids of the trials with a valid record
+    :ivar notes: what was found in the directory and is not used, for the user to know
+    """
+
+    resumed: bool
+    pending: list[dict[str, Any]]
+    done: list[str]
+    notes: list[str]
+
+
+def default_id(scenario: Mapping[str, Any]) -> str:
+    """Return ``<scenario name>-<UTC yyyymmdd-hhmmss>``."""
+    return f"{scenario['name']}-{datetime.now(UTC):%Y%m%d-%H%M%S}"
+
+
+def check_id(experiment_id: str) -> None:
+    """Refuse an id that is no plain name of a directory."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", experiment_id) or experiment_id == LATEST:
+        raise ExperimentError(
+            f'experiment_id: is "{experiment_id}"; use at most 100 letters, digits, ".", "_" and "-", with a letter or '
+            f'digit first, and not "{LATEST}"'
+        )
+
+
+def find(directory: Path, experiment_id: str, scenario: Mapping[str, Any]) -> Found:
+    """Return how far the experiment is, changing nothing.
+
+    :raises ExperimentError: the directory holds something else
+    """
+    planned = trials(scenario)
+    if not directory.exists():
+        return Found(False, planned, [], [])
+    try:
+        names = sorted(entry.name for entry in directory.iterdir() if entry.name != LOCK_FILE)
+    except OSError as error:
+        raise ExperimentError(f"{directory}: cannot be read: {error.strerror}; give another results_dir") from error
+    if not names:
+        return Found(False, planned, [], [])
+    if EXPERIMENT_FILE not in names:
+        raise ExperimentError(
+            f"{directory}: holds no experiment but {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}; "
+            f"give another experiment_id or results_dir"
+        )
+    try:
+        found = read_experiment(directory)
+    except InputError as error:
+        raise ExperimentError(f"{error}; or give another experiment_id") from error
+    if found.experiment["experiment_id"] != experiment_id:
+        raise ExperimentError(
+            f"{directory}: holds the experiment {found.experiment['experiment_id']}; give the directory that name "
+            f"again, or give another experiment_id"
+        )
+    if found.experiment["scenario_hash"] != scenario_hash(scenario):
+        raise ExperimentError(
+            f"{directory}: holds an experiment with other settings (scenario {found.scenario['name']}), and results of "
+            f"different settings do not mix; run it with the scenario that it was begun with, or give another "
+            f"experiment_id"
+        )
+    valid = {record.trial_id for record in found.records if record.valid}
+    return Found(
+        resumed=True,
+        pending=[trial for trial in planned if trial["id"] not in valid],
+        done=[trial["id"] for trial in planned if trial["id"] in valid],
+        notes=[f"{directory / TRIALS_DIRECTORY / skip.name}: not used: {skip.reason}" for skip in found.skipped],
+    )
+
+
+def prepare(directory: Path) -> None:
+    """Make the directory and see that it can be written to.
+
+    :raises ExperimentError: it cannot
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        writable = os.access(directory, os.W_OK | os.X_OK)
+    except OSError as error:
+        raise ExperimentError(f"{directory}: cannot be made: {error.strerror}; give another results_dir") from error
+    if not writable:
+        raise ExperimentError(f"{directory}: is not writable; change its permissions, or give another results_dir")
+
+
+def begin(directory: Path, experiment_id: str, scenario: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+    """Write ``experiment.json``.
+
+    :raises ExperimentError: it cannot be written
+    """
+    experiment = {
+        "schema_version": SCHEMA_VERSION,
+        "experiment_id": experiment_id,
+        "scenario": scenario,
+        "scenario_hash": scenario_hash(scenario),
+        "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "provenance": provenance,
+    }
+    try:
+        write_experiment(directory, experiment)
+    except (InputError, OSError) as error:
+        raise ExperimentError(f"{directory / EXPERIMENT_FILE}: cannot be written: {error}") from error
+
+
+def link_latest(directory: Path) -> None:
+    """Make ``latest`` beside the directory a link to it; there is never a moment without that link.
+
+    :raises ExperimentError: something that is no link stands there
+    """
+    latest = directory.with_name(LATEST)
+    if latest.exists() and not latest.is_symlink():
+        raise ExperimentError(f"{latest}: is no link; move it away, it is the link to the newest experiment")
+    new = directory.with_name(f".{LATEST}.{os.getpid()}")
+    new.unlink(missing_ok=True)
+    new.symlink_to(directory.name)
+    os.replace(new, latest)

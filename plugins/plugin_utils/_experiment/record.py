@@ -1,0 +1,92 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""From what a trial returned to the record that is kept of it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+from .._records.schema import (
+    SCHEMA_VERSION,
+    measurement_names,
+    record_problems,
+)
+
+HOSTS = ("source", "destination", "controller")
+
+
+def build(
+    experiment_id: str,
+    trial: Mapping[str, Any],
+    result: Mapping[str, Any],
+    failure: str | None,
+    provenance: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Return the record of a trial and the files that go beside it.
+
+    What a trial returned that does not make a record gives the record of a failed trial, with that as its reason: a
+    trial leaves a record, whatever happened in it.
+
+    :param result: return value of vcsp.testbed.postcopy_migration; of a failed trial as much of it as there is
+    :param failure: why the trial failed; None if it did not
+    :param provenance: facts of ``source``, ``destination`` and ``controller``
+    """
+    try:
+        files = {name: _unpack(content) for name, content in (result.get("files") or {}).items()}
+        record = _record(experiment_id, trial, result, failure, provenance)
+        problems = record_problems(record)
+    except (_PackingError, AttributeError, KeyError, TypeError) as error:
+        problems = [f"{type(error).__name__}: {error}"]
+    if problems:
+        reasons = [failure] if failure else []
+        reasons.append(f"what the trial returned makes no record: {'; '.join(problems)}")
+        files, record = {}, _record(experiment_id, trial, {}, " / ".join(reasons), provenance)
+    return record, files
+
+
+class _PackingError(Exception):
+    """A file did not come over whole."""
+
+
+def _unpack(content: str) -> bytes:
+    try:
+        return zlib.decompress(base64.b64decode(content, validate=True))
+    except (binascii.Error, zlib.error, ValueError) as error:
+        raise _PackingError(f"files: not base64 of zlib: {error}") from error
+
+
+def _record(
+    experiment_id: str,
+    trial: Mapping[str, Any],
+    result: Mapping[str, Any],
+    failure: str | None,
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the record; of a failed trial it keeps the evidence (events, instruments) but measures nothing."""
+    nothing = dict.fromkeys(measurement_names())
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "experiment_id": experiment_id,
+        "trial": trial,
+        "started_at": result.get("started_at"),
+        "ended_at": result.get("ended_at"),
+        "provenance": {host: provenance.get(host) or {} for host in HOSTS},
+        "events": result.get("events") or [],
+        "clock_offset": result.get("clock_offset"),
+        "measurements": nothing if failure else {**nothing, **(result.get("measurements") or {})},
+        "instruments": result.get("instruments") or {},
+        "memory_verified": result.get("memory_verified"),
+        "validity": _validity(result.get("validity"), failure),
+    }
+
+
+def _validity(told: Mapping[str, Any] | None, failure: str | None) -> dict[str, Any]:
+    if failure:
+        return {"valid": False, "reasons": [failure]}
+    if told is None:
+        return {"valid": False, "reasons": ["the trial did not say whether it is valid"]}
+    return {"valid": told["valid"], "reasons": list(told["reasons"])}

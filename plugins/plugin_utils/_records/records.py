@@ -1,0 +1,289 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The results of an experiment on the disk: written whole or not at all, checked when read.
+
+A directory holds ``experiment.json`` and ``trials/<trial id>/record.json``, the latter beside what the trial recorded
+over time (``telemetry.csv``, ``requests.csv``). Names with a leading dot are unfinished work and ignored.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ...module_utils._method import Method
+from .atomic import write_directory, write_file
+from .errors import InputError
+from .printable import printable
+from .schema import experiment_problems, record_problems
+from .strict_json import parse
+from .validity import broken_rules
+
+EXPERIMENT_FILE = "experiment.json"
+TRIALS_DIRECTORY = "trials"
+RECORD_FILE = "record.json"
+NOT_STATED = "workload not stated"
+
+
+def workload_label(workload: Mapping[str, Any]) -> str:
+    """Name a workload by all of its settings, so that two that differ have different names.
+
+    Settings that are null, as in imported data, are left out; with none left the name is "workload not stated".
+    """
+    window_mb, pattern, work = workload["window_mb"], workload["pattern"], workload["work_per_page"]
+    size = None if window_mb is None else f"{window_mb} MB"
+    parts = [part for part in (size, pattern, None if work is None else f"work {work}") if part is not None]
+    return " ".join(parts) or NOT_STATED
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A trial that the scenario asks for; ``workload`` is a label, ``repeat`` counts from 1."""
+
+    repeat: int
+    workload: str
+    method: str
+
+
+@dataclass(frozen=True)
+class Record:
+    """A trial that was read: its directory and all of its ``record.json``.
+
+    ``broken_rules`` is why it is not valid although it says that it is (see ``validity``).
+    """
+
+    directory: Path
+    data: Mapping[str, Any]
+    broken_rules: tuple[str, ...] = ()
+
+    @property
+    def trial_id(self) -> str:
+        """The trial's id, which is also the name of its directory."""
+        return str(self.data["trial"]["id"])
+
+    @cached_property
+    def cell(self) -> Cell:
+        """Which of the scenario's trials this is."""
+        trial = self.data["trial"]
+        return Cell(trial["repeat"], workload_label(trial["workload"]), trial["method"]["name"])
+
+    @property
+    def method(self) -> Method:
+        """The settings of the trial's method; one that the record does not state has its default."""
+        return Method.of(self.data["trial"]["method"])
+
+    def reading(self, instrument: str, value: str) -> float | None:
+        """Return a number that an instrument read, by their names; None when it is absent or no number."""
+        found = self.readings(instrument).get(value)
+        return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
+
+    def readings(self, instrument: str) -> Mapping[str, Any]:
+        """Return all that an instrument read, in its own form; empty when it is absent."""
+        entry = self.data["instruments"].get(instrument)
+        values: Mapping[str, Any] = entry["values"] if entry and entry["present"] else {}
+        return values
+
+    @property
+    def valid(self) -> bool:
+        """Whether the trial may enter a mean."""
+        return bool(self.data["validity"]["valid"]) and not self.broken_rules
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the trial is not valid."""
+        return (*self.data["validity"]["reasons"], *self.broken_rules)
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """An entry of ``trials/`` that was not used, and why; both safe to print."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """An experiment as it is on the disk now, finished or not.
+
+    ``experiment`` is the content of ``experiment.json``; ``records`` are the readable trials, valid or not, by trial
+    id.
+    """
+
+    directory: Path
+    experiment: Mapping[str, Any]
+    records: tuple[Record, ...]
+    skipped: tuple[Skipped, ...]
+
+    @property
+    def scenario(self) -> Mapping[str, Any]:
+        """The normalised scenario."""
+        scenario: Mapping[str, Any] = self.experiment["scenario"]
+        return scenario
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Names of the methods in the order of the scenario."""
+        return tuple(method["name"] for method in self.scenario["methods"])
+
+    @cached_property
+    def planned(self) -> tuple[Cell, ...]:
+        """Every trial that the scenario asks for, by workload, method and repeat."""
+        return tuple(
+            Cell(repeat, workload_label(workload), method)
+            for workload in self.scenario["workloads"]
+            for method in self.methods
+            for repeat in range(1, self.scenario["repeats"] + 1)
+        )
+
+    @cached_property
+    def missing(self) -> tuple[Cell, ...]:
+        """The planned trials without a readable record, in the order of `planned`."""
+        have = {record.cell for record in self.records}
+        return tuple(cell for cell in self.planned if cell not in have)
+
+
+def scenario_hash(scenario: Mapping[str, Any]) -> str:
+    """Return the SHA-256 (hex) of a normalised scenario as canonical JSON: keys sorted, no spaces, UTF-8."""
+    canonical = json.dumps(scenario, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+
+
+def write_experiment(directory: Path, experiment: Mapping[str, Any]) -> Path:
+    """Write ``experiment.json`` into ``directory``, made if need be, and return its path.
+
+    Raises:
+        InputError: ``experiment`` does not fit its schema.
+        OSError: the directory is not writable.
+    """
+    _refuse("this is no experiment", experiment_problems(experiment))
+    directory.mkdir(parents=True, exist_ok=True)
+    path = directory / EXPERIMENT_FILE
+    write_file(path, _to_json(experiment))
+    return path
+
+
+def write_record(trial_dir_parent: Path, record: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> Path:
+    """Write a trial into ``trial_dir_parent`` (the ``trials`` directory) as a whole, and return its directory.
+
+    ``files`` maps plain file names, such as ``telemetry.csv``, to their content. An older record of the same trial is
+    replaced together with its files: a crash leaves the old one or the new one, never a mixture.
+
+    Raises:
+        InputError: the record does not fit its schema, or a file name is not a plain one.
+        OSError: the directory is not writable, or the disk is full.
+    """
+    files = files or {}
+    _refuse("this is no record", record_problems(record))
+    _refuse("bad name for a file of a trial", [repr(name) for name in files if not _is_plain(name)])
+    trial_dir_parent.mkdir(parents=True, exist_ok=True)
+    path = trial_dir_parent / str(record["trial"]["id"])
+    write_directory(path, {**files, RECORD_FILE: _to_json(record)})
+    return path
+
+
+def read_experiment(directory: Path) -> Experiment:
+    """Read an experiment; what cannot be used among its trials is skipped, with its reason.
+
+    Raises:
+        InputError: ``directory`` holds no readable ``experiment.json`` of a known schema_version.
+    """
+    experiment = _read_experiment_file(directory / EXPERIMENT_FILE)
+    records: dict[Cell, Record] = {}
+    skipped = []
+    for path in _entries(directory / TRIALS_DIRECTORY):
+        try:
+            record = _read_record(path, experiment)
+            twin = records.setdefault(record.cell, record)
+            if twin is not record:
+                raise _UnusableError(f"the same repeat, workload and method as {twin.trial_id}")
+        except _UnusableError as error:
+            skipped.append(Skipped(printable(path.name), printable(str(error))))
+    return Experiment(directory, experiment, tuple(records.values()), tuple(skipped))
+
+
+class _UnusableError(Exception):
+    """An entry of ``trials/`` that cannot be used; the message is the reason."""
+
+
+def _read_experiment_file(path: Path) -> Mapping[str, Any]:
+    try:
+        experiment: Mapping[str, Any] = parse(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(
+            f"{path}: there is no such file; give the directory of an experiment, such as results/latest"
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not usable JSON: {printable(str(error))}; restore the file") from None
+    problems = experiment_problems(experiment, is_parsed=True)
+    if problems:
+        raise InputError(f"{path}: " + "; ".join(problems))
+    return experiment
+
+
+def _entries(trials: Path) -> Iterator[Path]:
+    try:
+        entries = sorted(trials.iterdir())
+    except FileNotFoundError:  # no trial has ended yet
+        return
+    except OSError as error:
+        raise InputError(f"{trials}: cannot be read: {error.strerror}") from None
+    yield from (entry for entry in entries if not entry.name.startswith("."))
+
+
+def _read_record(directory: Path, experiment: Mapping[str, Any]) -> Record:
+    try:
+        data = parse((directory / RECORD_FILE).read_bytes())
+    except FileNotFoundError:
+        raise _UnusableError(f"no {RECORD_FILE}") from None
+    except OSError as error:
+        raise _UnusableError(f"{RECORD_FILE} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise _UnusableError(f"{RECORD_FILE} is truncated or not usable JSON: {error}") from None
+    problems = record_problems(data, is_parsed=True)
+    if problems:
+        raise _UnusableError(f"{RECORD_FILE} does not fit the schema: " + "; ".join(problems))
+    foreign = next(_foreign(data, experiment), None)
+    if foreign:
+        raise _UnusableError(foreign)
+    if data["trial"]["id"] != directory.name:
+        raise _UnusableError(f"{RECORD_FILE} is of trial {data['trial']['id']}, not of this directory")
+    return Record(directory, data, broken_rules(data) if data["validity"]["valid"] else ())
+
+
+def _foreign(record: Mapping[str, Any], experiment: Mapping[str, Any]) -> Iterator[str]:
+    """Say what shows that ``record`` was not made for ``experiment``."""
+    if record["experiment_id"] != experiment["experiment_id"]:
+        yield f"it belongs to experiment {record['experiment_id']}, not to {experiment['experiment_id']}"
+    trial, scenario = record["trial"], experiment["scenario"]
+    if trial["workload"] not in scenario["workloads"]:
+        yield f"its workload ({workload_label(trial['workload'])}) is not in the scenario"
+    if trial["method"] not in scenario["methods"]:
+        yield f"its method {trial['method']['name']} is not in the scenario, or has other settings there"
+    if trial["repeat"] > scenario["repeats"]:
+        yield f"its repeat {trial['repeat']} is beyond the scenario's {scenario['repeats']}"
+    for key in ("guest", "link", "baseline_s"):
+        if trial[key] != scenario[key]:
+            yield f"its {key} differs from the scenario's"
+    if scenario["observation_s"] is not None and trial["observation_s"] != scenario["observation_s"]:
+        yield "its observation_s differs from the scenario's"
+
+
+def _is_plain(name: str) -> bool:
+    return bool(name) and Path(name).name == name and not name.startswith(".") and name != RECORD_FILE
+
+
+def _refuse(what: str, problems: list[str]) -> None:
+    if problems:
+        raise InputError(f"{what}: " + "; ".join(problems))
+
+
+def _to_json(document: Mapping[str, Any]) -> bytes:
+    return (json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")

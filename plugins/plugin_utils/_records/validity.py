@@ -1,0 +1,132 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The rules that make a trial invalid, as far as a record alone can tell.
+
+The testbed judges a trial when it is made and knows more: whether the guest's program ran on, and which capabilities
+were in force. Here the same rules are checked again on what was written down, so that a table does not rest on one
+piece of code. They can take a trial out of the table, and never bring one in. A rule says nothing about what a record
+does not hold: imported data have no events.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .events import resume_to_completion_ms, time_of_s
+
+# Beyond these bounds two instruments that see the same thing contradict each other.
+REQUESTS_TOLERANCE = 0.02
+REQUESTS_TOLERANCE_MIN = 16
+TIME_TOLERANCE_MS = 1.0
+
+_Record = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A rule: its name, what it asks for, and a function that says how a record breaks it, or None."""
+
+    name: str
+    rule: str
+    problem: Callable[[_Record], str | None]
+
+
+def broken_rules(record: _Record) -> tuple[str, ...]:
+    """Return what makes a record (the content of ``record.json``) invalid, a sentence for each broken rule."""
+    return tuple(problem for check in CHECKS if (problem := check.problem(record)) is not None)
+
+
+def _postcopy(record: _Record) -> str | None:
+    statuses = _statuses(record)
+    if statuses and "postcopy-active" not in statuses:
+        return "the migration ended before post-copy began"
+    return None
+
+
+def _undisturbed(record: _Record) -> str | None:
+    found = _statuses(record) & {"postcopy-paused", "postcopy-recover"}
+    return f"the migration stalled: its status was {', '.join(sorted(found))}" if found else None
+
+
+def _no_reboot(record: _Record) -> str | None:
+    return "the guest rebooted" if any(event["name"] == "RESET" for event in record["events"]) else None
+
+
+def _memory(record: _Record) -> str | None:
+    return "the guest's memory check failed" if record["memory_verified"] is False else None
+
+
+def _observed(record: _Record) -> str | None:
+    window_s, whole_ms = record["trial"]["observation_s"], resume_to_completion_ms(record["events"])
+    if window_s is None or whole_ms is None or whole_ms <= window_s * 1000 + TIME_TOLERANCE_MS:
+        return None
+    return f"the migration ended {whole_ms / 1000 - window_s:.1f} s after the observation window"
+
+
+def _requests(record: _Record) -> str | None:
+    trace = record["instruments"].get("request_trace")
+    seen = trace["values"].get("requests") if trace and trace["present"] else None
+    counted = record["measurements"]["page_requests"]
+    if not isinstance(seen, int | float) or isinstance(seen, bool) or counted is None:
+        return None
+    if abs(seen - counted) <= max(REQUESTS_TOLERANCE_MIN, REQUESTS_TOLERANCE * counted):
+        return None
+    return f"the request trace saw {seen:.0f} requests, QEMU's source counted {counted:.0f}"
+
+
+def _page_wait(record: _Record) -> str | None:
+    wait_ms, vcpus = record["measurements"]["page_wait_ms"], record["trial"]["guest"]["vcpus"]
+    whole_ms = resume_to_completion_ms(record["events"])
+    if wait_ms is None or vcpus is None or whole_ms is None:
+        return None
+    if wait_ms < 0:
+        return "page wait is negative"
+    return "page wait is longer than the post-copy phase" if wait_ms > vcpus * whole_ms + TIME_TOLERANCE_MS else None
+
+
+def _downtime(record: _Record) -> str | None:
+    measured = record["measurements"]
+    parts = measured["stop_and_copy_ms"], measured["page_wait_ms"]
+    if measured["downtime_ms"] is None or None in parts:
+        return None
+    together_ms = sum(parts)
+    if abs(measured["downtime_ms"] - together_ms) <= TIME_TOLERANCE_MS:
+        return None
+    return f"downtime is {measured['downtime_ms']:.0f} ms, stop-and-copy and page wait together {together_ms:.0f} ms"
+
+
+def _clocks(record: _Record) -> str | None:
+    gap_ms, offset = record["measurements"]["stop_and_copy_ms"], record["clock_offset"]
+    if gap_ms is None or offset is None or gap_ms >= -offset["bound_ms"]:
+        return None
+    return "the guest resumed before it stopped: the clocks of the two hosts disagree"
+
+
+def _order(record: _Record) -> str | None:
+    resumed = time_of_s(record["events"], "destination", "RESUME")
+    completed = time_of_s(record["events"], "destination", "MIGRATION", "completed")
+    if resumed is None or completed is None or completed >= resumed:
+        return None
+    return "the migration completed before the guest resumed"
+
+
+def _statuses(record: _Record) -> set[str]:
+    """Return the statuses that the source's QEMU reported; empty when its events were not recorded."""
+    events = [event for event in record["events"] if event["host"] == "source" and event["name"] == "MIGRATION"]
+    return {str(event["data"].get("status")) for event in events}
+
+
+CHECKS = (
+    Check("post-copy", "The migration went into post-copy.", _postcopy),
+    Check("undisturbed", "It was neither paused nor recovered.", _undisturbed),
+    Check("no reboot", "The guest did not reboot.", _no_reboot),
+    Check("memory", "The guest's memory check did not fail.", _memory),
+    Check("observed", "The migration ended inside the observation window.", _observed),
+    Check("order", "The guest resumed before the last page came.", _order),
+    Check("clocks", "The guest did not resume before it stopped, by more than the clocks' error.", _clocks),
+    Check("requests", "The request trace and QEMU's counter agree to 2 % and 16 requests.", _requests),
+    Check("page wait", "No virtual CPU waited longer than post-copy took.", _page_wait),
+    Check("downtime", "Downtime is stop-and-copy and page wait together, to 1 ms.", _downtime),
+)
