@@ -1,6 +1,6 @@
-# The testbed's commands; `make` alone lists them. Everything runs in .venv, which is made when it is wanted.
+# The testbed's commands; `make` alone lists them. Everything runs in .venv, which is made when it is first needed.
 
-# The Python that .venv is made of, and what the commands below can be told.
+# The Python that .venv is made with, and what the commands below can be given.
 PYTHON ?= python3
 SCENARIO ?= quick
 export SCENARIO
@@ -8,13 +8,13 @@ ARGS ?=
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
-# No bytecode ahead of use: of the thousands of files of Ansible's package, hardly any is ever read.
+# Do not compile ahead of use: hardly any of the thousands of files in Ansible's package is ever imported.
 PIP_OPTIONS := --quiet --disable-pip-version-check --no-compile
-# exec: the recipe's shell gives way to the command, so that Ctrl-C and the exit status are the command's own.
+# exec replaces the recipe's shell, so that Ctrl-C reaches the command and its exit status is the recipe's.
 RUN = @PATH="$(BIN):$$PATH"; export PATH; exec
 
 .DEFAULT_GOAL := help
-.PHONY: help venv experiment lab provision teardown test test-unit test-integration test-long lint bench bench-policies build browser clean
+.PHONY: help venv experiment lab provision teardown test test-unit test-integration test-long lint docs bench bench-policies build browser clean
 
 help: ## list the targets
 	@echo 'usage: make TARGET [SCENARIO=quick] [ARGS="options of ansible-playbook"]'
@@ -24,32 +24,35 @@ help: ## list the targets
 experiment: $(VENV)/.requirements ## run SCENARIO from an empty machine to Table 3 (as root, in the embedded lab)
 	$(RUN) ansible-playbook experiment.yml -e scenario="$$SCENARIO" $(ARGS)
 
-lab: $(VENV)/.requirements ## make or mend the embedded lab only
+lab: $(VENV)/.requirements ## only make or repair the embedded lab
 	$(RUN) ansible-playbook playbooks/lab.yml $(ARGS)
 
-provision: $(VENV)/.requirements ## turn the hosts of the inventory into migration hosts only
+provision: $(VENV)/.requirements ## only turn the inventory's hosts into migration hosts
 	$(RUN) ansible-playbook playbooks/provision.yml $(ARGS)
 
 teardown: $(VENV)/.requirements ## remove the embedded lab; results stay
 	$(RUN) ansible-playbook playbooks/teardown.yml $(ARGS)
 
-test: $(VENV)/.requirements-dev browser ## all that the continuous integration runs
+test: $(VENV)/.requirements-dev browser ## everything that CI runs (as root)
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint test-unit
 	@$(MAKE) --no-print-directory test-integration
 
 test-unit: $(VENV)/.requirements-dev ## tests that need no host
 	$(RUN) pytest --numprocesses 2 --dist worksteal tests/unit $(ARGS)
 
-test-integration: $(VENV)/.requirements-dev ## tests on the embedded lab, real migrations among them (as root)
+test-integration: $(VENV)/.requirements-dev ## tests in the embedded lab, with real migrations (as root)
 	$(RUN) pytest tests/integration -m 'not long' $(ARGS)
 
-test-long: $(VENV)/.requirements-dev ## the tests that take too long for every change (as root)
+test-long: $(VENV)/.requirements-dev ## tests that take too long for every change (as root)
 	$(RUN) pytest tests/integration -m long $(ARGS)
 
-lint: $(VENV)/.requirements-dev ## style, types, documentation of the plugins, and whether the collection builds
+lint: $(VENV)/.requirements-dev ## style, types, plugin documentation, and whether the collection builds
 	$(RUN) tests/lint.sh
 
-bench: $(VENV)/.requirements ## measure what the engine costs (as root, on the lab of `make lab provision`)
+docs: $(VENV)/.requirements ## update the generated parts of docs/
+	$(RUN) python docs/generate.py
+
+bench: $(VENV)/.requirements ## measure what the engine costs (as root, after `make lab provision`)
 	$(RUN) python -m benchmarks engine $(ARGS)
 
 bench-policies: $(VENV)/.requirements ## measure the prefetch policies (as root, in the embedded lab)
@@ -59,21 +62,21 @@ bench-policies: $(VENV)/.requirements ## measure the prefetch policies (as root,
 build: $(VENV)/.requirements ## build the collection into build/
 	$(RUN) ansible-galaxy collection build --force --output-path build
 
-browser: ## install Debian's Chromium, which the tests of the web report use, where there is no browser (as root)
+browser: ## install Chromium for the tests of the web report, unless there is a browser (as root)
 	@for program in chromium chromium-browser google-chrome google-chrome-stable; do \
 	  ! command -v $$program >/dev/null || exit 0; done; \
 	  apt-get update -qq && apt-get install -qq --no-install-recommends chromium >/dev/null
 
 venv: $(VENV)/.requirements ## make or update .venv
 
-clean: ## remove what tools have left here; .venv and results stay
+clean: ## remove what tools left here; .venv and results stay
 	rm -rf .ansible .hypothesis .mypy_cache .pytest_cache .ruff_cache build tests/output
 	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
 
-# The stamps say for which requirements .venv was made.
+# The stamps say which requirements .venv was made for.
 $(VENV)/.requirements: requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo '$(PYTHON) is missing or older than Python 3.11: install a newer one, or name one: make PYTHON=...' >&2; exit 1; }
+	  echo '$(PYTHON) is missing or older than Python 3.11: install a newer one, or choose one: make PYTHON=...' >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo 'Python cannot make virtual environments here: apt-get install python3-venv' >&2; exit 1; }
 	@echo 'Installing Python packages into $(VENV) (once) ...'
@@ -82,6 +85,6 @@ $(VENV)/.requirements: requirements.txt
 	@touch $@
 
 $(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
-	@echo 'Installing tools for tests into $(VENV) ...'
+	@echo 'Installing test tools into $(VENV) ...'
 	@$(VENV)/bin/python -m pip install $(PIP_OPTIONS) -r requirements-dev.txt
 	@touch $@

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Style, types, playbooks, documentation of the plugins, changelog, and whether the collection builds. Runs all of them
-# and fails if one does.
+# Checks style, types, playbooks, plugin documentation and the changelog, and that the collection builds. Runs every
+# check, and fails if any does.
 #
-# usage: tests/lint.sh      needs the tools of requirements-dev.txt in PATH
+# usage: tests/lint.sh      with the tools of requirements-dev.txt in PATH
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 failed=()
@@ -18,7 +18,7 @@ builds() {
   local target status=0
   target=$(mktemp -d)
   ansible-galaxy collection build --output-path "$target" >/dev/null && tar --list --file "$target"/*.tar.gz >"$target/list" || status=1
-  # Links would lead out of the collection, and results or environments would make it huge.
+  # Links would point out of the collection; results or environments would make it huge.
   if grep -E '^(collections|results|\.venv|tests/output)/' "$target/list"; then
     echo 'galaxy.yml: build_ignore lets these into the collection' >&2
     status=1

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Run ansible-test sanity on the collection as it would be built. ansible-test wants to stand inside
+# Runs ansible-test sanity on the collection as it would be built. ansible-test must run inside
 # .../ansible_collections/vcsp/testbed and takes every file there for part of the collection, so it gets a copy of what
-# Git knows or would add.
+# Git tracks or would add.
 #
-# usage: tests/sanity.sh      needs ansible-test, git and, the first time, PyPI
+# usage: tests/sanity.sh      with ansible-test and git in PATH; the first run needs PyPI
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 root=$PWD
@@ -12,13 +12,13 @@ stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 copy=$stage/ansible_collections/vcsp/testbed
 mkdir -p "$copy"
-# The links under collections/ lead back here; a file that is deleted but not committed yet is still listed.
+# The links under collections/ point back here. A file that is deleted but not yet committed is still listed.
 git ls-files -z --cached --others --exclude-standard -- . ':!collections' |
   while IFS= read -r -d '' file; do [ ! -e "$file" ] || printf '%s\0' "$file"; done |
   tar --null --files-from=- --create --file=- | tar --extract --file=- --directory "$copy"
 
-# ansible-test makes an environment for each test and keeps them in the home directory: here, in one of its own. It would
-# download pip for them from its project's server; the Python that runs this has a pip to give.
+# ansible-test keeps an environment per test in the home directory, so give it one of its own. It would download pip for
+# them from its project's server; use the pip of the Python that runs this instead.
 home=$root/.ansible/sanity
 mkdir -p "$home/.ansible/test/cache"
 pip_version=$(python3 -c 'from ansible_test._internal.python_requirements import get_venv_packages
@@ -34,12 +34,12 @@ sanity() {
 }
 cd "$copy"
 status=0
-# pylint and pep8: ruff and mypy see to that with the project's own settings. yamllint: ansible-lint runs it. changelog:
-# tests/lint.sh runs antsibull-changelog. pslint: there is no PowerShell here. shellcheck: PyPI does not have it, and what
-# passes must not depend on the machine.
+# Skipped: pylint and pep8, which ruff and mypy cover with the project's own settings; yamllint, which ansible-lint runs;
+# changelog, for which tests/lint.sh runs antsibull-changelog; pslint, as there is no PowerShell; shellcheck, which is
+# not on PyPI: the result must not depend on what a machine has installed.
 sanity --skip-test import --skip-test pylint --skip-test pep8 --skip-test yamllint --skip-test changelog \
   --skip-test pslint --skip-test shellcheck || status=1
-# What runs on hosts must import with nothing but Python there. Plugins of the controller may use requirements.txt, which
-# this test does not install; the unit tests import them.
+# What runs on hosts must import with nothing but Python. Controller plugins may use requirements.txt, which this test
+# does not install; the unit tests import those.
 sanity --test import plugins/modules/ plugins/module_utils/ || status=1
 exit "$status"
