@@ -34,9 +34,9 @@ sanity() {
 }
 cd "$copy"
 status=0
-# Skipped: pylint and pep8, which ruff and mypy cover with the project's own settings; yamllint, which ansible-lint runs;
-# changelog, for which tests/lint.sh runs antsibull-changelog; pslint, as there is no PowerShell; shellcheck, which is
-# not on PyPI: the result must not depend on what a machine has installed.
+# Skipped: pylint and pep8, which ruff and mypy cover with our own settings; yamllint, which ansible-lint runs; changelog,
+# for which tests/lint.sh runs antsibull-changelog; pslint, as there is no PowerShell; shellcheck, which is not on PyPI:
+# the result must not depend on what a machine has installed.
 sanity --skip-test import --skip-test pylint --skip-test pep8 --skip-test yamllint --skip-test changelog \
   --skip-test pslint --skip-test shellcheck || status=1
 # What runs on hosts must import with nothing but Python. Controller plugins may use requirements.txt, which this test
