@@ -1,52 +1,225 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""The examples and tables of the documentation are true."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The documentation is true: its commands, paths, names, examples and tables are those of the code."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import os
 import re
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from ansible_collections.vcsp.testbed.analysis import command_line
+from ansible_collections.vcsp.testbed.docs import generate
+from ansible_collections.vcsp.testbed.plugins.module_utils._measure.readings import Readings
+from ansible_collections.vcsp.testbed.plugins.module_utils._measure.result import instruments
+from ansible_collections.vcsp.testbed.plugins.module_utils._options import Options
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import scenario_hash
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.schema import experiment_problems, record_problems
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.schema import (
+    experiment_problems,
+    measurement_names,
+    record_problems,
+)
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import ScenarioError, load
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.schema import known_methods, scenario_schema
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.schema import scenario_schema
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials import trials
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+
+import benchmarks.__main__  # noqa: E402
+
 DOCS = ROOT / "docs"
-SCHEMA = scenario_schema()
+DOCUMENTS = [path for folder in (".", "docs", "docs/results", "benchmarks") for path in (ROOT / folder).glob("*.md")]
+# Names that stand for the reader's own.
+PLACEHOLDERS = ("mine", "mylab")
+
+each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+
+
+def text_of(*folders: str) -> str:
+    """All text of the code, but not of this test, which must not vouch for a name."""
+    files = (path for folder in folders for path in (ROOT / folder).rglob("*") if path != Path(__file__))
+    return "\n".join(path.read_text() for path in files if path.suffix in {".py", ".yml", ".j2", ".json", ".c", ".sh"})
+
+
+FOLDERS = ("plugins", "roles", "playbooks", "inventory", "scenarios", "analysis", "benchmarks", "tests")
+FILES = {path.name for folder in (*FOLDERS, "docs") for path in (ROOT / folder).rglob("*")}
+TEXT = text_of(*FOLDERS)
+WORDS = {*re.findall(r"\w+", TEXT), *FILES, *(name.partition(".")[0] for name in FILES)}
+VARIABLES = set(re.findall(r"\w+", " ".join(re.findall(r"{{.*?}}", text_of("roles", "playbooks", "inventory")))))
+QUANTITIES = {*measurement_names(), *(field.name for field in fields(Options))}
+MAKEFILE = (ROOT / "Makefile").read_text()
+PARSERS = {"analysis": command_line._parser(), "benchmarks": benchmarks.__main__._parser()}
 
 
 def examples(document: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", (DOCS / document).read_text(), re.MULTILINE | re.DOTALL)
 
 
-def table(document: str) -> list[list[str]]:
-    """Return the rows of the first table, without its head."""
-    lines = [line for line in (DOCS / document).read_text().splitlines() if line.startswith("|")]
-    return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines[2:]]
+def code_and_prose(document: Path) -> tuple[str, str]:
+    """A document's fenced and indented blocks, and the rest."""
+    code, prose, fenced = [], [], False
+    for line in document.read_text().splitlines():
+        if line.startswith("```"):
+            fenced = not fenced
+        else:
+            (code if fenced or line.startswith("    ") else prose).append(line)
+    return "\n".join(code), "\n".join(prose)
+
+
+def spans(document: Path) -> list[str]:
+    """What stands in backticks; a line may break inside."""
+    return [re.sub(r"\s+", " ", span) for span in re.findall(r"`([^`]+)`", code_and_prose(document)[1])]
+
+
+def commands(document: Path) -> Iterator[list[str]]:
+    """Every command in backticks or blocks as its words, without comments."""
+    lines = re.sub(r"\n +\[", " [", code_and_prose(document)[0]).splitlines()
+    for line in (*lines, *spans(document)):
+        for command in re.split(r"\s(?:&&|\||>)\s", re.split(r"\s#", line)[0]):
+            if re.match(r"\s*(make|ansible-playbook|python)\s", command):
+                yield shlex.split(command)
+
+
+def is_own(name: str) -> bool:
+    return any(own in name for own in PLACEHOLDERS)
+
+
+def check_variable(name: str, value: str) -> None:
+    assert name in VARIABLES, name
+    if name == "scenario" and not is_own(value):
+        assert (ROOT / (value if "/" in value else f"scenarios/{value}.yml")).exists(), value
+
+
+def check_make(given: list[str]) -> None:
+    for word in given:
+        name, is_variable, value = word.partition("=")
+        assert re.search(rf"^{name} \?=" if is_variable else rf"^{name}:", MAKEFILE, re.MULTILINE), word
+        if name == "SCENARIO":
+            check_variable("scenario", value)
+
+
+def check_playbook(given: list[str]) -> None:
+    rest = iter(given)
+    for word in rest:
+        if word == "-e":
+            name, _, value = next(rest).partition("=")
+            check_variable(name, value)
+        else:
+            path = next(rest) if word == "-i" else word
+            assert is_own(path) or (ROOT / path).exists(), path
+
+
+def check_python(given: list[str]) -> None:
+    if given[0] != "-m":
+        assert (ROOT / given[0]).exists(), given[0]
+        return
+    parser, arguments = PARSERS[given[1]], given[2:]
+    with redirect_stdout(io.StringIO()) as usage, pytest.raises(SystemExit, match="0"):
+        parser.parse_args([*arguments[:1], "--help"])
+    option = r"--[\w-]+"
+    assert set(re.findall(option, " ".join(arguments))) <= set(re.findall(option, usage.getvalue())), given
+    if arguments and "[" not in "".join(arguments):  # else it is a name only, or a synopsis
+        parser.parse_args(arguments)
+
+
+CHECKS = {"make": check_make, "ansible-playbook": check_playbook, "python": check_python}
+
+
+@each_document
+def test_commands_can_be_given(document: Path) -> None:
+    for program, *given in commands(document):
+        CHECKS[program](given)
+
+
+@each_document
+def test_paths_lead_somewhere(document: Path) -> None:
+    code, prose = code_and_prose(document)
+    for target in re.findall(r"\]\(([^)#:]+)\)", prose):
+        assert (document.parent / target).exists(), target
+    for word in " ".join((code, *spans(document))).split():
+        name = word.strip(",:;()")
+        if is_own(name) or re.search(r"[<>]|^/|^results/", name):
+            continue
+        if "/" in name and (ROOT / name.partition("/")[0]).is_dir():
+            assert any(ROOT.glob(name)), name
+        elif re.fullmatch(r"[\w./-]+\.(py|yml|md|c|sh)", name):
+            assert name in FILES or name in os.listdir(ROOT), name
+        elif re.fullmatch(r"[\w.-]+\.(json|csv|html|txt|svg)", name):
+            assert name in TEXT or name in os.listdir(ROOT), name
+
+
+@each_document
+def test_names_occur_in_the_code(document: Path) -> None:
+    for span in spans(document):
+        # Names with an underscore inside, of classes and of functions; not <role>_x.
+        for name in re.findall(r"(?<![<>\w])\w+_\w+|^[A-Z][a-z]+$|\w+(?=\(\))", span):
+            assert name in WORDS, name
+        for name in re.findall(r"^_[a-z]+$", span):  # of a room, or a unit
+            assert name in WORDS or any(quantity.endswith(name) for quantity in QUANTITIES), name
+
+
+@each_document
+def test_generated_parts_are_those_of_the_code(document: Path) -> None:
+    assert generate.generated(document.read_text()) == document.read_text(), "run make docs"
+
+
+def test_methods_have_their_generated_tables() -> None:
+    assert {part[2] for part in generate.PART.finditer((DOCS / "methods.md").read_text())} == set(generate.PARTS)
+
+
+def keys(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from value
+        value = list(value.values())
+    if isinstance(value, list):
+        for entry in value:
+            yield from keys(entry)
+
+
+@each_document
+def test_keys_of_examples_occur_in_the_code(document: Path) -> None:
+    text = document.read_text()
+    for example in re.findall(r"^```(?:json|yaml)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        for key in keys(yaml.safe_load(example)):
+            assert key in WORDS, key
 
 
 @pytest.mark.parametrize("text", examples("scenario.md", "yaml"))
 def test_scenarios_load(text: str) -> None:
-    assert load(text)
+    assert holds(load(text), yaml.safe_load(text))
 
 
-def test_the_full_example_says_all_that_can_be_said() -> None:
-    text = examples("scenario.md", "yaml")[1]
-    scenario, given = load(text), yaml.safe_load(text)
-    assert scenario.keys() == given.keys()
-    for key in ("guest", "link"):
-        assert scenario[key] == given[key]
-    assert scenario["workloads"] == given["workloads"]
-    assert scenario["methods"][2] == given["methods"][2]
+@pytest.mark.parametrize("text", examples("methods.md", "yaml"))
+def test_methods_load(text: str) -> None:
+    assert load({"name": "a", "workloads": [{"window_mb": 8}], **yaml.safe_load(text)})
+
+
+def holds(whole: Any, part: Any) -> bool:
+    """Whether an example agrees with the whole, which may have more: defaults, and settings that are newer."""
+    if isinstance(whole, dict):
+        return whole.get("name") == part or all(holds(whole[key], value) for key, value in part.items())
+    if isinstance(whole, list):
+        return len(whole) == len(part) and all(map(holds, whole, part))
+    return bool(whole == part)
+
+
+def rows(document: str) -> list[list[str]]:
+    """The rows of the first table, without its head."""
+    lines = [line for line in (DOCS / document).read_text().splitlines() if line.startswith("|")]
+    return [[cell.strip(" `") for cell in line.strip("|").split("|")] for line in lines[2:]]
 
 
 def places(schema: dict[str, Any], prefix: str = "") -> dict[str, dict[str, Any]]:
@@ -62,8 +235,8 @@ def places(schema: dict[str, Any], prefix: str = "") -> dict[str, dict[str, Any]
 
 
 def test_table_of_keys_is_the_schema() -> None:
-    told = {key: (default, allowed) for key, default, allowed, _text in table("scenario.md")}
-    schema = places(SCHEMA)
+    told = {key: (default, allowed) for key, default, allowed, _text in rows("scenario.md")}
+    schema = places(scenario_schema())
     assert told.keys() == schema.keys()
     for key, part in schema.items():
         default, allowed = told[key]
@@ -86,25 +259,23 @@ def test_errors_shown_are_those_that_come() -> None:
         assert f"\n    {problem}\n" in (DOCS / "scenario.md").read_text()
 
 
-def test_table_of_methods_is_the_data() -> None:
-    settings = ["vcpu_quota_percent", "vcpu_period_us", "prefetch_pages", "transfer"]
-    known = [[name, *(str(method[key]) for key in settings)] for name, method in known_methods().items()]
-    assert table("methods.md") == known
-
-
-def test_methods_load() -> None:
-    for text in examples("methods.md", "yaml"):
-        assert load({"name": "a", "workloads": [{"window_mb": 8}], **yaml.safe_load(text)})
-
-
 def test_experiment_and_record() -> None:
-    experiment_text, record_text = examples("record.md", "json")
-    experiment, record = json.loads(experiment_text), json.loads(record_text)
+    experiment, record = map(json.loads, examples("record.md", "json"))
     assert experiment["scenario_hash"] == scenario_hash(experiment["scenario"])
     assert experiment_problems(experiment) == []
-    assert load(experiment["scenario"]) == experiment["scenario"]
+    assert holds(load(experiment["scenario"]), experiment["scenario"])
     assert record_problems(record) == []
     assert record["trial"] == trials(experiment["scenario"])[0]
+
+
+def test_instruments_and_measurements() -> None:
+    record = json.loads(examples("record.md", "json")[1])
+    known = instruments(Options(**dict.fromkeys(field.name for field in fields(Options))), Readings(), None)
+    assert record["instruments"].keys() <= known.keys()
+    assert known.keys() <= set(spans(DOCS / "measurement.md"))
+    assert record["measurements"].keys() == set(measurement_names())
+    told = {name for cells in rows("measurement.md") for name in re.findall(r"\w+", cells[0])}
+    assert told == set(measurement_names())
 
 
 def test_tables_over_time() -> None:
@@ -113,9 +284,3 @@ def test_tables_over_time() -> None:
     assert requests[0] == ["time_s", "block", "start", "asked", "sent_start", "sent"]
     assert {len(row) for row in telemetry} == {5}
     assert {len(row) for row in requests} == {6}
-
-
-def test_links_lead_somewhere() -> None:
-    for document in (*DOCS.glob("*.md"), ROOT / "CONTRIBUTING.md"):
-        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
-            assert (document.parent / target).exists(), f"{document.name}: {target}"
