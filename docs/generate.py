@@ -17,8 +17,8 @@ DOCS = Path(__file__).parent
 if __name__ == "__main__":
     sys.path.insert(0, str(DOCS.parent / "collections"))
 
-from ansible_collections.vcsp.testbed.plugins.module_utils._method import Method, table
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.schema import known_methods
+from ansible_collections.vcsp.testbed.plugins.module_utils._method import Method, table  # noqa: E402
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.schema import known_methods  # noqa: E402
 
 PART = re.compile(r"(<!-- generated: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
