@@ -7,30 +7,42 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+Done = subprocess.CompletedProcess[str]
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 LAB_STATE = Path("/var/lib/vcsp-lab")
 LAB_RUN = Path("/run/vcsp-lab")
 ADDRESS = {"source": "198.18.0.11", "destination": "198.18.0.12"}
-# 8 MB with every known method: the thinnest experiment that shows them all.
+# Holds the lab's hosts to this share of the machine's processors: what only a fast machine can do shows.
+CPU_PERCENT = os.environ.get("VCSP_LAB_CPU_PERCENT")
+LAB_OPTIONS = ["-e", f"local_lab_cpu_percent={CPU_PERCENT}"] if CPU_PERCENT else []
+# 8 MB with every known method: the thinnest experiment that shows them all. The window is long beside the second or two
+# that a migration takes, so that slow hosts end it inside, too.
 EVERY_METHOD = {
     "name": "every-method",
     "repeats": 1,
     "baseline_s": 1,
-    "observation_s": 6,
+    "observation_s": 15,
     "workloads": [{"window_mb": 8}],
     "methods": ["post-copy", "post-copy-prefetching", "vcsp", "vcsp-prefetching"],
 }
+METHOD_SETTINGS = (
+    "vcpu_quota_percent", "vcpu_period_us", "vcpu_quota_until", "prefetch_pages", "prefetch_policy",
+    "prefetch_max_pages", "transfer", "postcopy_preempt", "max_postcopy_bandwidth_mb_per_s",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,10 +56,10 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "ANSIBLE_NOCOLOR": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def playbook(*arguments: str, timeout_s: float = 600, **variables: str) -> subprocess.CompletedProcess[str]:
+def playbook(*arguments: str, timeout_s: float = 600, **variables: str) -> Done:
     """Run ansible-playbook in the checkout; output and errors in one text."""
     return subprocess.run(
-        [BIN / "ansible-playbook", *arguments],
+        [BIN / "ansible-playbook", *arguments, *LAB_OPTIONS],
         cwd=ROOT,
         env={**environment(), **variables},
         stdout=subprocess.PIPE,
@@ -62,7 +74,7 @@ def start_playbook(log: Path, *arguments: str) -> subprocess.Popen[str]:
     """Start ansible-playbook as the leader of a process group, as a shell does, so that it can be interrupted."""
     with log.open("w") as output:
         return subprocess.Popen(
-            [BIN / "ansible-playbook", *arguments],
+            [BIN / "ansible-playbook", *arguments, *LAB_OPTIONS],
             cwd=ROOT,
             env=environment(),
             stdout=output,
@@ -80,16 +92,18 @@ def changes(output: str) -> dict[str, int]:
     }
 
 
+def ssh(host: str, *command: str) -> list[str | Path]:
+    """The command that runs another one on a lab host."""
+    return [
+        "ssh", "-F", "/dev/null", "-i", LAB_STATE / "ssh/id_ed25519", "-o", "IdentitiesOnly=yes",
+        "-o", "LogLevel=ERROR", "-o", f"UserKnownHostsFile={LAB_STATE}/ssh/known_hosts",
+        f"root@{ADDRESS[host]}", *command,
+    ]  # fmt: skip
+
+
 def on(host: str, *command: str, check: bool = True) -> str:
     """Run a command on a lab host over SSH."""
-    done = subprocess.run(
-        [
-            "ssh", "-F", "/dev/null", "-i", LAB_STATE / "ssh/id_ed25519", "-o", "IdentitiesOnly=yes",
-            "-o", "LogLevel=ERROR", "-o", f"UserKnownHostsFile={LAB_STATE}/ssh/known_hosts",
-            f"root@{ADDRESS[host]}", *command,
-        ],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60,
-    )  # fmt: skip
+    done = subprocess.run(ssh(host, *command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
     assert not check or done.returncode == 0, done.stdout
     return done.stdout
 
@@ -132,7 +146,7 @@ print(text[text.index(b"\\nverified ") + 1:].split(b"\\n")[0].decode())
 
 def memory_verified(host: str) -> bool:
     """Whether the guest on a host finds its memory as it must be."""
-    _word, pages, bad = on(host, f"timeout 50 python3 -c '{VERIFY}'").split()
+    _word, pages, bad = on(host, f"timeout 100 python3 -c '{VERIFY}'").split()
     return int(pages) > 0 and int(bad) == 0
 
 
@@ -177,26 +191,69 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture
-def guest(lab: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+def guest(lab: Path) -> Iterator[Callable[..., Done]]:
     """A guest running on the source, and a way to migrate it: ``guest(vcpu_quota_percent=50, ...)``."""
     state = str(Path(on("source", "ls /var/lib/libvirt/vcsp/states/*/*/0008mb-sequential-w20.save").split()[0]).parent)
     module("source", "saved_guest", name="vcsp-guest", state="running", directory=state, workload={"window_mb": 8})
 
-    def migrate(check: bool = False, **settings: Any) -> subprocess.CompletedProcess[str]:
-        wanted = {
-            "name": "vcsp-guest", "source_uri": "qemu+ssh://root@source/system", "migration_address": "198.18.1.12",
-            **settings,
-        }  # fmt: skip
-        return run_module("destination", "postcopy_migration", check=check, **wanted)
+    def migrate(check: bool = False, **settings: Any) -> Done:
+        return run_module("destination", "postcopy_migration", check=check, **migration_arguments(**settings))
 
     yield migrate
     for host in ("destination", "source"):
         on(host, "virsh", "destroy", "vcsp-guest", check=False)
 
 
-def run_module(
-    host: str, module_name: str, /, check: bool = False, **arguments: Any
-) -> subprocess.CompletedProcess[str]:
+def migration_arguments(**settings: Any) -> dict[str, Any]:
+    """Arguments of the module that migrates the guest with these settings, those of its method among them."""
+    method = {name: settings.pop(name) for name in METHOD_SETTINGS if name in settings}
+    return {
+        "name": "vcsp-guest", "source_uri": "qemu+ssh://root@source/system", "migration_address": "198.18.1.12",
+        "method": method, **settings,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What a watcher saw right after a step of its (watcher.py, look); ``output`` is that of a command."""
+
+    step: list[Any]
+    output: str
+    time_s: float
+    source: str | None
+    destination: str | None
+    sent: int
+    received: int
+    watched: bool
+    module: bool
+
+    @property
+    def split(self) -> bool:
+        """Whether the guest was split over both hosts, and its memory on the way."""
+        return self.source == self.destination == "postcopy-active"
+
+
+def follow(migrate: Callable[[], Done], *steps: tuple[str, Any]) -> tuple[Done, list[Seen]]:
+    """Migrate while a watcher on the destination takes its steps (see watcher.py)."""
+    command = ssh("destination", "python3", "-", shlex.quote(json.dumps(steps)))
+    pipe = subprocess.PIPE
+    with (
+        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True) as watcher,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        assert watcher.stdin is not None and watcher.stdout is not None
+        watcher.stdin.write(Path(__file__).with_name("watcher.py").read_text())
+        watcher.stdin.close()
+        said = watcher.stdout.readline()
+        assert said == "ready\n", said + watcher.stdout.read()
+        migration = pool.submit(migrate)
+        said = watcher.stdout.read()
+        done = migration.result()
+    assert watcher.returncode == 0, f"{said}\n{done.stdout}"
+    return done, [Seen(**seen) for seen in json.loads(said)]
+
+
+def run_module(host: str, module_name: str, /, check: bool = False, **arguments: Any) -> Done:
     command = [
         BIN / "ansible",
         host,
@@ -224,6 +281,6 @@ def module(host: str, module_name: str, /, **arguments: Any) -> dict[str, Any]:
     return result(done)
 
 
-def result(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+def result(done: Done) -> dict[str, Any]:
     """The module's return value in the output of ``ansible``."""
     return json.loads(done.stdout[done.stdout.index("=> ") + 3 :])

@@ -11,12 +11,11 @@ import zlib
 from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
-from subprocess import CompletedProcess
 from typing import Any
 
 import pytest
 
-from .conftest import ADDRESS, module, on, result, run_module
+from .conftest import ADDRESS, migration_arguments, module, on, result, run_module
 
 pytestmark = pytest.mark.long
 HUGE_PAGES = Path("/proc/sys/vm/nr_hugepages")
@@ -38,13 +37,15 @@ def shaped(xml: str, shape: str) -> str:
 @pytest.fixture(scope="module")
 def huge_pages(lab: Path) -> Iterator[None]:
     """A pool of huge pages for two guests, and both libvirtds told of it."""
+    end = "old=$(pgrep -x libvirtd); kill $old; while [ -e /proc/$old ]; do sleep 0.1; done"
+    restart = f"{end}; until virsh uri; do sleep 0.1; done"
     before = HUGE_PAGES.read_text()
     HUGE_PAGES.write_text("600")
     for host in ADDRESS:
-        on(host, "mkdir -p /dev/hugepages; mount -t hugetlbfs hugetlbfs /dev/hugepages; pkill -x libvirtd; sleep 2")
+        on(host, f"mkdir -p /dev/hugepages; mount -t hugetlbfs hugetlbfs /dev/hugepages; {restart}")
     yield
     for host in ADDRESS:
-        on(host, "virsh destroy vcsp-guest; umount /dev/hugepages; pkill -x libvirtd; sleep 2", check=False)
+        on(host, f"virsh destroy vcsp-guest; umount /dev/hugepages; {restart}", check=False)
     HUGE_PAGES.write_text(before)
 
 
@@ -78,15 +79,12 @@ def requests(returned: dict[str, Any]) -> list[dict[str, str]]:
 def test_a_guest_of_another_shape_comes_whole(shape: tuple[str, str], settings: dict[str, Any]) -> None:
     name, directory = shape
     module("source", "saved_guest", name="vcsp-guest", state="running", directory=directory, workload=WORKLOAD)
-    wanted = {
-        "name": "vcsp-guest", "source_uri": "qemu+ssh://root@source/system", "migration_address": "198.18.1.12",
-        "transfer": "demand", "window_mb": 64, "verify": True, "end_guest": True, **settings,
-    }  # fmt: skip
-    done: CompletedProcess[str] = run_module("destination", "postcopy_migration", **wanted)
+    wanted = {"transfer": "demand", "window_mb": 64, "verify": True, "end_guest": True, **settings}
+    done = run_module("destination", "postcopy_migration", **migration_arguments(**wanted))
     assert done.returncode == 0, done.stdout
     returned = result(done)
     assert returned["memory_verified"] is True
-    assert returned["validity"] == {"valid": True, "reasons": []}
+    assert returned["validity"]["reasons"] == []
     sent = requests(returned)
     page_bytes = HUGE_PAGE_BYTES if name == "hugepages" else 4096
     assert {int(row["asked"]) for row in sent if row["block"]} == {page_bytes}

@@ -9,7 +9,6 @@ import shlex
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,8 @@ from xml.etree import ElementTree
 
 import pytest
 
-from .conftest import ADDRESS, LAB_RUN, LAB_STATE, ROOT, guests, on, run_module
+from .conftest import ADDRESS, LAB_RUN, LAB_STATE, ROOT, Done, follow, guests, on, run_module
 
-Done = subprocess.CompletedProcess[str]
 Migrate = Callable[..., Done]
 MIGRATION_ADDRESS = {"source": "198.18.1.11", "destination": "198.18.1.12"}
 SOURCE_URI = "qemu+ssh://root@source/system"
@@ -36,17 +34,26 @@ HOSTILE = [
 ]
 
 
-def listening(host: str) -> list[tuple[str, str]]:
-    """Program and local address of every TCP socket that listens on a lab host."""
+def sockets(text: str) -> list[tuple[str, str]]:
+    """Program and local address of every TCP socket in the output of ``ss -Hltnp``."""
     found = []
-    for line in on(host, "ss -Hltnp").splitlines():
+    for line in text.splitlines():
         program = re.search(r'users:\(\("([^"]+)"', line)
         found.append((program[1] if program else "?", line.split()[3]))
     return found
 
 
+def listening(host: str) -> list[tuple[str, str]]:
+    """Those that listen on a lab host."""
+    return sockets(on(host, "ss -Hltnp"))
+
+
+def qemu_sockets(text: str) -> list[str]:
+    return [address for program, address in sockets(text) if program.startswith("qemu")]
+
+
 def qemu_listens(host: str) -> list[str]:
-    return [address for program, address in listening(host) if program.startswith("qemu")]
+    return qemu_sockets(on(host, "ss -Hltnp"))
 
 
 def pwned() -> list[str]:
@@ -111,18 +118,18 @@ def test_a_name_that_no_guest_has_is_refused(lab: Path, name: str, says: str) ->
 
 def test_qemu_listens_on_the_migration_address_while_a_migration_is_expected(guest: Migrate) -> None:
     assert qemu_listens("source") == qemu_listens("destination") == []
-    seen: list[str] = []
-    with ThreadPoolExecutor(1) as pool:
-        # It listens from before the baseline to the switch, when the last connection comes.
-        migration = pool.submit(guest, transfer="demand", prefetch_pages=10, window_mb=8, baseline_s=3, verify=True)
-        while not migration.done():
-            seen += qemu_listens("destination")
-            assert qemu_listens("source") == []
-        done = migration.result()
+    # It listens from before the baseline to the switch, when the last connection comes.
+    look = [("run", "ss -Hltnp"), ("run", "ssh root@source ss -Hltnp")]
+    settings = {"transfer": "demand", "prefetch_pages": 10, "window_mb": 8, "baseline_s": 5, "verify": True}
+    steps = [("await", "baseline"), *look, ("await", "post-copy"), ("rate", 4096), *look, ("rate", 0)]
+    done, seen = follow(lambda: guest(**settings), *steps)
     assert done.returncode == 0, done.stdout
-    assert seen, "the listening socket was not seen"
-    assert {address.rpartition(":")[0] for address in seen} == {MIGRATION_ADDRESS["destination"]}
-    assert len(set(seen)) == 1, "more than one port was opened"
+    expecting, on_the_way = seen[1:3], seen[5:7]
+    assert expecting[1].source != "active" and on_the_way[1].split, seen
+    (address,) = qemu_sockets(expecting[0].output)
+    assert address.rpartition(":")[0] == MIGRATION_ADDRESS["destination"]
+    assert qemu_sockets(expecting[1].output) == []
+    assert [qemu_sockets(one.output) for one in on_the_way] == [[], []]
     assert "running" in on("destination", "virsh", "domstate", "vcsp-guest")
     assert qemu_listens("destination") == qemu_listens("source") == []
 

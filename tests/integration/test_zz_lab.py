@@ -30,21 +30,21 @@ def test_a_running_experiment_keeps_others_out(lab: Path, tmp_path: Path) -> Non
     book.write_text(
         "- hosts: localhost\n  gather_facts: false\n  tasks:\n"
         "    - vcsp.testbed.lock: {purpose: a long experiment}\n"
-        "    - ansible.builtin.command: {argv: [sleep, '30']}\n"
+        "    - ansible.builtin.command: {argv: [sleep, '600']}\n"
     )
     holder = subprocess.Popen(
         [BIN / "ansible-playbook", book], cwd=ROOT, env=environment(),
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     lock = Path("/run/lock/vcsp-testbed.lock")
     try:
-        wait_until(lambda: lock.exists() and str(holder.pid) in lock.read_text(), 20, "the lock")
+        wait_until(lambda: lock.exists() and str(holder.pid) in lock.read_text(), 60, "the lock")
         refused = playbook("playbooks/teardown.yml")
         assert refused.returncode == 2
         assert "a long experiment" in refused.stdout and str(holder.pid) in refused.stdout, refused.stdout
         assert on("source", "true") == ""
     finally:
-        holder.terminate()
+        os.killpg(holder.pid, signal.SIGTERM)
         holder.wait()
 
 
