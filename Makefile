@@ -14,7 +14,7 @@ PIP_OPTIONS := --quiet --disable-pip-version-check --no-compile
 RUN = @PATH="$(BIN):$$PATH"; export PATH; exec
 
 .DEFAULT_GOAL := help
-.PHONY: help venv experiment lab provision teardown test test-unit test-integration test-long lint docs bench bench-policies build browser clean
+.PHONY: help venv experiment lab provision teardown test test-unit test-integration test-long test-stress lint docs bench bench-policies build browser clean
 
 help: ## list the targets
 	@echo 'usage: make TARGET [SCENARIO=quick] [ARGS="options of ansible-playbook"]'
@@ -45,6 +45,9 @@ test-integration: $(VENV)/.requirements-dev ## tests in the embedded lab, with r
 
 test-long: $(VENV)/.requirements-dev ## tests that take too long for every change (as root)
 	$(RUN) pytest tests/integration -m long $(ARGS)
+
+test-stress: $(VENV)/.requirements-dev browser ## all tests at several speeds, hosts held back, machine busy (as root, an hour and more)
+	$(RUN) tests/stress.sh
 
 lint: $(VENV)/.requirements-dev ## style, types, plugin documentation, and whether the collection builds
 	$(RUN) tests/lint.sh
