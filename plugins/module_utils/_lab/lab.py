@@ -22,9 +22,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from .cgroups import cgroup_hierarchies, cpu_limit, make_cgroups, read_cpu_limit, remove_cgroups, write_cpu_limit
+from .processes import child_of, start_time, wait_for
 from .spec import Host, Spec
 
-CGROUP_ROOT = Path("/sys/fs/cgroup")
 NETNS_DIR = Path("/run/netns")
 MANAGEMENT_DEVICE = "mgmt0"
 MIGRATION_DEVICE = "mig0"
@@ -37,9 +38,6 @@ TBF_LATENCY_MS = 50
 # A network card sends a large buffer as frames, and the first page of many is there first. tbf on veth would hold back
 # the buffer until it may go as a whole: smaller buffers keep the pages' own pace.
 GSO_MAX_BYTES = 16 * 1024
-# A host held to a share of the processors is slowed evenly by a short period, and stands still by turns in a long one.
-# The kernel grants at least a millisecond per period.
-CPU_PERIOD_MIN_US, CPU_QUOTA_MIN_US = 10_000, 1000
 
 Runner = Callable[[list[str]], tuple[int, str, str]]
 
@@ -59,49 +57,6 @@ class Step:
 def tbf_burst_bytes(rate_mbit: int) -> int:
     """Bucket size for a rate: see TBF_BURST_S."""
     return max(TBF_BURST_MIN_BYTES, int(rate_mbit * 1e6 / 8 * TBF_BURST_S))
-
-
-def cpu_limit(percent: int, processors: int) -> tuple[int | None, int]:
-    """Quota and period in microseconds for a share of the processors; no quota for all of them.
-
-    >>> cpu_limit(50, 4)
-    (20000, 10000)
-    >>> cpu_limit(1, 2)
-    (1000, 50000)
-    """
-    period_us = max(CPU_PERIOD_MIN_US, -(-CPU_QUOTA_MIN_US * 100 // (percent * processors)))
-    return (None if percent == 100 else period_us * percent * processors // 100), period_us
-
-
-def read_cpu_limit(group: Path) -> tuple[int | None, int] | None:
-    """Quota and period of a cgroup; None when it has no CPU controller."""
-    for names in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
-        try:
-            quota, period = " ".join((group / name).read_text() for name in names).split()
-        except FileNotFoundError:
-            continue
-        return (None if quota in ("max", "-1") else int(quota)), int(period)
-    return None
-
-
-def write_cpu_limit(group: Path, quota_us: int | None, period_us: int) -> None:
-    """Hold a cgroup to a quota in each period, or let go of it."""
-    if (group / "cpu.max").exists():
-        (group / "cpu.max").write_text(f"{'max' if quota_us is None else quota_us} {period_us}")
-        return
-    # Period and quota are written one by one, and each pair must be one that the kernel takes.
-    for name, value in (("quota", -1), ("period", period_us), ("quota", -1 if quota_us is None else quota_us)):
-        (group / f"cpu.cfs_{name}_us").write_text(str(value))
-
-
-def cgroup_hierarchies(mounts: str) -> list[tuple[Path, bool]]:
-    """Mounted cgroup hierarchies in the text of /proc/self/mounts, as (mount point, is v2)."""
-    found = []
-    for line in mounts.splitlines():
-        _device, point, kind, *_rest = line.split()
-        if kind in ("cgroup", "cgroup2") and Path(point).is_relative_to(CGROUP_ROOT):
-            found.append((Path(point), kind == "cgroup2"))
-    return found
 
 
 class Lab:
@@ -352,7 +307,7 @@ class Lab:
     def _host_run_dir(self, host: Host) -> Path:
         return self.spec.run_dir / host.name
 
-    # -- small things ------------------------------------------------------------------------------------------------
+    # -- commands ----------------------------------------------------------------------------------------------------
 
     def _write_owner(self) -> None:
         self.spec.run_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -381,74 +336,3 @@ class Lab:
         status, _out, error = self._run_command(list(command))
         if status != 0:
             raise LabError(f"'{' '.join(command)}' failed: {error.strip()}")
-
-
-def make_cgroups(hierarchies: list[tuple[Path, bool]], lab: str, host: str) -> list[Path]:
-    """Make ``/<lab>/<host>`` in every hierarchy and hand down all controllers (cgroups(7))."""
-    made = []
-    for point, is_v2 in hierarchies:
-        group = point
-        for part in (lab, host):
-            if is_v2:
-                _delegate(group)
-            group = group / part
-            group.mkdir(exist_ok=True)
-            if not is_v2 and (group / "cpuset.cpus").exists():
-                for name in ("cpuset.cpus", "cpuset.mems"):  # empty in a new group, and then it takes no process
-                    (group / name).write_text((group.parent / name).read_text())
-        made.append(group)
-    return made
-
-
-def _delegate(group: Path) -> None:
-    for controller in (group / "cgroup.controllers").read_text().split():
-        try:
-            (group / "cgroup.subtree_control").write_text(f"+{controller}")
-        except OSError:  # e.g. cpu while real-time tasks run outside the root group; testbed_info says what is missing
-            continue
-
-
-def remove_cgroups(groups: list[Path], timeout_s: float = 10) -> None:
-    """Remove cgroup trees, deepest first. The kernel empties groups of ended processes with a delay.
-
-    :raises LabError: a group still has processes after the timeout.
-    """
-    deadline = time.monotonic() + timeout_s
-    for top in groups:
-        for path, _names, _files in os.walk(top, topdown=False):
-            while True:
-                try:
-                    os.rmdir(path)
-                    break
-                except FileNotFoundError:
-                    break
-                except OSError as error:
-                    if time.monotonic() > deadline:
-                        raise LabError(f"cgroup {path} is still in use: {error}") from error
-                    time.sleep(0.05)
-
-
-def start_time(pid: int) -> str | None:
-    """Start time of a process in ticks since boot (proc_pid_stat(5)); with the pid it names a process for good."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] in "ZX" else fields[19]
-
-
-def child_of(pid: int) -> int | None:
-    """The first grandchild-free child: ``nsenter`` and ``unshare`` exec in place, so PID 1 is their only child."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return int(children[0]) if children else None
-
-
-def wait_for(ready: Callable[[], Any], timeout_s: float) -> Any:
-    """Poll until ``ready`` returns something true, or the last value at the deadline."""
-    deadline = time.monotonic() + timeout_s
-    while not (value := ready()) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return value

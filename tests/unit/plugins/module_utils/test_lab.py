@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.module_utils._lab.lab import (
+from ansible_collections.vcsp.testbed.plugins.module_utils._lab.cgroups import (
     cgroup_hierarchies,
     cpu_limit,
     read_cpu_limit,
-    start_time,
-    tbf_burst_bytes,
     write_cpu_limit,
 )
+from ansible_collections.vcsp.testbed.plugins.module_utils._lab.lab import tbf_burst_bytes
+from ansible_collections.vcsp.testbed.plugins.module_utils._lab.processes import start_time
 
 HYBRID = """\
 proc /proc proc rw,nosuid 0 0
