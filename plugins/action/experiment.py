@@ -6,51 +6,43 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment import controller, experiment, lock
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.atomic import keep_from_others
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.action import ControllerAction
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import scenario_hash
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import ScenarioError, load
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Begins or resumes an experiment and holds its locks, or gives them back."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
+    ARGUMENTS: ClassVar = {
+        "argument_spec": {
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "results_dir": {"type": "path", "required": True},
+            "experiment_id": {"type": "str"},
+            "scenario": {"type": "dict"},
+            "provenance": {"type": "dict", "default": {}},
+            "lock_path": {"type": "path", "default": str(lock.default_path())},
+        },
+        "required_if": [("state", "present", ["scenario"]), ("state", "absent", ["experiment_id"])],
+    }
 
-    def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Do it and return what the documentation tells."""
-        returned: dict[str, Any] = super().run(tmp, task_vars)
-        keep_from_others()
-        _validation, arguments = self.validate_argument_spec(
-            argument_spec={
-                "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-                "results_dir": {"type": "path", "required": True},
-                "experiment_id": {"type": "str"},
-                "scenario": {"type": "dict"},
-                "provenance": {"type": "dict", "default": {}},
-                "lock_path": {"type": "path", "default": str(lock.default_path())},
-            },
-            required_if=[("state", "present", ["scenario"]), ("state", "absent", ["experiment_id"])],
-        )
+    def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Do it and return what the documentation describes."""
         # A null or empty id is what a playbook has whose user gave none.
         experiment_id = arguments["experiment_id"] or None
         try:
             if arguments["state"] == "absent":
-                returned.update(self._release(arguments, experiment_id))
-            else:
-                returned.update(self._present(arguments, experiment_id))
+                return self._release(arguments, experiment_id)
+            return self._present(arguments, experiment_id)
         except (experiment.ExperimentError, ScenarioError, lock.LockedError) as error:
             raise AnsibleActionFail(str(error)) from None
         except OSError as error:
             raise AnsibleActionFail(f"{error}; give another results_dir or lock_path") from None
-        return returned
 
     def _release(self, arguments: dict[str, Any], experiment_id: str | None) -> dict[str, Any]:
         if experiment_id is None:

@@ -5,32 +5,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment import controller, lock
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.action import ControllerAction
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Takes or gives back the machine's lock in the name of the running ansible-playbook."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
+    ARGUMENTS: ClassVar = {
+        "argument_spec": {
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+            "path": {"type": "path", "default": str(lock.default_path())},
+            "purpose": {"type": "str"},
+        },
+        "required_if": [("state", "present", ["purpose"])],
+    }
 
-    def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Do it and return what the documentation tells."""
-        returned: dict[str, Any] = super().run(tmp, task_vars)
-        _validation, arguments = self.validate_argument_spec(
-            argument_spec={
-                "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-                "path": {"type": "path", "default": str(lock.default_path())},
-                "purpose": {"type": "str"},
-            },
-            required_if=[("state", "present", ["purpose"])],
-        )
+    def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Do it and return what the documentation describes."""
         path, pid = Path(arguments["path"]), controller.playbook_pid()
         try:
             if arguments["state"] == "absent":
@@ -45,5 +41,4 @@ class ActionModule(ActionBase):
         except OSError as error:
             raise AnsibleActionFail(f"{path}: {error.strerror}; remove that file, or give another path") from None
         # A lock is a promise among processes and no state of the machine: it never counts as a change.
-        returned.update(changed=False, path=str(path))
-        return returned
+        return {"changed": False, "path": str(path)}

@@ -5,33 +5,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from ansible.errors import AnsibleActionFail
-from ansible.plugins.action import ActionBase
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.atomic import keep_from_others
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.action import ControllerAction
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
 
 
-class ActionModule(ActionBase):
+class ActionModule(ControllerAction):
     """Hands the records of an experiment to the analysis."""
 
-    TRANSFERS_FILES = False
-    _requires_connection = False
-    _supports_check_mode = True
+    ARGUMENTS: ClassVar = {"argument_spec": {"experiment_dir": {"type": "path", "required": True}}}
 
-    def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Write the report, unless in check mode, and return what the documentation tells."""
-        returned: dict[str, Any] = super().run(tmp, task_vars)
-        keep_from_others()
-        _validation, arguments = self.validate_argument_spec(
-            argument_spec={"experiment_dir": {"type": "path", "required": True}}
-        )
+    def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Do it and return what the documentation describes."""
         directory = Path(arguments["experiment_dir"]).absolute()
         if self._task.check_mode:
-            returned.update(changed=True, msg="check mode: no report was written")
-            return returned
+            return {"changed": True, "msg": "check mode: no report was written"}
         # Imported here: pandas and Altair take a second, which check mode need not.
         from ansible_collections.vcsp.testbed.analysis.report import report, text_table
 
@@ -42,9 +33,5 @@ class ActionModule(ActionBase):
         table = text_table(paths.summary)
         skipped = (*paths.summary.experiment.skipped, *paths.summary.curves.skipped)
         warnings = [f"{entry.name}: not used: {entry.reason}" for entry in skipped]
-        returned.update(changed=True, path=str(paths.html), warnings=warnings)
-        if paths.summary.failed:
-            returned.update(failed=True, msg=table)
-        else:
-            returned["table"] = table
-        return returned
+        outcome = {"failed": True, "msg": table} if paths.summary.failed else {"table": table}
+        return {"changed": True, "path": str(paths.html), "warnings": warnings, **outcome}
