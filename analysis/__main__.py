@@ -15,7 +15,7 @@ TESTBED = "ansible_collections.vcsp.testbed"
 def name_collection() -> None:
     """Make the directory above this one importable as `TESTBED`.
 
-    sys.path cannot do that: the ``ansible_collections`` that PyPI's ansible installs would hide a directory of ours.
+    sys.path cannot do that: the ``ansible_collections`` that PyPI's ansible installs would hide ours.
     """
     root = str(Path(__file__).resolve().parents[1])
     for name, path in (("ansible_collections", []), ("ansible_collections.vcsp", []), (TESTBED, [root])):

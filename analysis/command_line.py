@@ -23,7 +23,7 @@ _EXAMPLES = """examples:
   python -m analysis compare results/last-night results/latest --allow qemu
       whether migration has become worse with a new QEMU (docs/compare.md)
 
-exit status: 0 done; 2 bad input, or no Table 3 of methods that were to be compared (standard error says why);
+exit status: 0 done; 2 bad input, or no Table 3 although methods were compared (standard error says why);
 compare: 0 no regression, 10 regression, 11 too noisy to say, 12 too few or unlike samples, 2 bad input
 """
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _report(directory: Path) -> int:
-    # Imported here: pandas and Altair take a second, which --help need not.
+    # Imported here: pandas and Altair take a second, which --help does not need.
     from .presentation.wording import progress
     from .report import report, text_table
 
@@ -98,7 +98,7 @@ def _factors(text: str) -> list[str]:
     factors = text.split(",")
     unknown = [factor for factor in factors if factor not in ALLOWABLE]
     if unknown:
-        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is none of {', '.join(ALLOWABLE)}")
+        raise argparse.ArgumentTypeError(f"{unknown[0]!r} is not one of {', '.join(ALLOWABLE)}")
     return factors
 
 
@@ -116,7 +116,7 @@ def _parser() -> argparse.ArgumentParser:
     importer.add_argument(
         "raw_directory", type=Path, metavar="RAW_DIR", help="their folder postcopy/, any subset of its files"
     )
-    importer.add_argument("directory", type=Path, metavar="DIR", help="directory to make; must be new or empty")
+    importer.add_argument("directory", type=Path, metavar="DIR", help="directory to create; must be new or empty")
     comparer = commands.add_parser("compare", help="say whether migration has become worse between two experiments")
     comparer.add_argument("baseline_directory", type=Path, metavar="BASELINE_DIR", help="experiment to compare with")
     comparer.add_argument("new_directory", type=Path, metavar="NEW_DIR", help="experiment in question")
@@ -138,6 +138,6 @@ def _parser() -> argparse.ArgumentParser:
     comparer.add_argument(
         "--each-workload",
         action="store_true",
-        help="let each workload decide as well as the means over all of them",
+        help="let each workload decide, too, not only the means over all of them",
     )
     return parser

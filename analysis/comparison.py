@@ -1,11 +1,11 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Two experiments against each other, method by method: has migration become worse?
+"""Two experiments compared, method by method: has migration become worse?
 
-A method's metric has become worse when two things hold: the difference cannot be chance, at 5 % for all comparisons
-that decide together (Holm's correction), and it is at least the threshold. It has not when its 95 % interval leaves out
-a loss beyond the threshold; that needs no correction, because all of them must leave it out. Anything else is too noisy
-to say. The interval and the test behind it are those of Table 3 (see ``interval``).
+A method's metric has become worse if two things hold: the difference is significant at 5 % over all comparisons that
+decide (Holm's correction), and it is at least as large as the threshold. It has not if its 95 % interval excludes a
+loss beyond the threshold; that needs no correction, because all of them must exclude it. Anything else is too noisy to
+say. The interval and the test behind it are those of Table 3 (see ``interval``).
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ import pandas as pd
 from ..plugins.plugin_utils._records.errors import InputError
 from ..plugins.plugin_utils._records.printable import printable
 from ..plugins.plugin_utils._records.records import Experiment, Record, read_experiment, workload_label
-from .data.likeness import Difference, changes, differences
+from .data.likeness import changes, differences
 from .data.table import tidy
 from .statistics.interval import Values, arm, p_value
 from .statistics.metrics import METRICS, Metric
 from .statistics.table3 import cell_of, values_by_workload
 
 ALPHA = 0.05
-# What a scenario may differ in without being another measurement.
+# Settings that may differ without making it another measurement.
 _FREE_SETTINGS = ("name", "repeats", "seed")
 
 ChangeVerdict = Literal["regression", "improvement", "no regression", "too noisy", "too few trials"]
@@ -38,9 +38,10 @@ ChangeVerdict = Literal["regression", "improvement", "no regression", "too noisy
 class Change:
     """The change of one metric (its name) of one method, over all workloads if ``workload`` is None.
 
-    ``pct`` is positive when the new experiment is better, in percent of the baseline experiment; ``low`` and ``high``
-    are its own 95 % interval, ``p_adjusted`` the p-value of no change, corrected for all comparisons of its kind. None
-    is missing. ``decides`` says whether the outcome depends on it.
+    :ivar pct: in percent of the baseline experiment, positive if the new one is better; None is missing
+    :ivar low: lower end of its own 95 % interval, as ``high`` is the upper one
+    :ivar p_adjusted: p-value of no change, corrected for all comparisons of its kind
+    :ivar decides: whether the outcome depends on it
     """
 
     method: str
@@ -58,7 +59,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a comparison comes to: a name, and the exit status of the command line."""
+    """The outcome of a comparison: a name, and the exit status of the command line."""
 
     name: Literal["no regression", "regression", "too noisy", "too few or unlike samples"]
     exit_status: int
@@ -72,10 +73,11 @@ NOT_COMPARABLE = Outcome("too few or unlike samples", 12)
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two experiments compared.
+    """Two experiments compared; all texts are printable.
 
-    ``obstacles`` are why nothing was compared, and ``changes`` is then empty; ``allowed`` is what differs and may,
-    ``notes`` what else a reader should know. All texts are printable.
+    :ivar obstacles: why nothing was compared, in which case ``changes`` is empty
+    :ivar allowed: what differs, and may
+    :ivar notes: what else a reader should know
     """
 
     baseline: Experiment
@@ -88,7 +90,7 @@ class Comparison:
 
     @property
     def outcome(self) -> Outcome:
-        """The worst that can be said: a regression, then what could not be compared, then what is too noisy."""
+        """The worst finding: a regression, then what could not be compared, then what is too noisy."""
         verdicts = {change.verdict for change in self.changes if change.decides}
         if "regression" in verdicts:
             return REGRESSION
@@ -112,14 +114,12 @@ def compare(
 ) -> Comparison:
     """Compare the experiment in ``new_directory`` with that in ``baseline_directory``.
 
-    ``allow`` names those of `likeness.ALLOWABLE` that may differ. With ``each_workload`` the single workloads decide as
-    well as the means over them; without, they are there to be read.
-
-    Raises:
-        InputError: a directory holds no readable experiment, or both are the same one.
+    :param allow: those of `likeness.ALLOWABLE` that may differ
+    :param each_workload: whether single workloads decide as well as the means over all; otherwise they only inform
+    :raises InputError: a directory holds no readable experiment, or both are the same one
     """
     if baseline_directory.resolve() == new_directory.resolve():
-        raise InputError(f"{new_directory}: given twice; an experiment is compared with another one")
+        raise InputError(f"{new_directory}: given twice; give two different experiments")
     baseline, new = read_experiment(baseline_directory), read_experiment(new_directory)
     obstacles, allowed = _likeness(baseline, new, allow)
     found = () if obstacles else _changes(baseline, new, threshold_percent, each_workload)
@@ -129,11 +129,11 @@ def compare(
 
 
 def _likeness(baseline: Experiment, new: Experiment, allow: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return what forbids a comparison, and what differs with permission."""
+    """Return what forbids a comparison, and what differs but is allowed to."""
     valid = {name: _valid(experiment) for name, experiment in (("baseline", baseline), ("new", new))}
     obstacles = [f"the {name} experiment has no valid trial" for name, records in valid.items() if not records]
     for name, records in valid.items():
-        obstacles += [f"trials of the {name} experiment are of unlike hosts: {each}" for each in differences(records)]
+        obstacles += [f"trials of the {name} experiment are from unlike hosts: {each}" for each in differences(records)]
     if obstacles:
         return tuple(obstacles), ()
     allowed = []
@@ -141,7 +141,7 @@ def _likeness(baseline: Experiment, new: Experiment, allow: Collection[str]) -> 
         if factor in allow:
             allowed.append(text)
         else:
-            obstacles.append(f"{text}; if that is what you compare: --allow {factor}")
+            obstacles.append(f"{text}; if that is what you are comparing, add --allow {factor}")
     return tuple(obstacles), tuple(allowed)
 
 
@@ -150,18 +150,17 @@ def _valid(experiment: Experiment) -> list[Record]:
 
 
 def _host_changes(baseline: Sequence[Record], new: Sequence[Record]) -> list[tuple[str, str]]:
-    return [(each.factor, f"{each.what} was {_before(each)}") for each in changes(baseline, new)]
+    return [(each.factor, f"{each.what} {_changed(*each.values)}") for each in changes(baseline, new)]
 
 
-def _before(difference: Difference) -> str:
-    before, after = difference.values
-    return f"{before}, and is {after}"
+def _changed(before: object, after: object) -> str:
+    return f"changed from {before} to {after}"
 
 
 def _scenario_changes(baseline: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, str]]:
     keys = sorted({*baseline, *new} - {*_FREE_SETTINGS, "methods", "workloads"})
     found = [
-        f"the scenario's {key} was {baseline.get(key)}, and is {new.get(key)}"
+        f"the scenario's {key} {_changed(baseline.get(key), new.get(key))}"
         for key in keys
         if baseline.get(key) != new.get(key)
     ]
@@ -171,7 +170,7 @@ def _scenario_changes(baseline: Mapping[str, Any], new: Mapping[str, Any]) -> li
     ):
         found += [f"the scenario's {kind} {name} is in one experiment only" for name in sorted({*before} ^ {*after})]
         same = [name for name in before if name in after and before[name] != after[name]]
-        found += [f"the scenario's {kind} {name} has other settings" for name in same]
+        found += [f"the scenario's {kind} {name} has different settings" for name in same]
     return [("scenario", printable(text)) for text in found]
 
 
@@ -190,10 +189,10 @@ def _notes(baseline: Experiment, new: Experiment) -> tuple[str, ...]:
         left_out = (invalid, "invalid"), (len(experiment.missing), "missing"), (len(experiment.skipped), "unusable")
         counts = [f"{count} {what}" for count, what in left_out if count]
         if counts:
-            found.append(f"without trials of the {name} experiment: {', '.join(counts)}")
+            found.append(f"left out of the {name} experiment: {', '.join(counts)}")
     versions = [_testbed(experiment) for experiment in (baseline, new)]
     if versions[0] != versions[1]:
-        found.append(f"the testbed that measured was {versions[0]}, and is {versions[1]}")
+        found.append(f"the testbed {_changed(*versions)}")
     return tuple(found)
 
 
@@ -238,7 +237,7 @@ def _change(
     after: Mapping[str, Values],
     decides: bool,
 ) -> Change:
-    """Return a change whose p-value is not corrected yet, and that is not judged."""
+    """Return a change with an uncorrected p-value, not judged yet."""
     cell = cell_of(before, after, metric)
     p = None
     if cell.baseline.low is not None:

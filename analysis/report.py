@@ -22,10 +22,9 @@ REPORT_DIRECTORY = "report"
 
 @dataclass(frozen=True)
 class ReportPaths:
-    """The files of a report and what they show.
+    """The files of a report and what they show; the CSV tables are None without a Table 3 (see ``summary.notice``).
 
-    The CSV tables are None without a Table 3 (see ``summary.notice``). ``figures`` are the SVG files; each has a PNG
-    file beside it.
+    :ivar figures: the SVG files; each has a PNG file beside it
     """
 
     table3_csv: Path | None
@@ -39,15 +38,14 @@ class ReportPaths:
 def report(directory: Path) -> ReportPaths:
     """Write the report of the experiment in ``directory``, finished or not, into ``directory/report``.
 
-    Every file is replaced as a whole. When no Table 3 can be made, the CSV tables of an earlier report are removed, so
-    that none is taken for the present one; the other files are written and say why.
+    Every file is replaced as a whole. If no Table 3 can be made, the CSV tables of an earlier report are removed, lest
+    they be taken for current ones; the other files are written and say why.
 
-    Raises:
-        InputError: ``directory`` holds no readable experiment; nothing is written.
-        OSError: the report cannot be written.
+    :raises InputError: ``directory`` holds no readable experiment; nothing is written
+    :raises OSError: the report cannot be written
     """
     summary = summarise(directory)
-    bundle()  # so that it is there when the page wants it
+    bundle()  # so that it is ready when the page needs it
     figures = draw_figures(summary)
     target = directory / REPORT_DIRECTORY
     target.mkdir(exist_ok=True)

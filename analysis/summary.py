@@ -25,8 +25,10 @@ from .statistics.table3 import BASELINE, NoTableError, Table3, build_table3
 class Summary:
     """What is known of an experiment; without ``table``, ``notice`` says why there is none.
 
-    ``trials`` is the tidy table, ``parts`` that of `time_parts`, ``agreement`` that of `agreement.agreement`. Trials of
-    unlike hosts are not pooled: then ``unlike`` says in what they differ, and none of ``trials`` counts as valid.
+    :ivar trials: the tidy table
+    :ivar unlike: how the hosts of the trials differ; such trials are not pooled, and then no trial counts as valid
+    :ivar parts: the table of `time_parts`
+    :ivar agreement: the table of `agreement.agreement`
     """
 
     experiment: Experiment
@@ -43,7 +45,7 @@ class Summary:
 
     @property
     def failed(self) -> bool:
-        """Whether there is no table although the experiment is one that compares, or holds nothing valid at all."""
+        """Whether there is no table although the experiment compares methods, or no trial is valid at all."""
         methods = self.experiment.methods
         compares = BASELINE in methods and len(methods) > 1
         return self.table is None and (compares or not self.trials["valid"].any())
@@ -52,8 +54,7 @@ class Summary:
 def summarise(directory: Path) -> Summary:
     """Read and analyse the experiment in ``directory``, finished or not.
 
-    Raises:
-        InputError: ``directory`` holds no readable experiment.
+    :raises InputError: ``directory`` holds no readable experiment
     """
     experiment = read_experiment(directory)
     trials = tidy(experiment)

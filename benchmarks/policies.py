@@ -27,7 +27,7 @@ FIGURE = "policies.svg"
 def results(directory: Path) -> dict[str, str]:
     """Return the table and the figure of an experiment, file name -> text.
 
-    :raise InputError: it is no experiment, or has no valid trial.
+    :raises InputError: it is no experiment, or has no valid trial.
     """
     experiment = read_experiment(directory)
     trials = tidy(experiment)

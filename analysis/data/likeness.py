@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Whether trials may be averaged together: they come from the same hosts, QEMU, libvirt and kernel, or they do not."""
+"""Whether trials may be pooled: whether they come from the same hosts, QEMU, libvirt and kernel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ NOT_STATED = "not stated"
 
 @dataclass(frozen=True)
 class Trait:
-    """Something about a host that must not vary: ``factor`` is what a user may allow to, ``path`` its place."""
+    """A property of a host that must not vary.
+
+    :ivar factor: what a user may allow to vary
+    :ivar path: where a record's provenance has it
+    """
 
     factor: str
     title: str
@@ -40,9 +44,10 @@ ALLOWABLE = ("scenario", *dict.fromkeys(trait.factor for trait in TRAITS))
 
 @dataclass(frozen=True)
 class Difference:
-    """A trait that trials do not share: ``what`` such as "kernel of the destination", ``values`` -> number of trials.
+    """A trait that trials do not share; all texts are printable.
 
-    A value that a record does not hold is `NOT_STATED`, and differs from any that is stated. All texts are printable.
+    :ivar what: such as "kernel of the destination"
+    :ivar values: value -> number of trials; one that a record lacks is `NOT_STATED`, and differs from any other
     """
 
     factor: str
@@ -57,7 +62,7 @@ class Difference:
 
 
 def differences(records: Iterable[Record]) -> tuple[Difference, ...]:
-    """Return in what the hosts of ``records`` differ; empty when the trials may be pooled."""
+    """Return how the hosts of ``records`` differ; empty if the trials may be pooled."""
     provenances = [record.data["provenance"] for record in records]
     found = []
     for host in HOSTS:
@@ -70,7 +75,7 @@ def differences(records: Iterable[Record]) -> tuple[Difference, ...]:
 
 
 def changes(left: Sequence[Record], right: Sequence[Record]) -> tuple[Difference, ...]:
-    """Return in what the hosts of ``right`` differ from those of ``left``; each side's own trials must be alike."""
+    """Return how the hosts of ``right`` differ from those of ``left``; each side's own trials must be alike."""
     return differences([*left[:1], *right[:1]])
 
 

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The page requests of a trial as they crossed the wire, ``requests.csv``, and the trials that stand for a method."""
+"""The page requests of a trial as they crossed the wire, ``requests.csv``, and which trial represents a method."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ...plugins.plugin_utils._records.records import Experiment, Record, Skipped
 REQUESTS_FILE = "requests.csv"
 PAGE_BYTES = 4096
 HEADER = ("time_s", "block", "start", "asked", "sent_start", "sent")
-# Of records before requests could be extended to both sides; all of it is guest memory, sent from where it was asked.
+# Of records made before requests could be extended to both sides: all is guest memory, sent from the page asked for.
 _OLD_HEADER = ("time_s", "start", "asked", "sent")
 
 Times = npt.NDArray[np.float64]
@@ -50,10 +50,9 @@ class Requests:
 
 
 def read_places(path: Path) -> Places:
-    """Read when and where guest memory was asked for; the part of the trace that a picture of millions needs.
+    """Read when and where guest memory was asked for: all that a figure of millions of requests needs.
 
-    Raises:
-        InputError: the file is not readable, has another header, or is cut short.
+    :raises InputError: the file is not readable, has another header, or is truncated
     """
     frame = _read(path, ("time_s", "start"))
     return Places(frame["time_s"].to_numpy(), frame["start"].to_numpy() // PAGE_BYTES)
@@ -62,8 +61,7 @@ def read_places(path: Path) -> Places:
 def read_requests(path: Path) -> Requests:
     """Read what was asked for and what was sent.
 
-    Raises:
-        InputError: as `read_places`.
+    :raises InputError: as `read_places`
     """
     frame = _read(path, ("start", "asked", "sent_start", "sent"))
     return Requests(*(frame[name].to_numpy() // PAGE_BYTES for name in frame))
@@ -83,8 +81,8 @@ def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
             frame = pd.read_csv(path, usecols=list(types), dtype=types, engine="c")
     except OSError as error:
         raise InputError(f"{path.name} cannot be read: {error.strerror}") from None
-    except (ValueError, ArithmeticError) as error:  # which pandas' own parser errors are, too
-        raise InputError(f"{path.name} is cut short or not ours: {printable(str(error))}") from None
+    except (ValueError, ArithmeticError) as error:  # pandas' own parser errors are ValueErrors
+        raise InputError(f"{path.name} is truncated or not from the testbed: {printable(str(error))}") from None
     if "block" in frame:
         is_guest_memory = frame["block"].notna()
         frame = frame if is_guest_memory.all() else frame[is_guest_memory]
@@ -92,7 +90,7 @@ def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         frame = frame.assign(sent_start=frame["start"])
     frame = frame[list(columns)]
     if "time_s" in columns and not np.isfinite(frame["time_s"].to_numpy()).all():
-        raise InputError(f"{path.name} holds times that are no numbers")
+        raise InputError(f"{path.name} holds times that are not numbers")
     if any(len(frame) and frame[name].min() < 0 for name in columns if name != "time_s"):
         raise InputError(f"{path.name} holds negative places")
     return frame
@@ -100,10 +98,12 @@ def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Traces:
-    """One trial's trace a method, by method in the scenario's order.
+    """The trace of one trial per method, in the scenario's order.
 
-    ``workload`` is a label, ``what`` names it and the choice; ``memory_mb`` is the guest's memory; ``skipped`` are the
-    traces that are not usable.
+    :ivar workload: its label
+    :ivar memory_mb: the guest's memory
+    :ivar what: describes the workload and the choice of trials
+    :ivar skipped: the traces that are not usable
     """
 
     workload: str
@@ -114,9 +114,9 @@ class Traces:
 
 
 def typical_traces(experiment: Experiment) -> Traces:
-    """Read the trace of the trial with the middle number of requests, of each method.
+    """Read, for each method, the trace of the trial with the median number of requests.
 
-    It is the largest workload's among those for which most methods have a valid trial with a trace.
+    The workload is the largest among those for which most methods have a valid trial with a trace.
     """
     candidates: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     windows: dict[str, int] = {}
@@ -138,7 +138,7 @@ def typical_traces(experiment: Experiment) -> Traces:
             by_method[method] = read_places(record.directory / REQUESTS_FILE)
         except InputError as error:
             skipped.append(Skipped(record.trial_id, f"not in the figures of requests: {error}"))
-    what = f"{workload}, of each method the trial with the middle number of requests"
+    what = f"{workload}; for each method the trial with the median number of requests"
     return Traces(workload, by_method, memory_mb, what, tuple(skipped))
 
 

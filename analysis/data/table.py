@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Records as one tidy table: a row a trial, a column a variable."""
+"""Records as one tidy table: one row per trial, one column per variable."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the guest told about its progress: ``telemetry.csv`` and the throughput that follows from it."""
+"""What the guest reported of its progress, ``telemetry.csv``, and the throughput that follows from it."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ class Telemetry:
 def read_telemetry(path: Path) -> Telemetry:
     """Read a ``telemetry.csv``.
 
-    Raises:
-        InputError: the file is not readable, has another header, is cut short, or counts backwards.
+    :raises InputError: the file is not readable, has another header, is truncated, or counts backwards
     """
     try:
         lines = path.read_bytes().decode("utf-8").splitlines()
     except OSError as error:
         raise InputError(f"{path.name} cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise InputError(f"{path.name} is no CSV text: {error}") from None
+        raise InputError(f"{path.name} is not CSV text: {error}") from None
     if not lines or lines[0] != ",".join(HEADER):
         raise InputError(f"{path.name} does not begin with {','.join(HEADER)}")
     rows = lines[1:]
     odd = next((row.count(",") for row in rows if row.count(",") != len(HEADER) - 1), None)
     if odd is not None:
         raise InputError(
-            f"{path.name}: a line of {odd + 1} instead of {len(HEADER)} fields; the file is cut short or not ours"
+            f"{path.name}: a line has {odd + 1} fields instead of {len(HEADER)}; the file is truncated or not from the"
+            " testbed"
         )
     if len(rows) < 2:
         raise InputError(f"{path.name} holds fewer than two reports")
@@ -69,7 +69,7 @@ def throughput_samples(telemetry: Telemetry) -> tuple[npt.NDArray[np.int64], _Va
     Sample ``k`` covers the time from ``k`` to ``k + 1`` tenths of a second, so that 0 begins at the origin of the
     clock. The work between two reports is spread evenly over the time between them: a stalled guest does not report.
     """
-    # The small tolerance keeps a report at 0.3 s, which is not a binary fraction, in its own place.
+    # The small tolerance keeps a report at 0.3 s, which is not a binary fraction, in its own sample.
     first = int(np.ceil(telemetry.time_s[0] / SAMPLE_S - 1e-6))
     last = int(np.floor(telemetry.time_s[-1] / SAMPLE_S + 1e-6))
     edges = np.arange(first, max(first, last) + 1)

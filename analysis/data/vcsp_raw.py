@@ -1,9 +1,9 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Import of the raw data that the paper's authors published (faramarzsafi/VCSP), as an experiment of ours.
+"""Import of the raw data that the paper's authors published (faramarzsafi/VCSP), as an experiment.
 
 Their files are ``<method><run>_<metric>.csv``, two columns, no header. Downtime, total migration time and page count
-are per workload; throughput is one series of 0.1 s samples per run, and nothing says of which workload. So a run
+are per workload; throughput is one series of 0.1 s samples per run, and nothing says for which workload. So a run
 becomes a trial for each workload, without throughput, and one more trial whose workload is not stated, with nothing but
 throughput. Spreading the series over the workloads instead would count it seven times.
 
@@ -50,10 +50,10 @@ _FILE_NAME = re.compile(
 _GUEST = {"memory_mb": 2048, "vcpus": None, "thp": None}
 _LINK = {"rate_mbit": None}
 _REMARKS = (
-    "The authors' throughput series do not say of which workload they are, nor when migration begins: so throughput is"
-    " of trials whose workload is not stated, and Figure 6 marks no migration.",
+    "The authors' throughput series state neither their workload nor when migration begins: throughput therefore"
+    " belongs to trials whose workload is not stated, and Figure 6 marks no migration.",
     "In these series the methods differ before throughput falls by as much as after it, so the difference in throughput"
-    " cannot be told from one that migration did not cause.",
+    " cannot be distinguished from one that migration did not cause.",
 )
 
 
@@ -68,18 +68,15 @@ class _Run:
 def import_vcsp_raw(raw_directory: Path, directory: Path) -> int:
     """Write the authors' data in ``raw_directory``, any subset of their files, as an experiment into ``directory``.
 
-    Returns:
-        The number of trials written.
-
-    Raises:
-        InputError: no file of the authors' in ``raw_directory``, one of them malformed (nothing is written then), or
-            ``directory`` is not empty.
-        OSError: ``directory`` is not writable.
+    :returns: the number of trials written
+    :raises InputError: none of the authors' files in ``raw_directory``, a malformed one (nothing is written then),
+        or ``directory`` is not empty
+    :raises OSError: ``directory`` is not writable
     """
     runs, digest = _read_runs(raw_directory)
     directory = directory.absolute()  # "." has no name to put a sibling beside
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise InputError(f"{directory}: there is something already; give a directory that is new or empty")
+        raise InputError(f"{directory}: is not empty; give a new or empty directory")
     experiment = _experiment(runs, digest)
     trials = _trials(runs, experiment)
     # Beside, then renamed: an import that breaks off leaves no half experiment.

@@ -1,3 +1,3 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""One module a figure, drawn with Vega-Altair; ``style`` is what they share, ``every`` draws all of a report."""
+"""Figures, drawn with Vega-Altair; ``style`` is what they share, ``every`` draws all those of a report."""

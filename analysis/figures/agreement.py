@@ -16,9 +16,9 @@ _TITLE = "Agreement of the instruments on the page wait"
 
 
 def instruments_figure(readings: pd.DataFrame, methods: Sequence[str]) -> Figure:
-    """Return the guest's stalls and QEMU's blocktime (ms) against the page wait of schedstat, a point a valid trial.
+    """Return the guest's stalls and QEMU's blocktime (ms) against schedstat's page wait, one point per valid trial.
 
-    ``readings`` is the table of `agreement.instrument_readings`; what is missing, or 0, has no place on its log axes.
+    ``readings`` is the table of `agreement.instrument_readings`; what is missing or 0 has no place on log axes.
     """
     points = readings.melt(
         id_vars=["trial_id", "workload", "method", "page_wait_ms"],
@@ -64,4 +64,4 @@ def instruments_figure(readings: pd.DataFrame, methods: Sequence[str]) -> Figure
     )
     chart = alt.layer(equal, marks, width=560, height=400)
     trials = points["trial_id"].nunique()
-    return Figure(_TITLE, f"{trials} valid trials; on the dashed line, both say the same", chart)
+    return Figure(_TITLE, f"{trials} valid trials; on the dashed line, both agree", chart)

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Work of vl-convert that takes seconds. It keeps Python's lock, so it has processes of its own."""
+"""Work of vl-convert that takes seconds. It holds Python's global lock, so it runs in processes of its own."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ for path in map(pathlib.Path, sys.argv[2:]):
 
 @cache
 def bundle() -> Future[str]:
-    """Begin to make one script of Vega, Vega-Lite and Vega-Embed, as the installed vl-convert carries them."""
+    """Start bundling Vega, Vega-Lite and Vega-Embed, as the installed vl-convert carries them, into one script."""
     return ThreadPoolExecutor(1).submit(lambda: _python(_BUNDLE, VEGA_LITE_VERSION).decode("utf-8"))
 
 
 def pngs(svgs: Sequence[Path]) -> Future[bytes]:
-    """Begin to put a PNG file beside each of the SVG files."""
+    """Start writing a PNG file beside each of the SVG files."""
     return ThreadPoolExecutor(1).submit(_python, _PNG, str(PIXELS_PER_UNIT), *map(str, svgs))
 
 

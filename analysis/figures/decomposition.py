@@ -13,12 +13,12 @@ from ..statistics.decomposition import PARTS, mean_parts
 from .style import Figure, rows_of
 
 _TITLE = "Where the time of a migration goes"
-# Okabe and Ito's, from dark to light, so that neighbours differ in a black-and-white print, too.
+# Okabe and Ito's, from dark to light, so that neighbours differ in black-and-white print, too.
 _COLOURS = ("#000000", "#D55E00", "#56B4E9", "#BBBBBB", "#009E73")
 
 
 def decomposition_figure(parts: pd.DataFrame, methods: Sequence[str]) -> Figure:
-    """Return a bar a method, as long as a migration took (s), made of its parts; a panel and an axis a workload.
+    """Return one bar per method, as long as a migration took (s), made of its parts, in one panel per workload.
 
     ``parts`` is the table of `decomposition.time_parts`.
     """

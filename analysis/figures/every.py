@@ -28,9 +28,11 @@ _BY_WORKLOAD = {"downtime": 3, "total_migration_time": 4, "pages_transferred": 5
 
 @dataclass(frozen=True)
 class Figures:
-    """The figures by file name, and the trials whose request trace is not usable.
+    """The figures of a report.
 
-    ``by_workload`` has those figures that show a single workload by file name and workload; the files' own come first.
+    :ivar by_file: file name -> figure
+    :ivar by_workload: file name -> workload -> figure, for those that show one workload; that of the file comes first
+    :ivar skipped: the trials whose request trace is not usable
     """
 
     by_file: Mapping[str, Figure]
@@ -39,10 +41,10 @@ class Figures:
 
 
 def draw_figures(summary: Summary) -> Figures:
-    """Return all figures; one that has nothing to draw says so."""
+    """Return all figures; one with nothing to draw says so."""
     trials, methods = summary.trials, summary.experiment.methods
     usable = set(trials.loc[trials["valid"], "trial_id"])
-    # Trials of unlike hosts are valid each, and nothing to compare.
+    # Trials of unlike hosts are valid, but not comparable.
     records = tuple(record for record in summary.experiment.records if record.trial_id in usable)
     experiment = replace(summary.experiment, records=records)
     drawn = {}

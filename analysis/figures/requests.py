@@ -18,14 +18,14 @@ from .style import Figure, by_method, rows_of, zoom
 
 _TIMELINE_TITLE = "Timeline of page requests"
 _HEATMAP_TITLE = "Requested guest memory over time"
-# A panel has about so many places that the eye can tell apart.
+# About as many as the eye can distinguish in a panel.
 _MOST_POINTS = 1000
 
 
 def timeline_figure(traces: Mapping[str, Places], methods: Sequence[str], memory_mb: float, what: str) -> Figure:
-    """Return a panel a method with a point a request, evenly thinned where there are too many.
+    """Return one panel per method with one point per request, evenly thinned where there are too many.
 
-    ``traces`` are those of one trial a method, ``memory_mb`` is the guest's memory, ``what`` names the trials.
+    ``traces`` are those of one trial per method, ``memory_mb`` is the guest's memory, ``what`` names the trials.
     """
     traces = {method: places for method, places in traces.items() if len(places.page)}
     if not traces:
@@ -50,7 +50,7 @@ def timeline_figure(traces: Mapping[str, Places], methods: Sequence[str], memory
         .properties(width=680, height=150)
         .facet(data=data, row=rows_of("method", methods))
     )
-    thinned = f"; evenly thinned to at most {_MOST_POINTS:,} a method" if max(steps.values()) > 1 else ""
+    thinned = f"; evenly thinned to at most {_MOST_POINTS:,} per method" if max(steps.values()) > 1 else ""
     return Figure(_TIMELINE_TITLE, what + thinned, chart)
 
 
@@ -59,9 +59,9 @@ def _points(places: Places, step: int) -> pd.DataFrame:
 
 
 def heatmap_figure(traces: Mapping[str, Places], methods: Sequence[str], memory_mb: float, what: str) -> Figure:
-    """Return a panel a method: requests in each part of guest memory and of time, for traces of any length.
+    """Return one panel per method: requests by part of guest memory and of time, for traces of any length.
 
-    ``traces`` are those of one trial a method, ``memory_mb`` the guest's memory, ``what`` names the trials.
+    ``traces`` are those of one trial per method, ``memory_mb`` is the guest's memory, ``what`` names the trials.
     """
     traces = {method: places for method, places in traces.items() if len(places.page)}
     if not traces:
@@ -73,11 +73,11 @@ def heatmap_figure(traces: Mapping[str, Places], methods: Sequence[str], memory_
     data = pd.concat([_cells(counts[method]).assign(method=method) for method in counts])
     chart = (
         alt.Chart()
-        # Reckoned in the chart, because a row of whole numbers takes half the room in a file.
+        # Calculated in the chart, because a row of whole numbers takes half the space in a file.
         .transform_calculate(
             time_s=f"{grid.start_s} + datum.column * {grid.cell_s}",
             memory_mb=f"datum.row * {grid.cell_mb}",
-            # A little into the next cell, which is drawn above it: else white hairlines show between cells.
+            # A little into the next cell, which is drawn over it: otherwise white hairlines show between cells.
             to_s=f"{grid.start_s} + (datum.column + 1.05) * {grid.cell_s}",
             to_mb=f"(datum.row + 1.05) * {grid.cell_mb}",
         )
@@ -90,7 +90,7 @@ def heatmap_figure(traces: Mapping[str, Places], methods: Sequence[str], memory_
             color=alt.Color(
                 "requests:Q",
                 title="Requests in a cell (log scale)",
-                # Light is few, so that paper stays white; lightness alone tells the order.
+                # Light is few, so that paper stays white; lightness alone shows the order.
                 scale=alt.Scale(type="log", scheme="viridis", reverse=True),
                 legend=alt.Legend(gradientLength=260, titleLimit=260, format=",~g", tickCount=4),
             ),

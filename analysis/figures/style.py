@@ -20,7 +20,7 @@ from .converter import VEGA_LITE_VERSION
 
 # Okabe and Ito's palette without its yellow, which is lost on white paper.
 _COLOURS = ("#000000", "#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
-# Of another length than the palette, so that a colour comes back with another shape.
+# Fewer than the colours, so that a colour that repeats has another shape.
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 
 _CONFIG = {
@@ -82,7 +82,7 @@ def shapes(methods: Sequence[str]) -> list[str]:
 def zoom(*axes: Literal["x", "y"]) -> alt.Parameter:
     """Return a parameter that lets the reader of an interactive chart move and zoom ``axes``.
 
-    The wheel zooms with Ctrl only: without, it must go on scrolling the page.
+    The wheel zooms only with Ctrl: without it, it must scroll the page.
     """
     return alt.selection_interval(name="zoom", bind="scales", encodings=list(axes), zoom="wheel![event.ctrlKey]")
 

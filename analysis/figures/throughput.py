@@ -21,7 +21,7 @@ _MOST_SAMPLES = 300
 
 
 def throughput_figure(curves: Curves, methods: Sequence[str]) -> Figure:
-    """Return Figure 6: a panel a method, the migration shaded, the baseline's curve in grey behind.
+    """Return Figure 6: one panel per method, the migration shaded, the baseline's curve in grey behind.
 
     ``methods`` are all methods of the scenario; those without a curve are named.
     """
@@ -63,11 +63,11 @@ def _subtitle(curves: Curves, methods: Sequence[str]) -> str:
     if len(curves.by_method) > 1 and BASELINE in curves.by_method:
         parts.append(f"grey line: {BASELINE}")
     absent = [method for method in methods if method not in curves.by_method]
-    return ", ".join(parts) + (f"; no telemetry of {', '.join(absent)}" if absent else "")
+    return ", ".join(parts) + (f"; no telemetry for {', '.join(absent)}" if absent else "")
 
 
 def _ends(curves: Curves) -> list[dict[str, object]]:
-    """Return when each method's migration ended, a row a method; without a known end there is none."""
+    """Return when migration ended, one row per method for which that is known."""
     last_s = max(float(curve.samples["time_s"].max()) for curve in curves.by_method.values())
     ends: list[dict[str, object]] = []
     for method, curve in curves.by_method.items():
@@ -100,7 +100,7 @@ def _label(base: alt.Chart, column: str, align: Literal["left", "right"], text: 
     return mark.encode(x=f"{column}:Q", y=alt.value(0), text=text)
 
 
-# What the web page replaces by a trial's own: one chart serves all trials.
+# The web page replaces these with a trial's own: one chart serves all trials.
 SAMPLES, EVENTS = "samples", "events"
 
 

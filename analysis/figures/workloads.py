@@ -15,7 +15,7 @@ from ..statistics.interval import means
 from ..statistics.metrics import Metric
 from .style import Figure, by_method, rows_of, shape_by_method, zoom
 
-# From this ratio of the largest to the smallest mean on, a linear axis would press the small ones together.
+# From this ratio of the largest to the smallest mean on, a linear axis would squeeze the small ones together.
 _LOG_RATIO = 20
 _MARK_WIDTH = 21
 _LEAST_WIDTH = 360
@@ -25,8 +25,8 @@ def workload_figure(trials: pd.DataFrame, methods: Sequence[str], metric: Metric
     """Return a figure of the mean of ``metric`` with its 95 % interval by working window and method.
 
     ``trials`` is the table of `table.tidy`, or one with the metric's measurement added; trials whose window is not
-    stated have no place here. ``label`` comes before the title, such as "Figure 3. ". Workloads that differ in more
-    than their window get a panel each.
+    stated are left out. ``label`` comes before the title, such as "Figure 3. ". Workloads that differ in more than
+    their window get separate panels.
     """
     title = f"{label}{metric.title} by working window"
     sized = trials.dropna(subset=["window_mb"])
@@ -45,7 +45,7 @@ def workload_figure(trials: pd.DataFrame, methods: Sequence[str], metric: Metric
 def _panel_title(pattern: str, work_per_page: int) -> str:
     parts = [
         "" if pd.isna(pattern) else f"{pattern} walk",
-        "" if pd.isna(work_per_page) else f"work {work_per_page} a page",
+        "" if pd.isna(work_per_page) else f"work {work_per_page} per page",
     ]
     return ", ".join(part for part in parts if part)
 
@@ -82,7 +82,7 @@ class _Axis:
 def _axis(points: pd.DataFrame) -> _Axis:
     least, most = points["mean"].min(), points["mean"].max()
     if least <= 0 or most / least < _LOG_RATIO:
-        # What touches the edge of an interactive chart is cut off there.
+        # An interactive chart cuts off what touches its edge.
         return _Axis(False, min(0.0, least * 1.05), max(0.0, points["high"].fillna(most).max(), most) * 1.05 or 1.0)
     # An interval may reach to zero and below, where a log axis has no place.
     floor = max(least / 3, points["low"].fillna(least).clip(upper=least).min()) * 0.8
@@ -92,7 +92,7 @@ def _axis(points: pd.DataFrame) -> _Axis:
 def _chart(points: pd.DataFrame, methods: Sequence[str], metric: Metric) -> alt.LayerChart:
     axis = _axis(points)
     windows = sorted(set(points["window_mb"]))
-    # Where the interval's line ends is not what the interval is: the tooltip shows the latter.
+    # The line of an interval may end early; the tooltip shows the interval itself.
     points = points.assign(end=points["low"].clip(lower=axis.floor))
     title = f"{metric.title} ({metric.unit}{', log scale' if axis.is_log else ''})"
     domain, shown = list(methods), set(points["method"])

@@ -1,3 +1,3 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Table 3 and findings in words: for the terminal, as Markdown, and as the web report."""
+"""Table 3, findings and comparisons in words: for the terminal, for programs, as Markdown, and as the web report."""

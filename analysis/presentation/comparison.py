@@ -32,7 +32,7 @@ def comparison_text(comparison: Comparison) -> str:
     workloads = dict.fromkeys(change.workload for change in comparison.changes)
     for workload in workloads:
         changes = [change for change in comparison.changes if change.workload == workload]
-        decides = "" if changes[0].decides else " (to be read; these do not decide)"
+        decides = "" if changes[0].decides else " (for information; these do not decide)"
         lines += ["", f"{workload or _OVERALL}: change in %, positive is better{decides}", ""]
         lines += aligned([_HEAD, *(_fields(change) for change in changes)], texts={0, 1, len(_HEAD) - 1})
     lines += ["", f"{comparison.outcome.name}{_explanation(comparison)}"]
@@ -41,7 +41,7 @@ def comparison_text(comparison: Comparison) -> str:
 
 
 def comparison_json(comparison: Comparison) -> str:
-    """Return the comparison as JSON; ``schema_version`` counts its forms, null is missing."""
+    """Return the comparison as JSON; ``schema_version`` is that of this format, null is missing."""
     document = {
         "schema_version": 1,
         "baseline": _identity(comparison.baseline),
@@ -61,7 +61,10 @@ def comparison_json(comparison: Comparison) -> str:
 
 
 def comparison_junit(comparison: Comparison) -> str:
-    """Return the comparison as JUnit XML: a case a change; what decides fails on a regression and errs on no answer."""
+    """Return the comparison as JUnit XML, one case per change.
+
+    A case that decides is a failure if it is a regression, and an error if there is no answer.
+    """
     suite = ElementTree.Element("testsuite", name="vcsp.testbed compare")
     for obstacle in comparison.obstacles:
         case = ElementTree.SubElement(suite, "testcase", classname="compare", name="samples are alike")
@@ -119,12 +122,12 @@ def _explanation(comparison: Comparison) -> str:
     if name == "too noisy":
         least = comparison.least_threshold_percent or 0
         return (
-            f" to say: a loss of more than {threshold} is not excluded; raise repeats or quiet the machine, or ask for"
-            f" --threshold-percent {math.ceil(least)} at least"
+            f" to say: a loss of more than {threshold} is not excluded; raise repeats or quiet the machine, or use"
+            f" --threshold-percent {math.ceil(least)} or more"
         )
     if name == "regression":
         count = sum(change.decides and change.verdict == "regression" for change in comparison.changes)
         return (
             f": {count} of {sum(change.decides for change in comparison.changes)} comparisons, of {threshold} or more"
         )
-    return ": nothing was compared" if comparison.obstacles else ": a comparison needs two valid trials a cell"
+    return ": nothing was compared" if comparison.obstacles else ": a comparison needs two valid trials per cell"

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What an experiment says beside Table 3, as tables of text."""
+"""What an experiment shows besides Table 3, as tables of text."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def findings(summary: Summary) -> tuple[Findings, ...]:
 def _effects(summary: Summary) -> Findings:
     return Findings(
         "What quota and prefetching do",
-        "Improvement in %. Effects multiply: that of a factor is the geometric mean of the ratios with and without it,"
-        " the interaction what both together do beyond the product of the two.",
+        "Improvement in %. Effects multiply: a factor's effect is the geometric mean of the ratios with and without it,"
+        " the interaction is what both do together beyond the product of the two.",
         ("metric", "effect", "improvement (%)", "95 % interval", "verdict", "n"),
         tuple(
             (
@@ -63,7 +63,7 @@ def _parts(summary: Summary) -> Findings:
         lines.append((str(workload), str(method), *cells, str(rows["n"].iloc[0])))
     return Findings(
         "Where the time of a migration goes",
-        "Means in ms, of one virtual CPU, from its stop on the source to the last page, with service loss beside it. "
+        "Means in ms for one virtual CPU, from its stop on the source to the last page, with service loss beside them. "
         + " ".join(f"{part.title}: {part.definition}" for part in PARTS),
         ("workload", "method", *(part.title.lower() for part in PARTS), *_LOSSES.values(), "n"),
         tuple(lines),
@@ -73,8 +73,8 @@ def _parts(summary: Summary) -> Findings:
 def _agreement(summary: Summary) -> Findings:
     return Findings(
         "Agreement of the instruments",
-        "What another instrument read, divided by the page wait of schedstat: 1 is agreement. The guest's stalls also"
-        " hold the time that a quota takes in the middle of one; QEMU's blocktime is shown and not trusted.",
+        "What another instrument read, divided by schedstat's page wait: 1 is agreement. The guest's stalls also"
+        " include the time that a quota takes in the middle of one; QEMU's blocktime is shown but not trusted.",
         ("method", "instrument", "median", "least", "most", "n"),
         tuple(
             (
@@ -93,7 +93,7 @@ def _self_checks(summary: Summary) -> Findings:
         "A method against itself",
         "How often the intervals of Table 3 would show a difference where there is none; it should be near 5 % or less."
         " split: the repeats in random halves. scatter: too few to split, so their scatter is dealt out at random.",
-        ("metric", "how", "repeats a side", "comparisons", "false differences (%)"),
+        ("metric", "how", "repeats per side", "comparisons", "false differences (%)"),
         tuple(
             (
                 _TITLES[check.metric],

@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """The web report: one self-contained file that works offline.
 
-What the page says without its script is all of the report but the drill-down to single trials; the script makes the
-figures interactive. The page's policy lets it load nothing, and run only the scripts that are written here.
+Without its script the page shows all of the report but the details of single trials; the script makes the figures
+interactive. The page's policy lets it load nothing, and run only the scripts that are written here.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def report_html(summary: Summary, figures: Figures) -> str:
 
 
 def _picture(figure: Figure) -> str | None:
-    """Return the figure's picture as a data URL, or None where it would take up most of the page."""
+    """Return the figure's picture as a data URL, or None if it would make up most of the page."""
     svg = figure.svg.encode("utf-8")
     return data_url(svg, "image/svg+xml") if len(svg) <= _LARGEST_PICTURE_BYTES else None
 
@@ -123,7 +123,7 @@ def _downloads(summary: Summary) -> dict[str, str]:
 
 
 def _instruments(summary: Summary) -> list[dict[str, Any]]:
-    """Say of each instrument in how many trials it was present, and why it was not in others."""
+    """Return, for each instrument, in how many trials it was present, and why it was absent from others."""
     found: dict[str, dict[str, Any]] = {}
     for record in summary.experiment.records:
         for name, instrument in record.data["instruments"].items():

@@ -17,9 +17,9 @@ from ..statistics.curves import thinned, trial_samples
 from ..statistics.table3 import table3_data
 from ..summary import Summary
 
-# Enough for a chart of this width, and 140 trials of it stay small.
+# Enough for a chart of this width, and still small for 140 trials.
 _MOST_SAMPLES = 150
-# A page of more would be slow to open; the paper's scenario has 140.
+# With more, the page would open slowly; the paper's scenario has 140.
 MOST_TRIALS = 300
 
 
@@ -48,7 +48,7 @@ def page_data(summary: Summary, figures: Figures) -> str:
 def listed(experiment: Experiment) -> list[Record]:
     """Return the records that the page lists, in the order of the plan.
 
-    They are `MOST_TRIALS` at most: invalid ones before valid ones, early ones before late ones.
+    At most `MOST_TRIALS`: invalid trials are chosen before valid ones, early ones before late ones.
     """
     place = {cell: index for index, cell in enumerate(experiment.planned)}
     chosen = sorted(experiment.records, key=lambda record: (record.valid, place[record.cell]))[:MOST_TRIALS]
@@ -70,7 +70,7 @@ def _charts(name: str, figure: Figure, figures: Figures) -> list[dict[str, Any]]
 
 
 def _trials(experiment: Experiment) -> tuple[list[dict[str, Any]], list[Any]]:
-    """Return the trials, and the different provenances that they have: most often a single one."""
+    """Return the trials and their different provenances, of which there is usually only one."""
     provenances: dict[str, int] = {}
     trials = []
     for record in listed(experiment):

@@ -19,7 +19,7 @@ CONVENTIONS = {
 
 
 def progress(experiment: Experiment) -> str:
-    """Say how much of the experiment there is: "47 of 48 trials recorded: 46 valid, 1 invalid; 1 missing"."""
+    """Return how much of the experiment there is: "47 of 48 trials recorded: 46 valid, 1 invalid; 1 missing"."""
     valid = sum(record.valid for record in experiment.records)
     invalid = len(experiment.records) - valid
     text = f"{len(experiment.records)} of {len(experiment.planned)} trials recorded: {valid} valid, {invalid} invalid"
@@ -53,7 +53,7 @@ def aligned(rows: Sequence[Sequence[str]], texts: Collection[int]) -> list[str]:
 
 
 def missing_lines(cells: tuple[Cell, ...]) -> list[str]:
-    """Name missing trials, a line for each workload and method."""
+    """Return the missing trials, one line per workload and method."""
     repeats: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
         repeats.setdefault((cell.workload, cell.method), []).append(str(cell.repeat))
@@ -64,7 +64,7 @@ def missing_lines(cells: tuple[Cell, ...]) -> list[str]:
 
 
 def notes(experiment: Experiment, table: Table3 | None) -> list[str]:
-    """Say what a reader of Table 3 must know to judge it."""
+    """Return what a reader of Table 3 must know to judge it."""
     found = [
         "Positive is an improvement over post-copy. A value is a ratio of means: repeats are averaged within each"
         " workload, then workloads with equal weight, over the workloads in which both methods have valid trials.",
@@ -88,7 +88,7 @@ def notes(experiment: Experiment, table: Table3 | None) -> list[str]:
 
 
 def _coverage(experiment: Experiment, table: Table3) -> list[str]:
-    """Name the cells that rest on single trials or on a part of the workloads."""
+    """Return the cells that rest on single trials or on some of the workloads only."""
     found = []
     for metric in METRICS:
         measured = {
@@ -99,10 +99,10 @@ def _coverage(experiment: Experiment, table: Table3) -> list[str]:
         for row in table.rows:
             cell, what = row.cells[metric.name], f"{metric.title} of {row.method}"
             if cell.baseline.pct is None:
-                found.append(f"{what}: no value, no workload has a valid measurement of both methods.")
+                found.append(f"{what}: no value: no workload has a valid measurement of both methods.")
             elif cell.baseline.low is None:
                 found.append(
-                    f"{what}: no interval, some workload has a single valid trial, or post-copy scatters too much."
+                    f"{what}: no interval: some workload has a single valid trial, or post-copy scatters too much."
                 )
             left_out = sorted(measured - set(cell.workloads))
             if cell.workloads and left_out:
@@ -114,12 +114,12 @@ _VERBS = {"improvement": "improves", "worse": "worsens", "no difference shown": 
 
 
 def verdict_sentences(table: Table3) -> list[str]:
-    """Return a sentence a method, in the baseline convention, with the 95 % interval of every value."""
+    """Return one sentence per method, in the baseline convention, with the 95 % interval of every value."""
     return [_sentence(row) for row in table.rows]
 
 
 def contradictions(table: Table3) -> list[str]:
-    """Name the cells whose whole interval lies on the other side of 0 than the published value.
+    """Return the cells whose whole interval and the published value lie on opposite sides of 0.
 
     Both are in the paper's convention.
     """
@@ -140,14 +140,14 @@ def _sentence(row: Row) -> str:
     for metric in METRICS:
         estimate, title = row.cells[metric.name].baseline, metric.title.lower()
         if estimate.pct is None:
-            kinds.setdefault("has no value of", []).append(title)
+            kinds.setdefault("has no value for", []).append(title)
         elif estimate.verdict is None:
-            kinds.setdefault("has no interval, so no verdict, of", []).append(f"{title} ({estimate.pct:+.1f} %)")
+            kinds.setdefault("has no interval, so no verdict, for", []).append(f"{title} ({estimate.pct:+.1f} %)")
         elif estimate.verdict == "no difference shown":
             kinds.setdefault(_VERBS[estimate.verdict], []).append(f"{title} ({_signed(estimate)})")
         else:
             kinds.setdefault(_VERBS[estimate.verdict], []).append(f"{title} by {_sized(estimate)}")
-    order = (*_VERBS.values(), "has no interval, so no verdict, of", "has no value of")
+    order = (*_VERBS.values(), "has no interval, so no verdict, for", "has no value for")
     parts = [f"{verb} {', '.join(kinds[verb])}" for verb in order if verb in kinds]
     return f"Against {BASELINE}, {row.method} {'; it '.join(parts)}."
 
@@ -157,7 +157,7 @@ def _signed(estimate: Estimate) -> str:
 
 
 def _sized(estimate: Estimate) -> str:
-    """Say how large a change is that the verb already gives a direction: "5.6 % [0.9, 10.5]"."""
+    """Return the size of a change whose direction the verb gives: "5.6 % [0.9, 10.5]"."""
     assert estimate.pct is not None and estimate.low is not None and estimate.high is not None
     ends = sorted((abs(estimate.low), abs(estimate.high)))
     return f"{abs(estimate.pct):.1f} % [{ends[0]:.1f}, {ends[1]:.1f}]"

@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Whether the instruments agree on how long the guest waited for pages.
 
-Page wait, from schedstat, is the one that downtime uses. The guest's own stalls also hold the time that a quota or
-another thread kept it from a processor in the middle of one. QEMU's blocktime is shown and not trusted.
+Downtime uses the page wait, from schedstat. The guest's own stalls also include the time for which a quota or another
+thread kept it from a CPU in the middle of a stall. QEMU's blocktime is shown but not trusted.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ INSTRUMENTS = {"guest_stall_ms": "stalls seen by the guest", "qemu_blocktime_ms"
 
 
 def instrument_readings(experiment: Experiment) -> pd.DataFrame:
-    """Return what the instruments said in each valid trial.
+    """Return what the instruments read in each valid trial.
 
     Columns: ``trial_id``, ``workload``, ``method``, ``page_wait_ms`` and those of `INSTRUMENTS` (ms, added up over the
     virtual CPUs; NaN where absent).
@@ -27,11 +27,10 @@ def instrument_readings(experiment: Experiment) -> pd.DataFrame:
 
 
 def agreement(readings: pd.DataFrame) -> pd.DataFrame:
-    """Sum up `instrument_readings` as ratios to the page wait: 1 is agreement.
+    """Summarise `instrument_readings` as ratios to the page wait: 1 is agreement.
 
-    Returns:
-        A row a method and instrument (its column) that was read beside a page wait above 0: ``method``, ``instrument``,
-        ``n``, and the ``median``, ``least`` and ``most`` of the ratios.
+    :returns: one row per method and instrument (its column) that was read with a page wait above 0: ``method``,
+        ``instrument``, ``n``, and the ``median``, ``least`` and ``most`` of the ratios
     """
     waited = readings[readings["page_wait_ms"] > 0]
     ratios = waited[list(INSTRUMENTS)].div(waited["page_wait_ms"], axis=0).assign(method=waited["method"])
@@ -52,7 +51,7 @@ def _row(record: Record) -> dict[str, object]:
 
 
 def _blocktime_ms(record: Record) -> float | None:
-    """Return QEMU's blocktime of each virtual CPU, added up; its total counts only when all of them are blocked."""
+    """Return QEMU's blocktime summed over the virtual CPUs; its own total counts only while all of them are blocked."""
     by_vcpu = record.readings("qemu_blocktime").get("postcopy_vcpu_blocktime")
     if not isinstance(by_vcpu, list) or not by_vcpu:
         return None

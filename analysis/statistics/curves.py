@@ -22,8 +22,8 @@ from ..data.telemetry import SAMPLE_S, TELEMETRY_FILE, read_telemetry, throughpu
 class Curve:
     """Throughput over time: the median over ``n`` trials of one workload and method.
 
-    ``samples`` has the columns ``time_s`` (the middle of the sample) and ``mb_per_s``. ``completion_s`` is the median
-    time from resume to completion; None when the trials do not say where on their clock resume is.
+    :ivar samples: columns ``time_s`` (the middle of the sample) and ``mb_per_s``
+    :ivar completion_s: median time from resume to completion; None if the trials do not place resume on their clock
     """
 
     samples: pd.DataFrame
@@ -33,9 +33,10 @@ class Curve:
 
 @dataclass(frozen=True)
 class Curves:
-    """The curves of one workload by method, in the scenario's order, and the trials whose telemetry is not usable.
+    """The curves of one workload by method, in the scenario's order.
 
-    ``others`` are those of the other workloads, the largest first.
+    :ivar skipped: the trials whose telemetry is not usable
+    :ivar others: the curves of the other workloads, the largest first
     """
 
     workload: str
@@ -81,8 +82,7 @@ def thinned(samples: pd.DataFrame, most: int) -> pd.DataFrame:
 def trial_samples(record: Record) -> pd.DataFrame:
     """Return the throughput of one trial over time, in the columns of `Curve`'s samples.
 
-    Raises:
-        InputError: the trial has no usable telemetry.
+    :raises InputError: the trial has no usable telemetry
     """
     trial = _read(record)
     return _samples(trial.numbers, trial.mb_per_s)
@@ -90,7 +90,7 @@ def trial_samples(record: Record) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class _Trial:
-    """The samples' ``numbers`` and their ``mb_per_s``, of equal length."""
+    """The samples of a trial: their ``numbers`` and ``mb_per_s``, of equal length."""
 
     numbers: npt.NDArray[np.int64]
     mb_per_s: npt.NDArray[np.float64]

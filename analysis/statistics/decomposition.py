@@ -2,8 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Where the time of a migration goes, as one virtual CPU sees it: from its stop on the source to the last page.
 
-The parts add up to the whole. Throttled is what the quota's controller counted, as far as the virtual CPUs waited for a
-processor at all: the controller's clock also runs while a throttled virtual CPU waits for a page, which is page wait.
+The parts add up to the whole. Throttled time is what the quota's controller counted, but no more than the virtual CPUs
+waited for a CPU: the controller's clock also runs while a throttled virtual CPU waits for a page, which is page wait.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _BY = ["workload", "method"]
 
 
 def time_parts(experiment: Experiment) -> pd.DataFrame:
-    """Return the parts of each valid trial that has all of them, by trial.
+    """Return the parts of each valid trial that has all of them.
 
     Columns: ``trial_id``, ``workload`` (a label), ``method``, ``repeat``, the columns of `PARTS` (ms, mean of the
     virtual CPUs), ``total_ms`` (their sum), and ``stall_loss_s`` and ``slow_down_percent`` (NaN where missing).
@@ -52,9 +52,9 @@ def time_parts(experiment: Experiment) -> pd.DataFrame:
 def mean_parts(parts: pd.DataFrame) -> pd.DataFrame:
     """Average `time_parts` within workload and method.
 
-    Returns:
-        A row a workload, method and part: ``workload``, ``method``, ``part`` (its column), ``title``, ``mean``, ``low``
-        and ``high`` (ms; Student's t interval, NaN for a single trial), ``share_percent`` of the total, and ``n``.
+    :returns: one row per workload, method and part: ``workload``, ``method``, ``part`` (its column), ``title``,
+        ``mean``, ``low`` and ``high`` (ms; Student's t interval, NaN for a single trial), ``share_percent`` of the
+        total, and ``n``
     """
     tables = []
     total = means(parts.assign(valid=True), _BY, "total_ms")["mean"]
@@ -68,16 +68,15 @@ def mean_parts(parts: pd.DataFrame) -> pd.DataFrame:
 def mean_losses(parts: pd.DataFrame) -> pd.DataFrame:
     """Average the service loss of `time_parts` within workload and method.
 
-    Returns:
-        A row a workload, method and column of `LOSS_COLUMNS` with values: ``workload``, ``method``, ``loss``, ``mean``,
-        ``low``, ``high`` (in the unit of the column; NaN for a single trial) and ``n``.
+    :returns: one row per workload, method and column of `LOSS_COLUMNS` with values: ``workload``, ``method``, ``loss``,
+        ``mean``, ``low``, ``high`` (in the unit of the column; NaN for a single trial) and ``n``
     """
     tables = [means(parts.assign(valid=True), _BY, column).assign(loss=column) for column in LOSS_COLUMNS]
     return pd.concat(tables, ignore_index=True)[[*_BY, "loss", "mean", "low", "high", "n"]]
 
 
 def _row(record: Record) -> dict[str, object] | None:
-    """Return the parts of a trial; None when one is missing, or when they contradict each other."""
+    """Return the parts of a trial; None if one is missing, or if they contradict each other."""
     measured, vcpus = record.data["measurements"], record.data["trial"]["guest"]["vcpus"]
     blackout_ms, wait_ms, throttled_ms = measured["stop_and_copy_ms"], measured["page_wait_ms"], _throttled_ms(record)
     queue_ms = record.reading("schedstat", "run_queue_ms")
@@ -106,7 +105,7 @@ def _row(record: Record) -> dict[str, object] | None:
 
 
 def _throttled_ms(record: Record) -> float | None:
-    """Return the time that the quota took; a method without a quota is known to lose none by it."""
+    """Return the time that the quota took, which is 0 for a method without one."""
     if not record.method.throttles:
         return 0.0
     throttled_ms: float | None = record.data["measurements"]["throttled_ms"]

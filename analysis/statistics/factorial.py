@@ -3,7 +3,7 @@
 """What the quota does, what prefetching does, and what they do together: the four known methods as a 2 x 2 design.
 
 Effects multiply: a main effect is the geometric mean of the ratio with and without the factor, over both levels of the
-other; the interaction is what both together do beyond the product of what each does alone. The ratios are of means over
+other; the interaction is what both do together beyond the product of what each does alone. The ratios are of means over
 the workloads that all four methods have, and the intervals are Student's on the logarithm of the means (delta method).
 """
 
@@ -43,10 +43,10 @@ class Effect:
 
 
 def factorial_effects(trials: pd.DataFrame) -> tuple[Effect, ...]:
-    """Return the effects in the valid ones of ``trials`` (see `table.tidy`), by metric and factor.
+    """Return the effects in the valid ``trials`` (see `table.tidy`), by metric and factor.
 
-    Metrics that some of the four methods did not measure in any common workload are left out, so it is empty for an
-    experiment without the four known methods. There is no interval where some workload has a single trial.
+    A metric is left out unless all four methods measured it in some common workload, so there is none for an experiment
+    without the four known methods. There is no interval where some workload has a single trial.
     """
     valid = trials[trials["valid"]]
     return tuple(effect for metric in METRICS for effect in _effects(valid, metric))

@@ -1,13 +1,13 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The interval of a ratio of two means over workloads: Fieller's theorem with Welch's degrees of freedom.
+"""Intervals of means, and of ratios of two means over workloads: Fieller's theorem, Welch's degrees of freedom.
 
 An arm is one method's side of a comparison: the repeats are averaged within each workload, then the workloads are
 averaged with equal weight. Variances are estimated within each workload and may differ between workloads and methods,
-as they do in measurements: long migrations scatter more. The number of repeats is small, so the quantile is Student's,
+as they do in practice: long migrations scatter more. The number of repeats is small, so the quantile is Student's,
 with the degrees of freedom of Welch and Satterthwaite.
 
-The percentile bootstrap, of which one might think first, resamples three values as if they were the population: its
+The percentile bootstrap, which may come to mind first, resamples three values as if they were the population: its
 intervals are too narrow, and a method differs from itself in far more than 5 % of comparisons (docs/statistics.md).
 
 Sources: E. C. Fieller, "Some problems in interval estimation", J. R. Stat. Soc. B 16 (1954) 175-185;
@@ -32,11 +32,12 @@ Values = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Arm:
-    """A mean over workloads in the unit of the measurement, its ``variance``, and what tells the degrees of freedom.
+    """A mean over workloads in the unit of the measurement, its variance, and what gives the degrees of freedom.
 
-    ``spread`` is the sum over workloads of (share of the variance)^2 / (repeats - 1), so that ``variance**2 / spread``
-    are Satterthwaite's degrees of freedom. All three have the same shape; variance and spread are NaN where some
-    workload has a single repeat.
+    All three have the same shape; variance and spread are NaN where some workload has a single repeat.
+
+    :ivar spread: the sum over workloads of (share of the variance)^2 / (repeats - 1), so that ``variance**2 / spread``
+        is Satterthwaite's degrees of freedom
     """
 
     mean: Values
@@ -45,7 +46,7 @@ class Arm:
 
 
 def arm(groups: Sequence[Values]) -> Arm:
-    """Return the arm of ``groups``, one array a workload whose last axis are the repeats; other axes are kept."""
+    """Return the arm of ``groups``, one array per workload with the repeats as its last axis; other axes are kept."""
     means, variances, spreads = [], [], []
     for values in groups:
         repeats = values.shape[-1]
@@ -68,8 +69,8 @@ def t_quantile(freedom: Values | float, confidence: float = CONFIDENCE) -> Value
 def ratio_interval(base: Arm, new: Arm, confidence: float = CONFIDENCE) -> tuple[Values, Values]:
     """Return the ends of the interval of ``new`` / ``base``; NaN where there is none.
 
-    There is none when a variance is unknown, or when the base's mean cannot be told from zero: any ratio, however
-    large, then fits the data. Means are of measurements that cannot be negative, so the interval does not go below 0.
+    There is none if a variance is unknown, or if the base's mean cannot be distinguished from zero: any ratio, however
+    large, would then fit the data. Measurements cannot be negative, so the interval does not go below 0.
     """
     with np.errstate(all="ignore"):
         ratio = new.mean / base.mean
@@ -89,7 +90,7 @@ def ratio_interval(base: Arm, new: Arm, confidence: float = CONFIDENCE) -> tuple
 def p_value(base: Arm, new: Arm) -> Values:
     """Return the two-sided p-value of equal means; NaN where a variance is unknown.
 
-    It is below 1 - confidence exactly where the interval of `ratio_interval` is bounded and leaves out 1.
+    It is below 1 - confidence exactly where the interval of `ratio_interval` is bounded and excludes 1.
     """
     with np.errstate(all="ignore"):
         difference = new.mean - base.mean
@@ -119,7 +120,7 @@ class Estimate:
 
     @property
     def verdict(self) -> Verdict | None:
-        """What the interval says against 0; None without an interval: a single trial shows no spread."""
+        """On which side of 0 the interval is; None without an interval, since a single trial shows no spread."""
         if self.low is None or self.high is None:
             return None
         if self.low > 0:
@@ -131,11 +132,10 @@ MISSING = Estimate(None, None, None)
 
 
 def means(trials: pd.DataFrame, by: list[str], measurement: str) -> pd.DataFrame:
-    """Average ``measurement`` over the valid ones of ``trials`` within each group of the columns ``by``.
+    """Average ``measurement`` over the valid ``trials`` within each group of the columns ``by``.
 
-    Returns:
-        A row a group that has values, in order of appearance: ``by``, ``mean``, ``low``, ``high`` (Student's t
-        interval, in the unit of the measurement; NaN for a single trial) and ``n``.
+    :returns: one row per group with values, in order of appearance: ``by``, ``mean``, ``low``, ``high`` (Student's t
+        interval, in the unit of the measurement; NaN for a single trial) and ``n``
     """
     values = trials[trials["valid"]].dropna(subset=[measurement])
     groups = values.groupby(by, sort=False, dropna=False)[measurement]

@@ -25,9 +25,9 @@ from .table3 import Table3, values_by_workload
 
 RESAMPLINGS = 2000
 SEED = 1
-# The rate is 5 % on average over experiments; a small one strays by half as much again by its own few values.
+# The rate is 5 % on average over experiments; in a small one, chance can add half as much again.
 MOST_PERCENT = 1.5 * 100 * (1 - CONFIDENCE)
-# Of smaller halves, and of fewer values, the rate says little.
+# With smaller halves, or fewer values, the rate says little.
 _LEAST_TO_SPLIT = 6
 _LEAST_POOL = 24
 # Bounds the memory and the time of a resampling of very many trials.
@@ -38,8 +38,8 @@ _MOST_VALUES = 1_000_000
 class SelfCheck:
     """The false differences found for a metric (its name), in ``comparisons`` of a method with itself.
 
-    ``low_percent`` is the lower end of the 95 % interval of the rate, for what chance does in so many comparisons.
-    ``repeats`` is the least number on a side.
+    :ivar repeats: the smallest number per side
+    :ivar low_percent: lower end of the 95 % interval of the rate, which allows for chance in that many comparisons
     """
 
     metric: str
@@ -56,10 +56,10 @@ class SelfCheck:
 
 
 def self_checks(trials: pd.DataFrame, methods: Sequence[str], seed: int = SEED) -> tuple[SelfCheck, ...]:
-    """Return the check of each metric over the valid ones of ``trials`` (see `table.tidy`), all ``methods`` together.
+    """Return the check of each metric over the valid ``trials`` (see `table.tidy`), all ``methods`` together.
 
-    A metric is left out when no method has two repeats of every one of its workloads, or when there are too few values
-    for the rate to say anything.
+    A metric is left out if no method has two repeats of each of its workloads, or if there are too few values for the
+    rate to say anything.
     """
     valid = trials[trials["valid"]]
     return tuple(check for metric in METRICS if (check := _check(valid, methods, metric, seed)) is not None)
@@ -81,7 +81,7 @@ def _check(valid: pd.DataFrame, methods: Sequence[str], metric: Metric, seed: in
         return None
     pairs = _split(usable, random) if how == "split" else _dealt(usable, repeats, random)
     false = comparisons = 0
-    for base, new in pairs:  # of a method each
+    for base, new in pairs:  # one pair per method
         low, high = ratio_interval(base, new)
         false += int(((low > 1) | (high < 1)).sum())
         comparisons += len(low)
@@ -115,7 +115,7 @@ def _dealt(
     pool = np.concatenate([_scatter(values) for groups in usable.values() for values in groups.values()])
     for groups in usable.values():
         means = [values.mean() for values in groups.values()]
-        # Dealt without replacement: the same value twice would be a scatter of nothing.
+        # Dealt without replacement: equal values would not scatter.
         needed = 2 * repeats * len(means)
         if needed > len(pool):
             continue
@@ -126,7 +126,7 @@ def _dealt(
 
 
 def _scatter(values: Values) -> Values:
-    """Return how far values are from their mean, in proportion, widened by what the mean took of it."""
+    """Return how far values are from their mean, in proportion, widened by what the mean took away."""
     scatter: Values = (values / values.mean() - 1) * np.sqrt(len(values) / (len(values) - 1))
     return scatter
 
@@ -142,7 +142,7 @@ def _resamplings(values: int) -> int:
 
 # Of the repeats of one cell. Quiet machines stay below 15 % even in downtime, which scatters most.
 MOST_CV_PERCENT = 25.0
-# Half the width of an interval of Table 3 from which on there is little that it can decide.
+# From this half-width on, an interval of Table 3 can decide little.
 MOST_HALF_WIDTH = 15.0
 MOST_INVALID_PERCENT = 10.0
 
@@ -151,7 +151,7 @@ _QUIET = "quiet the machine (other processes, power saving, neighbours on the sa
 
 @dataclass(frozen=True)
 class NoiseWarning:
-    """Something about the trials that weakens what can be said from them, and what to do about it."""
+    """Something that weakens what the trials can show, and what to do about it."""
 
     problem: str
     advice: str
@@ -170,9 +170,7 @@ def _invalid(trials: pd.DataFrame) -> list[NoiseWarning]:
     if not invalid or 100 * invalid <= MOST_INVALID_PERCENT * len(trials):
         return []
     problem = f"{invalid} of {len(trials)} trials are invalid"
-    return [
-        NoiseWarning(problem, "remove their causes, listed with them, and run the experiment again to fill the gaps")
-    ]
+    return [NoiseWarning(problem, "remove the causes, listed with them, and run the experiment again to fill the gaps")]
 
 
 def _scattered(trials: pd.DataFrame) -> list[NoiseWarning]:
@@ -201,7 +199,7 @@ def _wide(table: Table3) -> list[NoiseWarning]:
             half = (estimate.high - estimate.low) / 2
             if half > MOST_HALF_WIDTH:
                 times = math.ceil((half / MOST_HALF_WIDTH) ** 2)
-                problem = f"{metric.title} of {row.method} is known to within {half:.0f} points only"
+                problem = f"{metric.title} of {row.method} is known only to within {half:.0f} points"
                 advice = f"{times} times as many repeats would bring it to {MOST_HALF_WIDTH:.0f}; or {_QUIET}"
                 found.append(NoiseWarning(problem, advice))
     return found

@@ -27,8 +27,8 @@ ACCURACY = Metric(
     "Prefetch accuracy",
     "% of prefetched pages",
     True,
-    "Share of the pages fetched ahead that were never asked for afterwards. A page that was asked for all the same came"
-    " too late. Whether the guest used a page that it did not ask for is not seen on the wire.",
+    "Share of the pages fetched ahead that were never asked for afterwards. A page that was asked for anyway came too"
+    " late. Whether the guest used a page that it did not ask for cannot be seen on the wire.",
 )
 
 
@@ -52,13 +52,13 @@ class Grid:
 
 
 def count_requests(places: Places, grid: Grid) -> npt.NDArray[np.int64]:
-    """Count the requests in each cell of ``grid``, shape (`ROWS`, `COLUMNS`); what lies outside is in no cell."""
+    """Count the requests in each cell of ``grid``, shape (`ROWS`, `COLUMNS`); those outside are left out."""
     counts = np.zeros(ROWS * COLUMNS, dtype=np.int64)
     for first in range(0, len(places.page), _AT_ONCE):
         part = slice(first, first + _AT_ONCE)
         time_s, page = places.time_s[part], places.page[part]
         column = ((time_s - grid.start_s) * (1 / grid.cell_s)).astype(np.int64)
-        # The last request belongs to the last cell, of which it is the end.
+        # The last request is the end of the last cell, and belongs to it.
         column[(column == COLUMNS) & (time_s <= grid.end_s)] = COLUMNS - 1
         row = (page * (1 / (PAGES_PER_MB * grid.cell_mb))).astype(np.int64)
         inside = (time_s >= grid.start_s) & (column < COLUMNS) & (row < ROWS)
@@ -71,8 +71,8 @@ def prefetch_accuracy_percent(requests: Requests) -> float | None:
     """Return the share of prefetched pages that were never asked for afterwards, in percent.
 
     A page is prefetched when an extended request covers it before it is asked for itself. One that is asked for later
-    came too late or was not sent: the guest stopped for it as if there were no prefetching. The wire does not tell
-    whether the guest ever used a page that it did not ask for. None when nothing was prefetched.
+    came too late or was not sent: the guest stopped for it as if there were no prefetching. The wire does not
+    show whether the guest ever used a page that it did not ask for. None if nothing was prefetched.
     """
     if not len(requests.page):
         return None
@@ -89,7 +89,7 @@ def prefetch_accuracy_percent(requests: Requests) -> float | None:
 
 
 def _first_covered(start: Pages, length: Pages, pages: int) -> Pages:
-    """Return for each of ``pages`` the number of the first request that covers it; of none, the count of requests."""
+    """Return, for each page, the number of the first request that covers it, or the count of requests if none does."""
     first = np.full(pages, len(start), dtype=np.int64)
     for offset in range(int(length.max())):
         # Backwards, because the last of several assignments to one place stays: that of the earliest request.

@@ -39,7 +39,7 @@ class NoTableError(InputError):
 class Best:
     """The workload in which a method improves a metric most: what a summary calls "up to".
 
-    It is chosen after the fact: of several workloads without any true difference, one still looks best.
+    It is chosen after the fact: among workloads without any true difference, one still looks best.
     """
 
     workload: str
@@ -50,8 +50,9 @@ class Best:
 class Cell:
     """One metric of one method against the baseline.
 
-    ``n`` and ``n_baseline`` count the trials that entered on either side, ``workloads`` the workloads they cover.
-    ``best`` is in the baseline convention, and None when the cell covers a single workload.
+    :ivar n: trials of the method that count, as ``n_baseline`` of the baseline
+    :ivar workloads: the workloads that they cover
+    :ivar best: in the baseline convention; None if the cell covers a single workload
     """
 
     baseline: Estimate
@@ -76,19 +77,18 @@ class Row:
 
 @dataclass(frozen=True)
 class Table3:
-    """The table: a row a method, the baseline itself left out."""
+    """The table: one row per method, without the baseline itself."""
 
     rows: tuple[Row, ...]
 
 
 def build_table3(trials: pd.DataFrame, methods: Sequence[str]) -> Table3:
-    """Compare ``methods`` with `BASELINE` over the valid ones of ``trials`` (see `table.tidy`).
+    """Compare ``methods`` with `BASELINE` over the valid ``trials`` (see `table.tidy`).
 
     A cell has no interval where some workload has a single trial, which shows no spread, or where the baseline scatters
-    so much that its mean cannot be told from 0.
+    so much that its mean cannot be distinguished from 0.
 
-    Raises:
-        NoTableError: nothing valid to compare; the message says what is missing.
+    :raises NoTableError: nothing valid to compare; the message says what is missing
     """
     valid = trials[trials["valid"]]
     if valid.empty:
@@ -141,7 +141,7 @@ def values_by_workload(trials: pd.DataFrame, method: str, metric: Metric) -> dic
 
 
 def cell_of(base: Mapping[str, Values], new: Mapping[str, Values], metric: Metric) -> Cell:
-    """Compare the values by workload of two sides, over the workloads that both have."""
+    """Compare two sides, given as values by workload, over the workloads that both have."""
     shared = tuple(workload for workload in base if workload in new)
     base_groups, new_groups = [base[workload] for workload in shared], [new[workload] for workload in shared]
     n, n_baseline = sum(map(len, new_groups)), sum(map(len, base_groups))

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-# Options of ansible-playbook that take part in reaching the hosts: name of the parsed option -> option.
+# Options of ansible-playbook that matter for reaching the hosts: name of the parsed option -> option.
 _SINGLE = {
     "remote_user": "--user",
     "private_key_file": "--private-key",
@@ -42,15 +42,15 @@ def cleanup_command(playbook: str, options: Mapping[str, Any]) -> list[str]:
 
 
 def resume_command(arguments: Sequence[str], experiment_id: str) -> list[str]:
-    """Return the command line of a run, made to go on with its experiment.
+    """Return the command line of a run, changed to resume its experiment.
 
-    :param arguments: command line, the program first
+    :param arguments: command line, program first
     """
     program, rest = arguments[0], list(arguments[1:])
     if program.startswith(os.getcwd() + os.sep):
         program = os.path.relpath(program)
     wanted = f"experiment_id={experiment_id}"
-    # Of equal extra variables the last one counts.
+    # When an extra variable is given twice, the last one counts.
     return [program, *rest] if wanted in rest else [program, *rest, "-e", wanted]
 
 

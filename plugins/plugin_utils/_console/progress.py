@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the progress of an experiment looks like, and how long the rest of it will take."""
+"""How the progress of an experiment is shown, and how long the rest will take."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Course:
     """The course of an experiment: trials done, trials to do, and how long they take.
 
     A trial has a part whose length is known from its settings (baseline and observation) and the rest (restore,
-    migration, collection), which is taken from the trials that ended in this run.
+    migration, collection), which is estimated from the trials that ended in this run.
     """
 
     def __init__(self, pending: Sequence[Mapping[str, Any]], done: int) -> None:
@@ -60,16 +60,16 @@ def subject(trial: Mapping[str, Any], method_width: int) -> str:
 
 
 def bar(fraction: float, blocks: bool) -> str:
-    """Return a bar and the percentage; ``blocks`` tells whether the terminal knows block characters."""
+    """Return a bar and the percentage; ``blocks`` says whether the terminal has block characters."""
     full = int(fraction * BAR_WIDTH)
     on, off = ("█", "░") if blocks else ("#", ".")
     return f"{on * full}{off * (BAR_WIDTH - full)} {fraction:4.0%}"
 
 
 def trial_line(course: Course, result: Mapping[str, Any], blocks: bool) -> str:
-    """Return the line of a trial that has ended, from the return value of vcsp.testbed.record.
+    """Return the line for a trial that has ended, from the return value of vcsp.testbed.record.
 
-    The seconds are the total migration time; ``-`` is one that was not measured.
+    The seconds are the total migration time; ``-`` means that it was not measured.
     """
     taken_s = (result.get("measurements") or {}).get("total_migration_time_s")
     taken = "-" if taken_s is None else f"{taken_s:.1f} s"

@@ -14,7 +14,7 @@ _KEYS = {"id", "index", "total", "repeat", "workload", "method"}
 
 
 class TaskLike(Protocol):
-    """What is used of ansible.playbook.task.Task."""
+    """The part of ansible.playbook.task.Task that is used."""
 
     action: str
     resolved_action: str | None
@@ -25,7 +25,7 @@ class TaskLike(Protocol):
 
 
 def action_of(task: TaskLike) -> str | None:
-    """Return the full name of what a task does, whichever way the playbook wrote it; None if it only looks."""
+    """Return the full name of a task's action, however the playbook writes it; None in check mode."""
     return None if task.check_mode else task.resolved_action or task.action
 
 

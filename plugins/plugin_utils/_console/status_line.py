@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Lines that stay, and below them one that tells what is being done at the moment."""
+"""Lines that stay, and below them one that shows what is being done at the moment."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-# Work that took longer is named in a line that stays.
+# Work that takes longer gets a line that stays.
 LONG_S = 5
-# Where no line can be drawn over, work that still runs is named after these many seconds, and then in these steps.
+# Where no line can be redrawn, work that is still running is reported whenever this much time has passed.
 STILL_RUNNING_S = 30
 
 
 class DisplayLike(Protocol):
-    """What is used of ansible.utils.display.Display."""
+    """The part of ansible.utils.display.Display that is used."""
 
     def display(self, msg: str, color: str | None = None, *, screen_only: bool = False, newline: bool = True) -> None:
         """Write to the standard output."""
@@ -30,16 +30,16 @@ class DisplayLike(Protocol):
 class StatusLine:
     """Writes lines that stay; on a terminal it draws one below them, once a second, until it is stopped.
 
-    Every other output has to happen inside :meth:`aside`. Methods may be called from any thread.
+    All other output must be written inside :meth:`aside`. Methods may be called from any thread.
     """
 
     def __init__(self, display: DisplayLike, dim: str) -> None:
-        """Begin with nothing being done; ``dim`` is the colour of what is of less interest."""
+        """Begin with nothing being done; ``dim`` is the colour of less important lines."""
         self._display = display
         self._dim = dim
         self._drawing = sys.stdout.isatty() and os.environ.get("TERM", "dumb") != "dumb"
         self._label: str | None = None
-        self._since = self._told_s = 0.0
+        self._since = self._reported_s = 0.0
         self._remembered = True
         self._drawn_width = 0
         self._lock = threading.RLock()
@@ -50,16 +50,16 @@ class StatusLine:
         """Say what is being done from now on.
 
         :param since: start on the monotonic clock, if it was not now
-        :param remembered: whether a line shall stay if it takes long
+        :param remembered: whether it gets a line that stays if it takes long
         """
         with self._lock:
             self.end()
-            self._label, self._remembered, self._told_s = label, remembered, 0.0
+            self._label, self._remembered, self._reported_s = label, remembered, 0.0
             self._since = time.monotonic() if since is None else since
             if self._clock is None:
                 self._clock = threading.Thread(target=self._tick, name="status line", daemon=True)
                 self._clock.start()
-                # When a run is interrupted nobody else says that it is over.
+                # When a run is interrupted, nothing else stops it.
                 atexit.register(self.stop)
 
     def end(self) -> None:
@@ -84,7 +84,7 @@ class StatusLine:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Keep out of the way of what is written inside."""
+        """Make room for what is written inside."""
         with self._lock:
             self._erase()
             yield
@@ -98,8 +98,8 @@ class StatusLine:
                 took_s = time.monotonic() - self._since
                 if self._drawing:
                     self._draw(f"{self._label}  {duration(took_s)}")
-                elif self._remembered and took_s - self._told_s >= STILL_RUNNING_S:
-                    self._told_s = took_s
+                elif self._remembered and took_s - self._reported_s >= STILL_RUNNING_S:
+                    self._reported_s = took_s
                     self.say(f"{self._label}  running for {duration(took_s)}", self._dim)
 
     def _draw(self, text: str) -> None:

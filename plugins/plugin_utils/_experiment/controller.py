@@ -25,7 +25,7 @@ def playbook_pid() -> int:
 
 
 def provenance() -> dict[str, Any]:
-    """Return what of the controller a result depends on; ``commit`` and ``dirty`` are null outside a Git checkout."""
+    """Return the facts that a result depends on; ``commit`` and ``dirty`` are null outside a Git checkout."""
     commit = _git("rev-parse", "HEAD")
     changes = _git("status", "--porcelain") if commit else None
     return {

@@ -37,7 +37,7 @@ class Found:
 
     :ivar pending: trials to run, in order
     :ivar done: ids of the trials with a valid record
-    :ivar notes: what was found in the directory and is not used, for the user to know
+    :ivar notes: what was found in the directory but is not used, for the user
     """
 
     resumed: bool
@@ -52,7 +52,7 @@ def default_id(scenario: Mapping[str, Any]) -> str:
 
 
 def check_id(experiment_id: str) -> None:
-    """Refuse an id that is no plain name of a directory."""
+    """Refuse an id that is not a plain directory name."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", experiment_id) or experiment_id == LATEST:
         raise ExperimentError(
             f'experiment_id: is "{experiment_id}"; use at most 100 letters, digits, ".", "_" and "-", with a letter or '
@@ -76,7 +76,7 @@ def find(directory: Path, experiment_id: str, scenario: Mapping[str, Any]) -> Fo
         return Found(False, planned, [], [])
     if EXPERIMENT_FILE not in names:
         raise ExperimentError(
-            f"{directory}: holds no experiment but {', '.join(names[:3])}{' ...' if len(names) > 3 else ''}; "
+            f"{directory}: holds {', '.join(names[:3])}{' ...' if len(names) > 3 else ''} instead of an experiment; "
             f"give another experiment_id or results_dir"
         )
     try:
@@ -85,13 +85,13 @@ def find(directory: Path, experiment_id: str, scenario: Mapping[str, Any]) -> Fo
         raise ExperimentError(f"{error}; or give another experiment_id") from error
     if found.experiment["experiment_id"] != experiment_id:
         raise ExperimentError(
-            f"{directory}: holds the experiment {found.experiment['experiment_id']}; give the directory that name "
-            f"again, or give another experiment_id"
+            f"{directory}: holds the experiment {found.experiment['experiment_id']}; rename the "
+            f"directory back, or give another experiment_id"
         )
     if found.experiment["scenario_hash"] != scenario_hash(scenario):
         raise ExperimentError(
             f"{directory}: holds an experiment with other settings (scenario {found.scenario['name']}), and results of "
-            f"different settings do not mix; run it with the scenario that it was begun with, or give another "
+            f"different settings do not mix; use the scenario that it was begun with, or give another "
             f"experiment_id"
         )
     valid = {record.trial_id for record in found.records if record.valid}
@@ -104,15 +104,15 @@ def find(directory: Path, experiment_id: str, scenario: Mapping[str, Any]) -> Fo
 
 
 def prepare(directory: Path) -> None:
-    """Make the directory and see that it can be written to.
+    """Create the directory and check that it is writable.
 
-    :raises ExperimentError: it cannot
+    :raises ExperimentError: it is not
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
         writable = os.access(directory, os.W_OK | os.X_OK)
     except OSError as error:
-        raise ExperimentError(f"{directory}: cannot be made: {error.strerror}; give another results_dir") from error
+        raise ExperimentError(f"{directory}: cannot be created: {error.strerror}; give another results_dir") from error
     if not writable:
         raise ExperimentError(f"{directory}: is not writable; change its permissions, or give another results_dir")
 
@@ -137,13 +137,15 @@ def begin(directory: Path, experiment_id: str, scenario: Mapping[str, Any], prov
 
 
 def link_latest(directory: Path) -> None:
-    """Make ``latest`` beside the directory a link to it; there is never a moment without that link.
+    """Make ``latest``, beside the directory, a link to it, replacing an older link in one step.
 
-    :raises ExperimentError: something that is no link stands there
+    :raises ExperimentError: something else has that name
     """
     latest = directory.with_name(LATEST)
     if latest.exists() and not latest.is_symlink():
-        raise ExperimentError(f"{latest}: is no link; move it away, it is the link to the newest experiment")
+        raise ExperimentError(
+            f"{latest}: is not a link to the newest experiment, for which this name is kept; move it away"
+        )
     new = directory.with_name(f".{LATEST}.{os.getpid()}")
     new.unlink(missing_ok=True)
     new.symlink_to(directory.name)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .._records.printable import printable
 
-# The directory of the machine's lock is one that everybody writes to: no link is followed, and no pipe waited for.
+# Everybody can write to the directory of the machine's lock: follow no link, and wait for no pipe.
 _SAFELY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SIZE_MAX = 65536
 
@@ -26,7 +26,7 @@ class Holder:
     """The process that holds a lock.
 
     :ivar pid: its process id
-    :ivar identity: what tells it from a later process with the same id: the machine's boot and the start in clock ticks
+    :ivar identity: distinguishes it from a later process with the same id: the machine's boot and its start (ticks)
     :ivar purpose: what it does, for messages
     :ivar checkout: where it was started from
     """
@@ -57,7 +57,7 @@ def acquire(path: Path, purpose: str, checkout: str, pid: int) -> None:
     :raises LockedError: another process holds it
     :raises OSError: the lock file cannot be written
     """
-    check(path, pid)  # says who holds it also to those who may read but not write the file
+    check(path, pid)  # names the holder also to those who may read the file but not write it
     holder = Holder(pid, _identity(pid) or "", purpose, checkout)
     with _opened(path) as descriptor:
         _refuse_other(path, _read(descriptor), pid)
@@ -78,7 +78,7 @@ def check(path: Path, pid: int) -> None:
 
 
 def release(path: Path, pid: int) -> bool:
-    """Give the lock back; return False if the process did not hold it."""
+    """Release the lock; return False if the process did not hold it."""
     if not path.exists():
         return False
     with _opened(path) as descriptor:
@@ -136,7 +136,7 @@ def _read(descriptor: int) -> Holder | None:
 
 
 def _parse(content: bytes) -> Holder | None:
-    """Return the holder; None for an empty file, or for one that a crash cut off."""
+    """Return the holder; None for an empty file, or one that a crash truncated."""
     try:
         holder = Holder(**json.loads(content))
     except (ValueError, TypeError, RecursionError):

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""From what a trial returned to the record that is kept of it."""
+"""From what a trial returned to the record that is kept."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def build(
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return the record of a trial and the files that go beside it.
 
-    What a trial returned that does not make a record gives the record of a failed trial, with that as its reason: a
-    trial leaves a record, whatever happened in it.
+    If it makes no valid record, the result is the record of a failed trial with that as its reason: every trial leaves
+    a record, whatever happened.
 
-    :param result: return value of vcsp.testbed.postcopy_migration; of a failed trial as much of it as there is
+    :param result: return value of vcsp.testbed.postcopy_migration; for a failed trial, as much of it as there is
     :param failure: why the trial failed; None if it did not
     :param provenance: facts of ``source``, ``destination`` and ``controller``
     """
@@ -43,13 +43,13 @@ def build(
         problems = [f"{type(error).__name__}: {error}"]
     if problems:
         reasons = [failure] if failure else []
-        reasons.append(f"what the trial returned makes no record: {'; '.join(problems)}")
+        reasons.append(f"what the trial returned is not a valid record: {'; '.join(problems)}")
         files, record = {}, _record(experiment_id, trial, {}, " / ".join(reasons), provenance)
     return record, files
 
 
 class _PackingError(Exception):
-    """A file did not come over whole."""
+    """A file did not arrive intact."""
 
 
 def _unpack(content: str) -> bytes:
@@ -66,7 +66,7 @@ def _record(
     failure: str | None,
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Return the record; of a failed trial it keeps the evidence (events, instruments) but measures nothing."""
+    """Return the record; that of a failed trial keeps the evidence (events, instruments) but no measurements."""
     nothing = dict.fromkeys(measurement_names())
     return {
         "schema_version": SCHEMA_VERSION,
@@ -84,9 +84,9 @@ def _record(
     }
 
 
-def _validity(told: Mapping[str, Any] | None, failure: str | None) -> dict[str, Any]:
+def _validity(reported: Mapping[str, Any] | None, failure: str | None) -> dict[str, Any]:
     if failure:
         return {"valid": False, "reasons": [failure]}
-    if told is None:
+    if reported is None:
         return {"valid": False, "reasons": ["the trial did not say whether it is valid"]}
-    return {"valid": told["valid"], "reasons": list(told["reasons"])}
+    return {"valid": reported["valid"], "reasons": list(reported["reasons"])}

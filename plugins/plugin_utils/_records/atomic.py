@@ -17,15 +17,14 @@ _RENAME_EXCHANGE = 2
 
 
 def keep_from_others() -> None:
-    """Let nobody else write what this process makes from now on, whatever its umask: some runners set none."""
+    """Keep other users from writing to what this process creates from now on: some runners set no umask."""
     os.umask(os.umask(0o077) | 0o002)
 
 
 def write_file(path: Path, content: bytes) -> None:
     """Write ``content`` to ``path``, replacing what is there; a reader sees the old file or the new one.
 
-    Raises:
-        OSError: the directory is missing or not writable, or the disk is full; ``path`` is then as it was.
+    :raises OSError: the directory is missing or not writable, or the disk is full; ``path`` is then as it was
     """
     temporary = _hidden_sibling(path)
     try:
@@ -40,11 +39,10 @@ def write_file(path: Path, content: bytes) -> None:
 def write_directory(path: Path, files: Mapping[str, bytes]) -> None:
     """Make the directory ``path`` hold exactly ``files`` (name -> content), replacing an older one as a whole.
 
-    A crash leaves the old directory or the new one at ``path``, besides a hidden one that readers ignore. Only on file
-    systems that cannot exchange two directories (NFS) can a crash in one instant leave neither.
+    A crash leaves either the old or the new directory at ``path``, and maybe a hidden one that readers ignore. Only on
+    file systems that cannot exchange two directories (NFS) can a crash at the wrong instant leave neither.
 
-    Raises:
-        OSError: the parent is missing or not writable, or the disk is full; ``path`` is then as it was.
+    :raises OSError: the parent is missing or not writable, or the disk is full; ``path`` is then as it was
     """
     temporary = _hidden_sibling(path)
     try:

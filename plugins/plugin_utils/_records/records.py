@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The results of an experiment on the disk: written whole or not at all, checked when read.
+"""The results of an experiment on disk: written whole or not at all, checked when read.
 
 A directory holds ``experiment.json`` and ``trials/<trial id>/record.json``, the latter beside what the trial recorded
 over time (``telemetry.csv``, ``requests.csv``). Names with a leading dot are unfinished work and ignored.
@@ -54,7 +54,7 @@ class Cell:
 class Record:
     """A trial that was read: its directory and all of its ``record.json``.
 
-    ``broken_rules`` is why it is not valid although it says that it is (see ``validity``).
+    :ivar broken_rules: why it is not valid although it claims to be (see ``validity``)
     """
 
     directory: Path
@@ -78,7 +78,7 @@ class Record:
         return Method.of(self.data["trial"]["method"])
 
     def reading(self, instrument: str, value: str) -> float | None:
-        """Return a number that an instrument read, by their names; None when it is absent or no number."""
+        """Return a number that an instrument read, given both names; None if it is absent or not a number."""
         found = self.readings(instrument).get(value)
         return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
 
@@ -109,10 +109,10 @@ class Skipped:
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment as it is on the disk now, finished or not.
+    """An experiment as it is on disk now, finished or not.
 
-    ``experiment`` is the content of ``experiment.json``; ``records`` are the readable trials, valid or not, by trial
-    id.
+    :ivar experiment: the content of ``experiment.json``
+    :ivar records: the readable trials, valid or not, by trial id
     """
 
     directory: Path
@@ -157,11 +157,10 @@ def scenario_hash(scenario: Mapping[str, Any]) -> str:
 def write_experiment(directory: Path, experiment: Mapping[str, Any]) -> Path:
     """Write ``experiment.json`` into ``directory``, made if need be, and return its path.
 
-    Raises:
-        InputError: ``experiment`` does not fit its schema.
-        OSError: the directory is not writable.
+    :raises InputError: ``experiment`` does not fit its schema
+    :raises OSError: the directory is not writable
     """
-    _refuse("this is no experiment", experiment_problems(experiment))
+    _refuse("not a valid experiment", experiment_problems(experiment))
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / EXPERIMENT_FILE
     write_file(path, _to_json(experiment))
@@ -169,18 +168,18 @@ def write_experiment(directory: Path, experiment: Mapping[str, Any]) -> Path:
 
 
 def write_record(trial_dir_parent: Path, record: Mapping[str, Any], files: Mapping[str, bytes] | None = None) -> Path:
-    """Write a trial into ``trial_dir_parent`` (the ``trials`` directory) as a whole, and return its directory.
+    """Write a trial as a whole into ``trial_dir_parent``, the ``trials`` directory, and return its own directory.
 
-    ``files`` maps plain file names, such as ``telemetry.csv``, to their content. An older record of the same trial is
-    replaced together with its files: a crash leaves the old one or the new one, never a mixture.
+    An older record of the same trial is replaced together with its files: a crash leaves the old one or the new one,
+    never a mixture.
 
-    Raises:
-        InputError: the record does not fit its schema, or a file name is not a plain one.
-        OSError: the directory is not writable, or the disk is full.
+    :param files: plain file name, such as ``telemetry.csv`` -> content
+    :raises InputError: the record does not fit its schema, or a file name is not a plain one
+    :raises OSError: the directory is not writable, or the disk is full
     """
     files = files or {}
-    _refuse("this is no record", record_problems(record))
-    _refuse("bad name for a file of a trial", [repr(name) for name in files if not _is_plain(name)])
+    _refuse("not a valid record", record_problems(record))
+    _refuse("bad name for a file of the trial", [repr(name) for name in files if not _is_plain(name)])
     trial_dir_parent.mkdir(parents=True, exist_ok=True)
     path = trial_dir_parent / str(record["trial"]["id"])
     write_directory(path, {**files, RECORD_FILE: _to_json(record)})
@@ -188,10 +187,9 @@ def write_record(trial_dir_parent: Path, record: Mapping[str, Any], files: Mappi
 
 
 def read_experiment(directory: Path) -> Experiment:
-    """Read an experiment; what cannot be used among its trials is skipped, with its reason.
+    """Read an experiment; trials that cannot be used are skipped, each with its reason.
 
-    Raises:
-        InputError: ``directory`` holds no readable ``experiment.json`` of a known schema_version.
+    :raises InputError: ``directory`` holds no readable ``experiment.json`` of a known schema_version
     """
     experiment = _read_experiment_file(directory / EXPERIMENT_FILE)
     records: dict[Cell, Record] = {}
@@ -254,12 +252,12 @@ def _read_record(directory: Path, experiment: Mapping[str, Any]) -> Record:
     if foreign:
         raise _UnusableError(foreign)
     if data["trial"]["id"] != directory.name:
-        raise _UnusableError(f"{RECORD_FILE} is of trial {data['trial']['id']}, not of this directory")
+        raise _UnusableError(f"{RECORD_FILE} belongs to trial {data['trial']['id']}, not to this directory")
     return Record(directory, data, broken_rules(data) if data["validity"]["valid"] else ())
 
 
 def _foreign(record: Mapping[str, Any], experiment: Mapping[str, Any]) -> Iterator[str]:
-    """Say what shows that ``record`` was not made for ``experiment``."""
+    """Yield every sign that ``record`` was not made for ``experiment``."""
     if record["experiment_id"] != experiment["experiment_id"]:
         yield f"it belongs to experiment {record['experiment_id']}, not to {experiment['experiment_id']}"
     trial, scenario = record["trial"], experiment["scenario"]

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What an experiment and a record must look like: the JSON schemas, and the rules that a schema cannot say."""
+"""What an experiment and a record must look like: the JSON schemas, and the rules that a schema cannot express."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ _SCHEMAS = Path(__file__).parent / "schemas"
 
 
 def record_problems(document: Any, is_parsed: bool = False) -> list[str]:
-    """Say what keeps ``document`` from being a record, ``<place>: <what is wrong>`` each; empty when nothing does.
+    """Return what keeps ``document`` from being a record, each as ``<place>: <what is wrong>``; empty if nothing does.
 
-    ``is_parsed`` says that it comes from `strict_json.parse`, so that its values need not be looked at again.
+    :param is_parsed: whether it comes from `strict_json.parse`, so that its values need no second check
     """
     return _problems("record", document, is_parsed) or list(_contradictions(document))
 
 
 def experiment_problems(document: Any, is_parsed: bool = False) -> list[str]:
-    """Say what keeps ``document`` from being an ``experiment.json``, as `record_problems` does for a record."""
+    """Return what keeps ``document`` from being an ``experiment.json``, as `record_problems` does for a record."""
     return _problems("experiment", document, is_parsed) or list(_repeated_methods(document))
 
 
@@ -45,7 +45,7 @@ def _problems(kind: str, document: Any, is_parsed: bool) -> list[str]:
         return [f"not a JSON object, so not {'an' if kind == 'experiment' else 'a'} {kind}"]
     version = document.get("schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        # By name and alone: what else differs is no fault of the document.
+        # Reported alone: whatever else differs is not the fault of the document.
         return [
             f"schema_version {printable(str(version), 20)} is newer than {SCHEMA_VERSION}, the newest known here;"
             " read it with the version of vcsp.testbed that wrote it, or a later one"
@@ -88,7 +88,7 @@ def _contradictions(record: Mapping[str, Any]) -> Iterator[str]:
 def _repeated_methods(experiment: Mapping[str, Any]) -> Iterator[str]:
     names = [method["name"] for method in experiment["scenario"]["methods"]]
     for name in sorted({name for name in names if names.count(name) > 1}):
-        yield f"scenario.methods: {name} is there twice"
+        yield f"scenario.methods: {name} is listed twice"
 
 
 @cache

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""JSON read strictly: what Python's reader lets pass and a record must not hold is refused."""
+"""Strict JSON: refuses what Python's reader accepts but a record must not contain."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from typing import Any
 def parse(content: bytes) -> Any:
     """Return the JSON document in ``content``.
 
-    Raises:
-        ValueError: not UTF-8, not JSON, a key given twice, a number that is not finite, text that is not Unicode, or
-            nested too deeply; the message says which.
+    :raises ValueError: not UTF-8, not JSON, a key given twice, a number that is not finite, text that is not Unicode,
+        or nested too deeply; the message says which
     """
     try:
         document = json.loads(
@@ -26,7 +25,7 @@ def parse(content: bytes) -> Any:
         )
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    # Half a surrogate pair can only have come from an escape; looking at every value takes longer than reading them.
+    # Half a surrogate pair can only come from an escape; checking every value takes longer than parsing all of them.
     odd = unusable_values(document) if b"\\u" in content else []
     if odd:
         raise ValueError(odd[0])
@@ -34,7 +33,7 @@ def parse(content: bytes) -> Any:
 
 
 def unusable_values(document: Any) -> list[str]:
-    """Name, by its place, every number in ``document`` that is not finite and every text with half a surrogate pair."""
+    """Report, with its place, every number that is not finite and every text with half a surrogate pair."""
     found = []
     # A stack, not recursion: the depth of the document is not ours to choose.
     stack: list[tuple[str, Any]] = [("", document)]
@@ -67,7 +66,7 @@ def _finite_float(text: str) -> float:
 
 def _finite_int(text: str) -> int:
     number = int(text)
-    # Only so many digits may leave the range of a float.
+    # It takes this many digits to exceed the range of a float.
     if len(text) > 300 and not _is_finite(number):
         raise ValueError(f"a number must be finite, not {text[:20]}...")
     return number

@@ -1,11 +1,11 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The rules that make a trial invalid, as far as a record alone can tell.
+"""The rules that make a trial invalid, as far as its record alone shows.
 
-The testbed judges a trial when it is made and knows more: whether the guest's program ran on, and which capabilities
-were in force. Here the same rules are checked again on what was written down, so that a table does not rest on one
-piece of code. They can take a trial out of the table, and never bring one in. A rule says nothing about what a record
-does not hold: imported data have no events.
+The testbed judges a trial when it ends and knows more: whether the guest's program kept running, and which capabilities
+were in force. Here the same rules are checked again on what was recorded, so that a table does not depend on a single
+piece of code. They can take a trial out of a table, but never put one in. A rule says nothing where the record lacks
+the data: imported data have no events.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _Record = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Check:
-    """A rule: its name, what it asks for, and a function that says how a record breaks it, or None."""
+    """A rule: its name, what it demands, and a function that returns how a record breaks it, or None."""
 
     name: str
     rule: str
@@ -34,7 +34,7 @@ class Check:
 
 
 def broken_rules(record: _Record) -> tuple[str, ...]:
-    """Return what makes a record (the content of ``record.json``) invalid, a sentence for each broken rule."""
+    """Return what makes a record (the content of ``record.json``) invalid, one sentence per broken rule."""
     return tuple(problem for check in CHECKS if (problem := check.problem(record)) is not None)
 
 

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Makes experiments for tests: scenario, records, telemetry, on the disk as the testbed writes them."""
+"""Makes experiments for tests: scenario, records, telemetry, on disk as the testbed writes them."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def test_a_loss_beyond_the_threshold_is_a_regression(tmp_path: Path) -> None:
     assert (change.n_baseline, change.n_new, change.workload) == (3, 3, None)
 
 
-def test_a_certain_loss_within_the_threshold_is_none(tmp_path: Path) -> None:
+def test_a_certain_loss_within_the_threshold_is_no_regression(tmp_path: Path) -> None:
     before, after = {"post-copy": [99.9, 100, 100.1]}, {"post-copy": [104.9, 105, 105.1]}
     comparison = _compare(tmp_path, before, after)
     assert comparison.outcome.exit_status == 0
@@ -78,7 +78,7 @@ def test_a_certain_loss_within_the_threshold_is_none(tmp_path: Path) -> None:
     assert compare(tmp_path / "b", tmp_path / "a", 4).changes[0].verdict == "improvement"
 
 
-def test_what_scatters_too_much_is_not_called_sound(tmp_path: Path) -> None:
+def test_noisy_samples_are_not_declared_sound(tmp_path: Path) -> None:
     comparison = _compare(tmp_path, {"post-copy": [80, 100, 120]}, {"post-copy": [85, 100, 125]})
     assert comparison.outcome.exit_status == 11
     least = comparison.least_threshold_percent
@@ -105,7 +105,7 @@ def test_nothing_valid_on_one_side_is_not_comparable(tmp_path: Path) -> None:
     assert comparison.obstacles == ("the new experiment has no valid trial",)
 
 
-def test_single_workloads_are_told_and_decide_when_asked_to(tmp_path: Path) -> None:
+def test_single_workloads_are_listed_and_decide_on_request(tmp_path: Path) -> None:
     windows = (8, 64)
 
     def worse_in_8(record: dict[str, Any]) -> None:
@@ -129,13 +129,13 @@ def test_single_workloads_are_told_and_decide_when_asked_to(tmp_path: Path) -> N
 
 
 UNLIKE: list[tuple[str, Edit, Edit, str]] = [
-    ("scenario", lambda e: e["scenario"]["guest"].update(memory_mb=1024), _nothing, "the scenario's guest was"),
-    ("scenario", lambda e: e["scenario"]["link"].update(rate_mbit=100), _nothing, "the scenario's link was"),
+    ("scenario", lambda e: e["scenario"]["guest"].update(memory_mb=1024), _nothing, "the scenario's guest changed"),
+    ("scenario", lambda e: e["scenario"]["link"].update(rate_mbit=100), _nothing, "the scenario's link changed"),
     (
         "scenario",
         lambda e: e["scenario"]["methods"][0].update(prefetch_pages=2),
         _nothing,
-        "method post-copy has other settings",
+        "method post-copy has different settings",
     ),
     (
         "scenario",
@@ -147,7 +147,7 @@ UNLIKE: list[tuple[str, Edit, Edit, str]] = [
         "qemu",
         _nothing,
         lambda r: r["provenance"]["source"].update(qemu={"version": "10.1.0"}),
-        "QEMU version of the source was not stated, and is 10.1.0",
+        "QEMU version of the source changed from not stated to 10.1.0",
     ),
     ("kernel", _nothing, lambda r: r["provenance"]["destination"].update(kernel="7.0"), "kernel of the destination"),
     ("host", _nothing, lambda r: r["provenance"]["destination"].update(hostname="b"), "name of the destination"),
@@ -193,7 +193,7 @@ def test_a_side_of_unlike_hosts_is_refused_whatever_is_allowed(tmp_path: Path) -
     after = _write(tmp_path / "b", {"post-copy": STEADY}, of_record=mixed)
     comparison = compare(before, after, 10, allow=["kernel"])
     assert comparison.outcome.exit_status == 12
-    assert "trials of the new experiment are of unlike hosts: kernel of the source" in comparison.obstacles[0]
+    assert "trials of the new experiment are from unlike hosts: kernel of the source" in comparison.obstacles[0]
 
 
 def test_bad_input_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -206,7 +206,7 @@ def test_bad_input_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str
         with pytest.raises(SystemExit) as ending:
             main(["compare", str(directory), str(directory), *arguments])
         assert ending.value.code == 2
-    assert "'weather' is none of scenario, host" in capsys.readouterr().err
+    assert "'weather' is not one of scenario, host" in capsys.readouterr().err
 
 
 def test_the_command_prints_each_format(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -100,7 +100,7 @@ def test_the_axis_is_logarithmic_when_the_windows_are_far_apart(tmp_path: Path) 
 def test_kinds_of_walk_get_a_panel_each(tmp_path: Path) -> None:
     factory.full(tmp_path, ("post-copy", "vcsp"), patterns=("sequential", "random"), repeats=1)
     texts = _texts(_draw_downtime(tmp_path))
-    assert {"sequential walk, work 4 a page", "random walk, work 4 a page"} <= set(texts)
+    assert {"sequential walk, work 4 per page", "random walk, work 4 per page"} <= set(texts)
 
 
 def test_single_trials_are_drawn_without_intervals(tmp_path: Path) -> None:
@@ -171,7 +171,7 @@ def test_a_method_without_telemetry_is_named(tmp_path: Path) -> None:
     for trial in (tmp_path / "trials").glob("*-vcsp-*"):
         (trial / "telemetry.csv").unlink()
     texts = _texts(_draw_throughput(tmp_path))
-    assert any("no telemetry of vcsp" in text for text in texts)
+    assert any("no telemetry for vcsp" in text for text in texts)
 
 
 def test_unusable_telemetry_is_left_out_and_named(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_throughput_is_sampled_on_the_clock_of_resume(tmp_path: Path) -> None:
         (["0,source,0,0,0"], "fewer than two"),
         (["0,source,0,0,0", "0.1,source,nan,0,0"], "finite"),
         (["0,source,0,0,0", "0.1,source,x,0,0"], "could not convert"),
-        (["0,source,0,0,0", "0.1,sou"], "cut short"),
+        (["0,source,0,0,0", "0.1,sou"], "truncated"),
         (["0,source,9,0,0", "0.1,source,8,0,0"], "backwards"),
         (["1,source,0,0,0", "0.1,source,8,0,0"], "backwards"),
     ],
@@ -233,7 +233,7 @@ def test_binary_and_absent_telemetry_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         read_telemetry(path)
     path.write_bytes(b"\xff\x00")
-    with pytest.raises(InputError, match="no CSV text"):
+    with pytest.raises(InputError, match="not CSV text"):
         read_telemetry(path)
 
 
@@ -249,6 +249,6 @@ def test_means_carry_students_interval() -> None:
     assert np.isnan(single["high"])
 
 
-def test_many_methods_are_all_told_apart() -> None:
+def test_many_methods_are_all_distinguishable() -> None:
     methods = [str(number) for number in range(40)]
     assert len(set(zip(colours(methods), shapes(methods), strict=True))) == 40

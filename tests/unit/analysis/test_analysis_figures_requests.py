@@ -39,7 +39,7 @@ def _trace(tmp_path: Path, text: str) -> Path:
 
 
 def _new(*requests: tuple[int, int, int]) -> str:
-    """Make a trace of (page asked for, first page sent, pages sent), a millisecond each."""
+    """Make a trace of (page asked for, first page sent, pages sent), one per millisecond."""
     lines = [
         f"{number / 1000},pc.ram,{page * PAGE},{PAGE},{sent * PAGE},{count * PAGE}"
         for number, (page, sent, count) in enumerate(requests)
@@ -60,7 +60,7 @@ def test_both_formats_are_read_and_only_guest_memory_counts(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("header", [NEW, OLD])
-def test_a_trace_without_requests_is_one(tmp_path: Path, header: str) -> None:
+def test_a_trace_without_requests_is_valid(tmp_path: Path, header: str) -> None:
     path = _trace(tmp_path, header)
     assert len(read_places(path).page) == 0
     assert prefetch_accuracy_percent(read_requests(path)) is None
@@ -71,11 +71,14 @@ def test_a_trace_without_requests_is_one(tmp_path: Path, header: str) -> None:
     [
         ("", "does not begin with time_s,block"),
         ("time_s\n", "does not begin"),
-        (NEW + "0.1,pc.ram,81", "cut short"),
-        (NEW + "0.1,pc.ram,x,4096,0,4096\n", "not ours"),
-        (NEW + "0.1,pc.ram,1e999,4096,0,4096\n", "not ours"),
+        (NEW + "0.1,pc.ram,81", "truncated"),
+        (NEW + "0.1,pc.ram,x,4096,0,4096\n", "not from the testbed"),
+        (NEW + "0.1,pc.ram,1e999,4096,0,4096\n", "not from the testbed"),
         (NEW + "0.1,pc.ram,-4096,4096,0,4096\n", "negative"),
-        (NEW + "0.1,pc.ram,4096,4096,4096,4096,1,2\n0.1,pc.ram,4096,4096,4096,4096,1\n", "not ours|negative"),
+        (
+            NEW + "0.1,pc.ram,4096,4096,4096,4096,1,2\n0.1,pc.ram,4096,4096,4096,4096,1\n",
+            "from the testbed|negative",
+        ),
     ],
 )
 def test_a_bad_trace_is_refused(tmp_path: Path, text: str, expected: str) -> None:
@@ -84,8 +87,8 @@ def test_a_bad_trace_is_refused(tmp_path: Path, text: str, expected: str) -> Non
 
 
 @pytest.mark.parametrize("time_s", ["", "nan", "inf", "1e999"])
-def test_a_time_that_is_no_number_is_refused(tmp_path: Path, time_s: str) -> None:
-    with pytest.raises(InputError, match=r"requests\.csv holds times that are no numbers"):
+def test_a_time_that_is_not_a_number_is_refused(tmp_path: Path, time_s: str) -> None:
+    with pytest.raises(InputError, match=r"requests\.csv holds times that are not numbers"):
         read_places(_trace(tmp_path, f"{NEW}0.1,pc.ram,0,4096,0,4096\n{time_s},pc.ram,0,4096,0,4096\n"))
 
 
@@ -109,7 +112,7 @@ def test_every_request_is_in_the_cell_of_its_time_and_place() -> None:
     assert counts.sum() == 4  # late, early and beyond the memory are in none
 
 
-def test_a_trace_longer_than_one_helping_is_counted_whole() -> None:
+def test_a_trace_longer_than_one_chunk_is_counted_whole() -> None:
     random = np.random.default_rng(1)
     places = Places(random.uniform(0, 9, 200_000), random.integers(0, 1000, 200_000))
     counts = count_requests(places, Grid(0.0, 9.0, 1000 / 256))
@@ -136,7 +139,7 @@ def test_accuracy_counts_prefetched_pages_that_were_not_asked_for_again(
 
 @pytest.fixture(scope="module")
 def traced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An experiment of two methods whose trials have traces, one of them cut short."""
+    """An experiment of two methods whose trials have traces, one of them truncated."""
     directory = tmp_path_factory.mktemp("traced")
     of = factory.experiment(("post-copy", "post-copy-prefetching"), repeats=3)
     factory.write(directory, of, [])
@@ -151,7 +154,7 @@ def traced(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return directory
 
 
-def test_the_trial_with_the_middle_number_of_requests_stands_for_its_method(traced: Path) -> None:
+def test_the_trial_with_the_median_number_of_requests_represents_its_method(traced: Path) -> None:
     traces = typical_traces(read_experiment(traced))
     assert {method: len(places.page) for method, places in traces.by_method.items()} == {
         "post-copy": 20,
@@ -160,7 +163,7 @@ def test_the_trial_with_the_middle_number_of_requests_stands_for_its_method(trac
     assert (traces.memory_mb, traces.skipped) == (512, ())
 
 
-def test_what_the_traces_show_and_which_cannot_be_used_is_told(traced: Path) -> None:
+def test_the_figures_say_what_the_traces_show_and_which_are_unusable(traced: Path) -> None:
     figures = draw_figures(summarise(traced))
     assert [entry.reason.split(":")[0] for entry in figures.skipped] == ["not in the figure of prefetch accuracy"]
     accuracy = figures.by_file["prefetch_accuracy.svg"]
@@ -183,7 +186,7 @@ def test_figures_stay_small_however_long_the_trace() -> None:
     assert len(heatmap_figure({"a": places}, ["a"], 512, "what").svg) < 400_000
     timeline = timeline_figure({"a": places}, ["a"], 512, "what")
     assert len(timeline.svg) < 200_000
-    assert "thinned to at most 1,000 a method" in timeline.subtitle
+    assert "thinned to at most 1,000 per method" in timeline.subtitle
 
 
 def test_empty_traces_draw_nothing() -> None:
@@ -215,5 +218,5 @@ def test_instruments_are_compared_with_the_page_wait(tmp_path: Path) -> None:
     "found",
     [{}, {"guest_stalls": {"stall_ms": None}}, {"qemu_blocktime": {"postcopy_vcpu_blocktime": [None]}}],
 )
-def test_what_an_instrument_does_not_say_is_no_point(tmp_path: Path, found: dict[str, Any]) -> None:
+def test_a_missing_reading_is_not_drawn(tmp_path: Path, found: dict[str, Any]) -> None:
     assert _instrument_rows(tmp_path, found) == []

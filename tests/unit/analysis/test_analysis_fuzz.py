@@ -148,7 +148,7 @@ def test_a_newer_version_is_refused_by_name_in_every_reader(tmp_path: Path, vers
 
 
 @pytest.mark.parametrize("version", [0, -1, "1", None, 1.5, True, [1]])
-def test_what_is_no_version_is_refused(tmp_path: Path, version: object) -> None:
+def test_an_invalid_version_is_refused(tmp_path: Path, version: object) -> None:
     directory = factory.full(tmp_path / "experiment", ("post-copy", "vcsp"), (8,), repeats=2)
     (path, *_) = sorted(directory.glob("trials/*/record.json"))
     path.write_text(json.dumps({**json.loads(path.read_text()), "schema_version": version}))

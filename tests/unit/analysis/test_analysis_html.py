@@ -82,7 +82,7 @@ def test_a_trial_has_everything_that_its_record_says(page: str, finished: Path) 
     assert trial["curve"][0] == [-0.95, 300.0]
 
 
-def test_what_records_say_stays_text(tmp_path: Path) -> None:
+def test_text_from_records_stays_text(tmp_path: Path) -> None:
     of = factory.experiment(("post-copy", "vcsp"), repeats=1)
     of["provenance"]["remarks"] = [HOSTILE]
     record = factory.record(of, reasons=[HOSTILE])
@@ -98,7 +98,7 @@ def test_what_records_say_stays_text(tmp_path: Path) -> None:
     assert _data(page)["trials"][0]["validity"]["reasons"] == [HOSTILE]
 
 
-def test_unusable_telemetry_is_no_curve(tmp_path: Path) -> None:
+def test_unusable_telemetry_gives_no_curve(tmp_path: Path) -> None:
     of = factory.experiment(("post-copy", "vcsp"), repeats=1)
     factory.write(tmp_path, of, [factory.record(of)], {TELEMETRY_FILE: b"time_s\n"})
     write_record(tmp_path / "trials", factory.record(of, "vcsp"))
@@ -123,7 +123,7 @@ def test_the_verdict_names_sizes_intervals_and_contradictions(tmp_path: Path) ->
     assert sentence.startswith("Against post-copy, vcsp improves downtime by 39.2 % [3")
     assert "; it worsens throughput by 19.2 % [1" in sentence
     assert "; it shows no difference in pages transferred (+0.0 % [-" in sentence
-    assert sentence.endswith("; it has no value of total migration time.")
+    assert sentence.endswith("; it has no value for total migration time.")
     found = contradictions(summary.table)
     assert [line.split(":")[0] for line in found] == ["Downtime of vcsp", "Throughput of vcsp"]
     assert found[0].endswith("published -16 %.")

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What tells whether the numbers can be relied on: instruments, noise, and methods against themselves."""
+"""What shows whether the numbers can be relied on: instruments, noise, and methods against themselves."""
 
 from __future__ import annotations
 
@@ -70,10 +70,10 @@ def test_cells_that_scatter_are_named_with_what_to_do() -> None:
     assert "raise repeats" in warnings[0]
 
 
-def test_a_wide_interval_tells_how_many_repeats_it_takes() -> None:
+def test_a_wide_interval_says_how_many_repeats_it_takes() -> None:
     frame = _frame({("post-copy", "8 MB"): [80, 100, 120], ("vcsp", "8 MB"): [85, 100, 115]})
     (warning,) = noise_warnings(frame, build_table3(frame, BOTH), ())
-    assert "Downtime of vcsp is known to within" in warning.problem
+    assert "Downtime of vcsp is known only to within" in warning.problem
     assert "times as many repeats" in warning.advice
 
 
@@ -131,7 +131,7 @@ def test_too_few_repeats_or_methods_are_not_checked() -> None:
     assert self_checks(_frame({("post-copy", "8 MB"): [0.0] * 5}), BOTH) == ()
 
 
-def test_table3_md_tells_all_of_it(tmp_path: Path) -> None:
+def test_table3_md_reports_all_of_it(tmp_path: Path) -> None:
     markdown = table3_markdown(summarise(factory.full(tmp_path)))
     for title in ("Up to: the best workload", "What quota and prefetching do", "A method against itself"):
         assert f"## {title}" in markdown

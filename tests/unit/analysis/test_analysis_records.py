@@ -112,7 +112,7 @@ def _is_named_by_the_schema(path: tuple[Any, ...]) -> bool:
     return isinstance(path[-1], str) and not is_free
 
 
-# Records of before it was measured are read as well.
+# Records from before it was measured are read, too.
 OPTIONAL = ("measurements", "link_mbit_per_s")
 NAMED_PATHS = [path for path in _paths(RECORD) if _is_named_by_the_schema(path) and path != OPTIONAL]
 
@@ -181,7 +181,7 @@ def test_a_newer_schema_version_is_refused_by_name_alone(tmp_path: Path) -> None
         (lambda r: r["trial"].update(repeat=4), "repeat 4 is beyond"),
         (lambda r: r["trial"]["guest"].update(vcpus=2), "guest differs"),
         (lambda r: r["trial"].update(baseline_s=6), "baseline_s differs"),
-        (lambda r: r["trial"].update(id="r09-else"), "is of trial r09-else"),
+        (lambda r: r["trial"].update(id="r09-else"), "belongs to trial r09-else"),
     ],
 )
 def test_a_foreign_record_is_skipped_with_its_reason(
@@ -220,7 +220,7 @@ def test_an_unreadable_record_is_skipped_with_its_reason(tmp_path: Path, content
     assert reason.isprintable()
 
 
-def test_what_is_no_trial_is_skipped_or_ignored(tmp_path: Path) -> None:
+def test_entries_that_are_not_trials_are_skipped_or_ignored(tmp_path: Path) -> None:
     factory.write(tmp_path, EXPERIMENT, [RECORD])
     trials = tmp_path / "trials"
     (trials / ".half-written").mkdir()
@@ -292,7 +292,7 @@ def test_a_directory_without_an_experiment_is_refused(tmp_path: Path) -> None:
 def test_an_experiment_with_a_method_twice_is_refused(tmp_path: Path) -> None:
     of = copy.deepcopy(EXPERIMENT)
     of["scenario"]["methods"].append({**factory.method("vcsp"), "prefetch_pages": 3})
-    with pytest.raises(InputError, match="vcsp is there twice"):
+    with pytest.raises(InputError, match="vcsp is listed twice"):
         write_experiment(tmp_path, of)
 
 

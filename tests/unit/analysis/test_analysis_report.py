@@ -93,7 +93,7 @@ def test_an_experiment_of_two_methods_and_one_repeat(tmp_path: Path) -> None:
     lines = paths.table3_csv.read_text().splitlines()
     assert len(lines) == 2
     assert lines[1].startswith("vcsp-prefetching,50.0000,,,1,")
-    assert "no interval, some workload has a single valid trial" in paths.table3_md.read_text()
+    assert "no interval: some workload has a single valid trial" in paths.table3_md.read_text()
 
 
 def test_an_unfinished_experiment_says_what_is_left_out_and_why(tmp_path: Path) -> None:

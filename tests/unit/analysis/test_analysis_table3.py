@@ -35,7 +35,7 @@ Trials = Mapping[tuple[str, int], Sequence[float | None]]
 
 
 def _frame(downtimes_ms: Trials, measurement: str = "downtime_ms") -> pd.DataFrame:
-    """Make a table from values by method and window, a trial each; None is an invalid trial."""
+    """Make a table from values by method and window, one per trial; None is an invalid trial."""
     rows = [
         {"method": method, "workload": f"{window} MB", "valid": value is not None, measurement: value}
         for (method, window), values in downtimes_ms.items()
@@ -51,7 +51,7 @@ def _downtime(downtimes_ms: Trials) -> Cell:
 
 
 def test_a_ratio_of_means_in_both_conventions() -> None:
-    # Means of means: post-copy (100 + 300) / 2 = 200, vcsp (200 + 300) / 2 = 250. Means of all trials would be others.
+    # Means of means: post-copy (100 + 300) / 2 = 200, vcsp (200 + 300) / 2 = 250. Means of all trials would differ.
     cell = _downtime(
         {
             ("post-copy", 8): [90, 110],
@@ -143,7 +143,7 @@ def test_a_mean_of_zero_gives_no_ratio() -> None:
     assert cell.paper.pct == pytest.approx(-100)
 
 
-def test_a_baseline_that_cannot_be_told_from_zero_gives_no_interval() -> None:
+def test_a_baseline_indistinguishable_from_zero_gives_no_interval() -> None:
     cell = _downtime({("post-copy", 8): [0, 10], ("vcsp", 8): [5, 5]})
     assert cell.baseline.pct == pytest.approx(0)
     assert cell.baseline.low is None
@@ -209,7 +209,7 @@ def test_what_holds_for_all_data(values: dict[int, tuple[list[float], list[float
     assert cell.baseline.verdict == cell.paper.verdict
 
 
-def test_the_tidy_table_has_a_row_a_trial_with_missing_as_nan(tmp_path: Path) -> None:
+def test_the_tidy_table_has_one_row_per_trial_with_missing_as_nan(tmp_path: Path) -> None:
     of = factory.experiment(BOTH, [factory.workload(64), factory.workload(8, "random", 7)], 2)
     records: list[dict[str, Any]] = [
         factory.record(of, "vcsp", of["scenario"]["workloads"][1], 2),
@@ -240,9 +240,9 @@ def test_a_verdict_decides_only_what_the_interval_decides() -> None:
     def verdict(base: Sequence[float], new: Sequence[float]) -> str:
         return verdict_sentences(table(base, new))[0]
 
-    rest = "it has no value of total migration time, pages transferred, throughput."
+    rest = "it has no value for total migration time, pages transferred, throughput."
     assert verdict([100, 101], [50, 51]).startswith("Against post-copy, vcsp improves downtime by 49.8 % [")
     assert verdict([100, 101], [50, 51]).endswith(f"]; {rest}")
     assert verdict([50, 51], [100, 101]).startswith("Against post-copy, vcsp worsens downtime by 99.0 % [")
     assert "shows no difference in downtime (-2.0 % [" in verdict([100, 104], [99, 109])
-    assert "has no interval, so no verdict, of downtime (+50.0 %);" in verdict([100], [50])
+    assert "has no interval, so no verdict, for downtime (+50.0 %);" in verdict([100], [50])

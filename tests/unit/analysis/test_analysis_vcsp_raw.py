@@ -87,7 +87,7 @@ def test_the_report_of_the_import_is_whole(imported: Path) -> None:
     assert float(rows["vcsp-prefetching"]["pages_transferred_pct"]) == pytest.approx(54.49, abs=0.005)
     page = paths.html.read_text()
     assert "160 of 160 trials recorded" in page
-    assert "do not say of which workload they are" in page
+    assert "state neither their workload" in page
     figure6 = (imported / "report" / "figure6_throughput.svg").read_text()
     assert "Time since the first sample (s)" in figure6
     assert "resume" not in figure6
@@ -168,7 +168,7 @@ def test_the_command_refuses_what_it_cannot_use(tmp_path: Path, capsys: pytest.C
     assert "cannot be read" in capsys.readouterr().err
     raw = _raw(tmp_path / "raw", postcopy1_downtime="8,100\n")
     assert main(["import-vcsp", str(raw), str(raw)]) == 2
-    assert "give a directory that is new or empty" in capsys.readouterr().err
+    assert "give a new or empty directory" in capsys.readouterr().err
 
 
 def test_the_command_imports_into_an_empty_directory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

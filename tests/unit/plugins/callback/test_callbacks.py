@@ -146,7 +146,7 @@ def test_interrupted_on_a_terminal_that_goes_away(playbooks: Any, tmp_path: Path
     assert (tmp_path / "cleaned").exists()
 
 
-def test_cleanup_that_fails_is_said(playbooks: Any, tmp_path: Path) -> None:
+def test_a_failed_cleanup_is_reported(playbooks: Any, tmp_path: Path) -> None:
     command = interruptible(playbooks, tmp_path)
     (tmp_path / "cleanup.yml").write_text("nonsense\n")
     with subprocess.Popen(

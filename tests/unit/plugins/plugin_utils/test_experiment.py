@@ -96,7 +96,7 @@ def test_renamed_directory_is_refused(directory: Path, normal: dict[str, Any]) -
 
 def test_foreign_directory_is_refused(tmp_path: Path, normal: dict[str, Any]) -> None:
     (tmp_path / "thesis.tex").touch()
-    with pytest.raises(ExperimentError, match=r"holds no experiment but thesis\.tex; give another"):
+    with pytest.raises(ExperimentError, match=r"holds thesis\.tex instead of an experiment; give another"):
         find(tmp_path, "mine", normal)
 
 
@@ -107,13 +107,13 @@ def test_broken_experiment_is_refused(directory: Path, normal: dict[str, Any], c
         find(directory, "mine", normal)
 
 
-def test_directory_that_cannot_be_made_or_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_directory_that_cannot_be_created_or_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ExperimentError, match="cannot be made: Not a directory; give another results_dir"):
+    with pytest.raises(ExperimentError, match="cannot be created: Not a directory; give another results_dir"):
         prepare(tmp_path / "file" / "mine")
-    with pytest.raises(ExperimentError, match="cannot be made"):
+    with pytest.raises(ExperimentError, match="cannot be created"):
         prepare(Path("/proc/mine"))
-    # To root everything is writable, but for what the kernel refuses.
+    # For root, everything is writable but what the kernel refuses.
     monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(ExperimentError, match="is not writable; change its permissions"):
         prepare(tmp_path / "mine")
@@ -147,7 +147,7 @@ def test_latest(tmp_path: Path) -> None:
     link_latest(tmp_path / "one")
 
 
-def test_latest_that_is_no_link(tmp_path: Path) -> None:
+def test_latest_that_is_not_a_link(tmp_path: Path) -> None:
     (tmp_path / "latest").mkdir()
-    with pytest.raises(ExperimentError, match="is no link"):
+    with pytest.raises(ExperimentError, match="is not a link"):
         link_latest(tmp_path / "one")

@@ -102,7 +102,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
         acquire(tmp_path / "lock", "mine", "/here", os.getpid())
 
 
-def test_what_a_holder_says_drives_no_terminal(tmp_path: Path, other: int) -> None:
+def test_a_holder_cannot_drive_the_terminal(tmp_path: Path, other: int) -> None:
     acquire(tmp_path / "lock", "\x1b[2Jexperiment", "/home/\x07", other)
     with pytest.raises(LockedError) as caught:
         check(tmp_path / "lock", os.getpid())

@@ -41,7 +41,7 @@ def test_good_trial(trial: dict[str, Any], trial_result: Callable[..., dict[str,
     assert record["provenance"] == {"source": {"kernel": "6"}, "destination": {}, "controller": {"commit": None}}
 
 
-def test_failed_trial_keeps_evidence_but_measures_nothing(
+def test_failed_trial_keeps_evidence_but_no_measurements(
     trial: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
 ) -> None:
     record, _files = build("mine", trial, trial_result(), "host unreachable", {})
@@ -89,11 +89,13 @@ def test_nonsense_leaves_the_record_of_a_failure(
     record, files = build("mine", trial, trial_result(**changes), None, {})
     assert record_problems(record) == []
     assert not record["validity"]["valid"]
-    assert record["validity"]["reasons"][0].startswith("what the trial returned makes no record: ")
+    assert record["validity"]["reasons"][0].startswith("what the trial returned is not a valid record: ")
     assert set(record["measurements"].values()) == {None}
     assert files == {}
 
 
 def test_nonsense_does_not_hide_the_failure(trial: dict[str, Any]) -> None:
     record, _files = build("mine", trial, {"events": 1}, "host unreachable", {})
-    assert record["validity"]["reasons"][0].startswith("host unreachable / what the trial returned makes no record")
+    assert record["validity"]["reasons"][0].startswith(
+        "host unreachable / what the trial returned is not a valid record"
+    )
