@@ -8,53 +8,55 @@ module: experiment
 short_description: Begin or resume an experiment
 version_added: 0.1.0
 description:
-  - Makes the directory of an experiment with its C(experiment.json), links it as C(latest), and says which trials are
-    to be run.
-  - An experiment that exists is resumed. Trials with a valid record are not run again.
-  - Holds two locks in the name of the running C(ansible-playbook), one of the experiment and one of the machine,
-    because two experiments at once would measure each other.
-  - Refuses a directory that is not writable, that holds anything else, or an experiment with other settings.
+  - Creates the directory of an experiment with its C(experiment.json), links it as C(latest), and returns the trials
+    still to run.
+  - An existing experiment is resumed. Trials with a valid record are not run again.
+  - Takes two locks on behalf of the running C(ansible-playbook), one on the experiment and one on the machine, because
+    concurrent experiments would disturb each other's measurements.
+  - Refuses a directory that is not writable, holds anything else, or holds an experiment with other settings.
 author:
   - vcsp.testbed contributors (!UNKNOWN)
 options:
   state:
     description:
-      - V(present) begins or resumes and takes the locks. V(absent) gives the locks back and leaves the results alone.
-      - Locks of an C(ansible-playbook) that has ended count as given back.
+      - V(present) begins or resumes the experiment and takes the locks. V(absent) releases the locks and keeps the
+        results.
+      - Locks of an C(ansible-playbook) that has ended count as released.
     type: str
     choices: [present, absent]
     default: present
   results_dir:
-    description: Directory that holds a directory for each experiment. Made if need be.
+    description: Directory with one subdirectory per experiment. Created if it does not exist.
     type: path
     required: true
   experiment_id:
     description:
-      - Name of the experiment and of its directory; give that of an earlier one to resume it.
-      - Without it, or empty, a new one is made of the scenario's name and the time, such as V(quick-20260131-235959).
-      - At most 100 letters, digits, V(.), V(_) and V(-), with a letter or digit first.
+      - Name of the experiment and of its directory. Give the name of an earlier experiment to resume it.
+      - If omitted or empty, it is made from the scenario's name and the time, such as V(quick-20260131-235959).
+      - At most 100 letters, digits, V(.), V(_) and V(-), starting with a letter or digit.
       - Required if O(state=absent).
     type: str
   scenario:
     description:
-      - What to run; one that is not normalised yet is checked and normalised first.
+      - The scenario to run; checked and normalised first if necessary.
       - Required if O(state=present).
     type: dict
   provenance:
-    description: Facts to keep in C(experiment.json). Those of the C(controller) are added.
+    description: Facts to store in C(experiment.json). Those about the C(controller) are added.
     type: dict
     default: {}
   lock_path:
     description:
       - Path of the machine's lock.
-      - Without it C(/run/lock/vcsp-testbed.lock), or in the directory for temporary files where that is not writable.
+      - Defaults to C(/run/lock/vcsp-testbed.lock), or to that name in the temporary directory if the former is not
+        writable.
     type: path
 attributes:
   check_mode:
-    description: In check mode everything is checked and returned, but nothing is made, linked or locked.
+    description: In check mode everything is checked and returned, but nothing is created, linked or locked.
     support: full
   diff_mode:
-    description: Has no difference to show.
+    description: There is no difference to show.
     support: none
   action:
     description: Runs on the controller.
@@ -67,14 +69,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Begin the experiment, or go on with it
+- name: Begin or resume the experiment
   vcsp.testbed.experiment:
     results_dir: results
     experiment_id: "{{ experiment_id | default('') }}"
     scenario: "{{ lookup('vcsp.testbed.scenario', 'quick') }}"
   register: experiment
 
-- name: Let others in
+- name: Release the locks
   vcsp.testbed.experiment:
     state: absent
     results_dir: results
@@ -91,7 +93,7 @@ experiment_dir:
   type: str
   returned: when O(state=present)
 resumed:
-  description: Whether the experiment existed already.
+  description: Whether the experiment already existed.
   type: bool
   returned: when O(state=present)
 pending:
@@ -100,12 +102,12 @@ pending:
   elements: dict
   returned: when O(state=present)
 done:
-  description: The ids of the trials that have a valid record.
+  description: Ids of the trials that have a valid record.
   type: list
   elements: str
   returned: when O(state=present)
 total:
-  description: Number of trials of the scenario.
+  description: Number of trials in the scenario.
   type: int
   returned: when O(state=present)
 scenario_hash:

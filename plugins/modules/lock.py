@@ -8,33 +8,33 @@ module: lock
 short_description: Keep other runs of the testbed away from this machine
 version_added: 0.1.0
 description:
-  - Takes or gives back a lock on the controller, in the name of the running C(ansible-playbook).
-  - Fails if another process that is still alive holds it, and names its process, what it does and its checkout.
-  - A lock whose process is gone is taken over, so nobody has to remove one after a crash.
-  - Taking a lock that the same C(ansible-playbook) holds already is no error.
+  - Takes or releases a lock on the controller on behalf of the running C(ansible-playbook).
+  - Fails if another live process holds it, and names that process, its purpose and its checkout.
+  - A lock whose process is gone is taken over, so a crash leaves nothing to clean up.
+  - Taking a lock that the same C(ansible-playbook) already holds is not an error.
 author:
   - vcsp.testbed contributors (!UNKNOWN)
 options:
   state:
-    description: V(present) takes the lock, V(absent) gives it back.
+    description: V(present) takes the lock, V(absent) releases it.
     type: str
     choices: [present, absent]
     default: present
   path:
     description:
       - Path of the lock file.
-      - Without it the lock is that of the machine, C(/run/lock/vcsp-testbed.lock), or in the directory for temporary
-        files where that is not writable.
+      - Defaults to the machine's lock, C(/run/lock/vcsp-testbed.lock), or to that name in the temporary directory if
+        the former is not writable.
     type: path
   purpose:
-    description: What the lock is held for, for the message to others. Required if O(state=present).
+    description: What the lock is held for, shown to whoever else wants it. Required if O(state=present).
     type: str
 attributes:
   check_mode:
     description: In check mode the lock is not taken, but a lock that another process holds is still an error.
     support: full
   diff_mode:
-    description: A lock has no difference to show.
+    description: There is no difference to show.
     support: none
   action:
     description: Runs on the controller.

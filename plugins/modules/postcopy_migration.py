@@ -8,27 +8,26 @@ module: postcopy_migration
 short_description: Migrate one running guest to this host by post-copy, and measure it
 version_added: 0.1.0
 description:
-  - Runs on the B(destination) host and brings one running QEMU guest here by post-copy live migration, with a quota on
-    its virtual CPUs (VCSP) and prefetching of adjacent pages as asked.
+  - Runs on the B(destination) host and migrates one running QEMU guest to it by post-copy, optionally with a quota on
+    its virtual CPUs (VCSP) and with prefetching of adjacent pages.
   - The migration is driven by QMP through libvirt on both hosts. Prefetching is an eBPF program on this host that
-    lengthens the page requests that QEMU sends; QEMU itself is not changed.
-  - Whatever happens, the quota is lifted and the eBPF program gone when the module ends. Before the switch a failure
-    leaves the guest running on the source. After the switch the migration is watched, paused and recovered when it
-    stalls.
-  - Called for a guest that an interrupted call left half migrated, it brings the guest home and returns
-    RV(taken_over=true). Called for a guest that runs here already, it changes nothing.
-  - Restarts of libvirtd on either host are waited for; what of the measurement they cost is said in RV(validity).
+    lengthens the page requests that QEMU sends; QEMU itself is unmodified.
+  - When the module ends, for whatever reason, the quota is lifted and the eBPF program unloaded. A failure before the
+    switch leaves the guest running on the source. After the switch, a migration that stalls is paused and recovered.
+  - If an interrupted call left the guest half migrated, the module completes that migration and returns
+    RV(taken_over=true). If the guest already runs here, the module changes nothing.
+  - The module waits out restarts of libvirtd on either host; RV(validity) says what they cost the measurement.
 author:
   - vcsp.testbed contributors (!UNKNOWN)
 options:
   name:
-    description: Name of the libvirt domain, running on the source. Any name that libvirt takes.
+    description: Name of the libvirt domain that runs on the source. Any name that libvirt accepts.
     type: str
     required: true
   source_uri:
     description:
       - libvirt URI of the source, as seen from this host.
-      - One of the QEMU driver, without the transport C(ext) and the parameter C(command), which name programs.
+      - It must use the QEMU driver. The transport C(ext) and the parameter C(command) run programs and are refused.
     type: str
     required: true
   destination_uri:
@@ -38,56 +37,57 @@ options:
   migration_address:
     description:
       - Address of this host on which QEMU listens for the migration. The port is chosen by the kernel.
-      - A literal IPv4 or IPv6 address that this host has; no name, no wildcard, not a loopback address.
+      - A literal IPv4 or IPv6 address of this host; not a name, a wildcard or a loopback address.
     type: str
     required: true
   window_mb:
     description:
-      - Working window of the guest's workload, MB.
-      - Without it V(demand) of O(method.transfer) ends when the guest requests no more pages.
+      - Working window of the guest's workload, in MB.
+      - Without it, V(demand) of O(method.transfer) ends once the guest stops requesting pages.
     type: int
   baseline_s:
-    description: Time for which the guest is watched on the source first.
+    description: How long to observe the guest on the source before migrating it, in seconds.
     type: float
     default: 0
   observation_s:
-    description: Fixed window after the resume over which throughput is measured. Needs a guest with telemetry channel.
+    description:
+      - Length of the fixed window after the resume over which throughput is measured, in seconds.
+      - Needs a guest with a telemetry channel.
     type: float
   verify:
-    description: Let the guest's workload verify its memory at the end.
+    description: Have the guest's workload verify its memory at the end.
     type: bool
     default: false
   end_guest:
-    description: End the guest on this host when everything was measured, as a trial does.
+    description: Destroy the guest on this host once everything is measured, as a trial does.
     type: bool
     default: false
   cpu_latency_us:
     description:
-      - Longest time in microseconds that this host's processors may take to wake up while the module runs; V(0) keeps
-        them from sleeping. Without it they sleep as they are set up to.
-      - Takes most of the scatter out of the times of page faults, and shows them shorter than on a host that saves
-        power.
+      - Longest time in microseconds that this host's processors may take to wake up while the module runs. V(0) keeps
+        them from sleeping. Without it, their own settings apply.
+      - Removes most of the scatter from page fault times, but makes them shorter than on a host that saves power.
     type: int
   prefetch_program:
     description: The compiled eBPF program, installed by the role P(vcsp.testbed.hypervisor#role).
     type: path
     default: /var/lib/libvirt/vcsp/prefetch.bpf.o
   timeout_s:
-    description: Time for everything besides baseline and observation.
+    description: Time limit for everything except baseline and observation, in seconds.
     type: float
     default: 300
   stall_timeout_s:
-    description: Time without any progress after which a migration is paused and recovered.
+    description: Time without progress, in seconds, after which a migration is paused and recovered.
     type: float
     default: 15
 extends_documentation_fragment:
   - vcsp.testbed.method
 attributes:
   check_mode:
-    description: Checks both hosts and the guest, and migrates nothing.
+    description: Checks both hosts and the guest without migrating.
     support: full
   diff_mode:
-    description: There is nothing to show a difference of.
+    description: There is no difference to show.
     support: none
 requirements:
   - python3-libvirt on this host
@@ -96,7 +96,7 @@ requirements:
 """
 
 EXAMPLES = r"""
-- name: Bring a guest here, gently
+- name: Migrate a guest to node2, gently
   vcsp.testbed.postcopy_migration:
     name: web1
     source_uri: qemu+ssh://root@node1/system
@@ -118,7 +118,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 measurements:
-  description: Numbers with their unit in the name; null where it could not be measured.
+  description: Numbers, with the unit in the name; null where one could not be measured.
   type: dict
   returned: success
   sample: {downtime_ms: 1694.2, total_migration_time_s: 3.8, page_requests: 16901}
@@ -127,20 +127,20 @@ instruments:
   type: dict
   returned: success
 events:
-  description: QEMU's events of both hosts in seconds from the resume on this host.
+  description: QEMU's events on both hosts, timed in seconds from the resume on this host.
   type: list
   elements: dict
   returned: success
 clock_offset:
-  description: The source's clock less this host's, with the bound of its error, ms.
+  description: The source's clock minus this host's, with the bound of the error, in ms.
   type: dict
   returned: success
 memory_verified:
-  description: Whether the guest found its memory as it must be; null if it was not asked.
+  description: Whether the guest found its memory intact; null if it did not check.
   type: bool
   returned: success
 validity:
-  description: Whether the measurement counts, and the reasons if not.
+  description: Whether the measurement counts, with the reasons if it does not.
   type: dict
   returned: success
   sample: {valid: true, reasons: []}
@@ -153,15 +153,15 @@ recoveries:
   type: int
   returned: success
 taken_over:
-  description: Whether this call brought home what an interrupted one had left half migrated.
+  description: Whether this call completed a migration that an interrupted one had left half done.
   type: bool
   returned: success
 was_home:
-  description: Whether the guest ran on this host already, so that there was nothing to do.
+  description: Whether the guest already ran on this host, so that there was nothing to do.
   type: bool
   returned: success
 phase:
-  description: Where the migration, and so the guest, stands after a failure.
+  description: Phase of the migration after a failure, which says where the guest is.
   type: str
   returned: failure
   sample: pre-copy
@@ -198,24 +198,24 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "stall_timeout_s": {"type": "float", "default": 15},
 }
 
-# What says which guest goes from where to where, and what looks at it.
+# The options that name the guest and the hosts, each with its check.
 ENDPOINTS = {
     "name": endpoints.name_problem,
     "source_uri": endpoints.uri_problem,
     "destination_uri": endpoints.uri_problem,
     "migration_address": endpoints.address_problem,
 }
-# Options that must be greater than 0 where they are given, and those that must not be negative.
+# Options that, if given, must be greater than 0 or must not be negative.
 POSITIVE = ("window_mb", "observation_s", "timeout_s", "stall_timeout_s")
 NOT_NEGATIVE = ("baseline_s", "cpu_latency_us")
 
 
 def problems(params: dict[str, Any]) -> list[str]:
-    """What is wrong with the arguments, before anything is touched."""
+    """Problems with the arguments, found before anything is touched."""
     found = [f"{name}: {problem}" for name, check in ENDPOINTS.items() if (problem := check(params[name])) is not None]
     if params["source_uri"] == params["destination_uri"]:
         found.append(f"source_uri: {params['source_uri']} is the destination's, too; give the other host's")
-    # Comparisons are written so that NaN, for which none holds, is refused too.
+    # Negated, so that NaN, which fails every comparison, is refused as well.
     found += [
         f"{name}: {params[name]} must be greater than 0"
         for name in POSITIVE
@@ -230,7 +230,7 @@ def problems(params: dict[str, Any]) -> list[str]:
 
 
 class Module(AnsibleModule):
-    """Says where a method's settings went, which were options of their own before there was ``method``."""
+    """Points out settings that were options of their own before ``method`` existed."""
 
     def fail_json(self, msg: str, **values: Any) -> NoReturn:
         super().fail_json(msg=misplaced(self.params) or msg, **values)
@@ -238,12 +238,12 @@ class Module(AnsibleModule):
 
 
 def misplaced(given: dict[str, Any]) -> str | None:
-    """What to write instead of settings beside ``method``; None when there are none."""
+    """What to write instead of settings given outside ``method``; None if there are none."""
     settings = {name: given[name] for name in methods.argument_spec() if name in given}
     if not settings:
         return None
     listed = ", ".join(f"{name}: {str(value).lower()}" for name, value in settings.items())
-    return f"{', '.join(settings)}: settings of the method; write method: {{{listed}}}"
+    return f"{', '.join(settings)}: method settings; write method: {{{listed}}}"
 
 
 def main() -> None:
@@ -271,7 +271,7 @@ def main() -> None:
 
 
 def now() -> str:
-    """The time, ISO 8601 in UTC."""
+    """The current time, ISO 8601 in UTC."""
     return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
 
 

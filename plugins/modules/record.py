@@ -8,15 +8,16 @@ module: record
 short_description: Write the record of a trial
 version_added: 0.1.0
 description:
-  - Makes one record of what a trial was asked to do and what it returned, and writes it whole or not at all, together
-    with the files that the trial recorded over time.
+  - Makes one record of a trial's settings and results and writes it atomically, along with the time series that the
+    trial recorded.
   - An earlier record of the same trial is replaced.
-  - A trial that failed, or whose return value makes no record, leaves a record, too. It measures nothing and says why.
+  - A trial that failed, or whose result makes no valid record, is recorded as well, with the reason instead of
+    measurements.
 author:
   - vcsp.testbed contributors (!UNKNOWN)
 options:
   experiment_dir:
-    description: Directory of the experiment, as M(vcsp.testbed.experiment) returned it.
+    description: Directory of the experiment, as returned by M(vcsp.testbed.experiment).
     type: path
     required: true
   experiment_id:
@@ -24,22 +25,22 @@ options:
     type: str
     required: true
   trial:
-    description: The trial, an element of what P(vcsp.testbed.trials#filter) returns.
+    description: The trial, an element of the list that P(vcsp.testbed.trials#filter) returns.
     type: dict
     required: true
   result:
     description:
       - What M(vcsp.testbed.postcopy_migration) returned. Its keys C(events), C(clock_offset), C(measurements),
         C(instruments), C(memory_verified), C(validity), C(started_at), C(ended_at) and C(files) are used.
-      - C(files) maps names to content, compressed by zlib and encoded in base64.
-      - Of a trial that failed, as much of it as there is.
+      - C(files) maps names to contents, compressed with zlib and encoded in base64.
+      - For a trial that failed, whatever is available.
     type: dict
     default: {}
   failure:
-    description: Why the trial failed. Left out or empty if it did not.
+    description: Why the trial failed. Omitted or empty if it did not.
     type: str
   provenance:
-    description: Facts of the C(source), the C(destination) and the C(controller).
+    description: Facts about the C(source), the C(destination) and the C(controller).
     type: dict
     default: {}
 attributes:
@@ -47,7 +48,7 @@ attributes:
     description: In check mode nothing is written, and the message says so.
     support: full
   diff_mode:
-    description: Has no difference to show.
+    description: There is no difference to show.
     support: none
   action:
     description: Runs on the controller.
@@ -58,7 +59,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Keep what the trial measured
+- name: Record what the trial measured
   vcsp.testbed.record:
     experiment_dir: "{{ experiment.experiment_dir }}"
     experiment_id: "{{ experiment.experiment_id }}"
@@ -66,7 +67,7 @@ EXAMPLES = r"""
     result: "{{ migration }}"
     provenance: "{{ experiment.provenance }}"
 
-- name: Keep why the trial failed
+- name: Record why the trial failed
   vcsp.testbed.record:
     experiment_dir: "{{ experiment.experiment_dir }}"
     experiment_id: "{{ experiment.experiment_id }}"
@@ -92,12 +93,12 @@ valid:
   type: bool
   returned: success
 reasons:
-  description: Why it does not count.
+  description: Why the trial does not count.
   type: list
   elements: str
   returned: success
 measurements:
-  description: What was measured; null is missing.
+  description: The measurements; null where one is missing.
   type: dict
   returned: success
 """

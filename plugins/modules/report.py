@@ -10,12 +10,12 @@ version_added: 0.1.0
 description:
   - Makes Table 3, the figures and the web page from the records of an experiment, finished or not, in its directory
     C(report).
-  - Fails if the records do not give a Table 3. The web page is then written all the same and says why.
+  - Fails if the records do not yield a Table 3. The web page is written even then, and says why.
 author:
   - vcsp.testbed contributors (!UNKNOWN)
 options:
   experiment_dir:
-    description: Directory of the experiment, as M(vcsp.testbed.experiment) returned it.
+    description: Directory of the experiment, as returned by M(vcsp.testbed.experiment).
     type: path
     required: true
 attributes:
@@ -23,7 +23,7 @@ attributes:
     description: In check mode nothing is read or written, and the message says so.
     support: full
   diff_mode:
-    description: Has no difference to show.
+    description: There is no difference to show.
     support: none
   action:
     description: Runs on the controller.

@@ -9,7 +9,7 @@ short_description: Boot a guest under test once, save it with its workload runni
 version_added: 0.1.0
 description:
   - Keeps saved states of a guest whose workload is running, so that every trial starts from the same memory.
-  - Ends or replaces only guests that carry the testbed's mark in their metadata.
+  - Only destroys or replaces guests that carry the testbed's mark in their metadata.
 author:
   - vcsp.testbed contributors (!UNKNOWN)
 options:
@@ -19,9 +19,9 @@ options:
     required: true
   state:
     description:
-      - V(saved) makes the saved state of O(workload) when it does not exist.
-      - V(running) restores it; a guest of ours with that name is replaced.
-      - V(absent) ends the guest. Saved states stay.
+      - V(saved) creates the saved state of O(workload) if it does not exist.
+      - V(running) restores it, replacing a guest of the testbed with that name.
+      - V(absent) destroys the guest and keeps its saved states.
     type: str
     choices: [saved, running, absent]
     required: true
@@ -31,17 +31,17 @@ options:
     default: qemu:///system
   directory:
     description:
-      - Directory of the saved states of one guest. It holds a file for each workload, and one of the booted guest.
+      - Directory of the saved states of one guest, with one file per workload and one of the booted guest.
     type: path
   xml:
     description: Domain XML of the guest.
     type: str
   workload:
-    description: What the workload walks.
+    description: What the workload program does.
     type: dict
     suboptions:
       window_mb:
-        description: Working window, MB.
+        description: Working window, in MB.
         type: int
         required: true
       pattern:
@@ -50,26 +50,26 @@ options:
         choices: [sequential, random]
         default: sequential
       work_per_page:
-        description: How often each visit reads the page.
+        description: How many times each visit reads the page.
         type: int
         default: 20
   boot_timeout_s:
-    description: Time for the guest to boot.
+    description: Time limit for the guest to boot, in seconds.
     type: float
     default: 300
 attributes:
   check_mode:
-    description: Changes nothing and tells what would be done.
+    description: Reports what would change without changing it.
     support: full
   diff_mode:
-    description: There is nothing to show a difference of.
+    description: There is no difference to show.
     support: none
 requirements:
   - python3-libvirt
 """
 
 EXAMPLES = r"""
-- name: Have a saved state of an 8 MB workload
+- name: Save the state of an 8 MB workload
   vcsp.testbed.saved_guest:
     name: vcsp-guest
     state: saved
@@ -77,7 +77,7 @@ EXAMPLES = r"""
     xml: "{{ lookup('ansible.builtin.template', 'domain.xml.j2') }}"
     workload: {window_mb: 8}
 
-- name: Run it
+- name: Restore it
   vcsp.testbed.saved_guest:
     name: vcsp-guest
     state: running
@@ -145,8 +145,8 @@ def main() -> None:
     ):
         if problem is not None:
             module.fail_json(msg=f"{option}: {problem}")
-    os.umask(os.umask(0o022) | 0o022)  # whatever the caller's, nobody else may write what is made here
-    # sshd hangs up when the controller goes away: end as if asked to, so that no guest is left behind.
+    os.umask(os.umask(0o022) | 0o022)  # whatever the caller's, others must not write to what is created here
+    # sshd hangs up when the controller goes away: unwind, so that no guest is left behind.
     signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
     try:
         module.exit_json(**act(module))
@@ -155,7 +155,7 @@ def main() -> None:
 
 
 def act(module: AnsibleModule) -> dict[str, Any]:
-    """Do what is asked; returns what the module returns."""
+    """Bring about the requested state; returns the module's result."""
     params = module.params
     connection = connect(params["uri"])
     name, state = params["name"], params["state"]

@@ -8,17 +8,17 @@ module: testbed_info
 short_description: What a host can do for post-copy migration, and its provenance
 version_added: 0.1.0
 description:
-  - Reports what a migration host can do, found by trying where trying is cheap. KVM counts when it really boots a
-    kernel, eBPF when the prefetch program really loads.
+  - Reports what a migration host can do, by trying it where that is cheap. KVM counts if it actually boots a kernel,
+    eBPF if the prefetch program actually loads.
 author:
   - vcsp.testbed contributors (!UNKNOWN)
 options:
   qemu_binary:
-    description: QEMU to look at.
+    description: QEMU binary to examine.
     type: str
     default: qemu-system-x86_64
   kernel:
-    description: Kernel of the guest, to try KVM with. Without it the accelerator is V(tcg).
+    description: The guest's kernel, to try KVM with. Without it, the accelerator is V(tcg).
     type: path
   prefetch_program:
     description: The compiled eBPF program.
@@ -26,12 +26,12 @@ options:
     default: /var/lib/libvirt/vcsp/prefetch.bpf.o
   cache:
     description:
-      - File that keeps the accelerator for this boot of the host, since a KVM that hangs costs ten seconds a try.
+      - File that caches the accelerator until the host reboots, because trying a KVM that hangs takes ten seconds.
     type: path
     default: /var/lib/libvirt/vcsp/accelerator.json
 attributes:
   check_mode:
-    description: Only reads, apart from the file O(cache).
+    description: Only reads, apart from writing the file O(cache).
     support: full
   diff_mode:
     description: Only reads.
@@ -39,7 +39,7 @@ attributes:
 """
 
 EXAMPLES = r"""
-- name: Ask a host
+- name: Examine a host
   vcsp.testbed.testbed_info:
     kernel: /var/lib/libvirt/images/vcsp/vmlinuz
   register: host
@@ -56,15 +56,15 @@ info:
   type: dict
   contains:
     qemu:
-      description: Version and features of QEMU; null where it is not installed.
+      description: Version and features of QEMU; null if it is not installed.
       type: dict
       sample: {version: 10.0.2, major: 10, postcopy_preempt: true, postcopy_blocktime: true}
     libvirt:
-      description: Version of libvirt; null where its Python binding or daemon is missing.
+      description: Version of libvirt; null if its Python binding or daemon is missing.
       type: dict
       sample: {version: 11.3.0}
     accelerator:
-      description: Accelerator that really works, and why it was chosen.
+      description: The accelerator that actually works, and why it was chosen.
       type: dict
       sample: {name: tcg, reason: "there is no usable /dev/kvm"}
     userfaultfd:
@@ -74,10 +74,10 @@ info:
       description: Whether the prefetch program loads and attaches.
       type: dict
     cgroup:
-      description: Version of the CPU controller's hierarchy, and whether there is one.
+      description: Version of the cgroup hierarchy with the CPU controller, and whether the controller is available.
       type: dict
     memory:
-      description: Total and available memory, MB.
+      description: Total and available memory, in MB.
       type: dict
     kernel:
       description: Kernel release.
@@ -92,10 +92,10 @@ info:
       description: Name of the host.
       type: str
     boot_id:
-      description: Boot id of the kernel, the same for hosts that share one, as those of the embedded lab do.
+      description: Boot id of the kernel. Hosts that share a kernel, as in the embedded lab, have the same one.
       type: str
     thp:
-      description: The host's setting of transparent huge pages.
+      description: The host's setting for transparent huge pages.
       type: str
 """
 
@@ -114,7 +114,7 @@ from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import (
 
 
 def libvirt_version() -> dict[str, str] | None:
-    """Version of libvirt; None where it is not installed or does not answer."""
+    """Version of libvirt; None if it is not installed or does not answer."""
     if LIBVIRT_IMPORT_ERROR is not None:
         return None
     try:
@@ -137,7 +137,7 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    os.umask(os.umask(0o022) | 0o022)  # whatever the caller's, nobody else may write what is made here
+    os.umask(os.umask(0o022) | 0o022)  # whatever the caller's, others must not write to what is created here
     binary, kernel = module.params["qemu_binary"], module.params["kernel"]
     info = {
         "qemu": capabilities.qemu(binary),
