@@ -5,24 +5,24 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: guard
 type: notification
-short_description: Undo the running trial when an experiment is interrupted
+short_description: Clean up the running trial when an experiment is interrupted
 version_added: 0.1.0
 description:
-  - When C(ansible-playbook) ends in the middle of a trial without having finished its playbook, by Ctrl-C, SIGTERM,
-    SIGHUP or an error of its own, runs a playbook that undoes what the trial has made, and waits for it. Then says how
-    to resume.
-  - SIGTERM and SIGHUP, at which Ansible would end at once, are treated like Ctrl-C. A process started with C(nohup)
-    keeps ignoring SIGHUP.
-  - While a trial is being undone, Ctrl-C is ignored.
+  - When C(ansible-playbook) ends in the middle of a trial without finishing its playbook, because of Ctrl-C, SIGTERM,
+    SIGHUP or an internal error, runs a playbook that cleans up after the trial, and waits for it. Then prints how to
+    resume.
+  - SIGTERM and SIGHUP, which would end Ansible at once, are treated like Ctrl-C. A process started with C(nohup) keeps
+    ignoring SIGHUP.
+  - During the cleanup, Ctrl-C is ignored.
   - Does nothing in check mode.
 requirements:
   - enabled in configuration (C(callbacks_enabled))
 options:
   cleanup_playbook:
     description:
-      - Playbook that undoes a trial. It runs with the inventory, the connection options and the extra variables of the
-        interrupted run.
-      - Without it C(playbooks/cleanup.yml) of this collection. Empty, the guard does nothing.
+      - Playbook that cleans up after a trial. It runs with the inventory, the connection options and the extra
+        variables of the interrupted run.
+      - Defaults to C(playbooks/cleanup.yml) of this collection. If empty, the guard does nothing.
     type: str
     env:
       - name: VCSP_TESTBED_CLEANUP_PLAYBOOK
@@ -66,7 +66,7 @@ TIMEOUT_S = 120
 
 
 class CallbackModule(CallbackBase):
-    """Watches which trial runs, and undoes it when the process ends too early."""
+    """Tracks the running trial, and cleans up after it if the process ends early."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
@@ -81,7 +81,7 @@ class CallbackModule(CallbackBase):
         self._pid = os.getpid()
 
     def v2_playbook_on_start(self, playbook: Playbook) -> None:
-        """Begin to watch; here, in the main thread, Ansible's own signal handlers are in place already."""
+        """Start watching: this runs in the main thread, with Ansible's own signal handlers already in place."""
         if self._watching or context.CLIARGS.get("check") or self.get_option("cleanup_playbook") == "":
             return
         self._watching = True
@@ -94,7 +94,7 @@ class CallbackModule(CallbackBase):
                 signal.signal(signum, self._interrupter(ansible_handler))
 
     def v2_playbook_on_play_start(self, play: Play) -> None:
-        """A trial does not last longer than its play."""
+        """Forget the trial: none outlasts its play."""
         self._trial = None
 
     def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:
@@ -108,7 +108,7 @@ class CallbackModule(CallbackBase):
             self._experiment_id = str(result.result["experiment_id"])
 
     def v2_playbook_on_stats(self, stats: AggregateStats) -> None:
-        """The playbook came to its end, and every trial has cleaned up after itself."""
+        """Stop watching: the playbook has finished, and every trial has cleaned up after itself."""
         self._trial = self._experiment_id = None
 
     def _interrupter(self, ansible_handler: Callable[[int, FrameType | None], Any]) -> Callable[..., None]:
@@ -118,10 +118,10 @@ class CallbackModule(CallbackBase):
                 os.kill(os.getpid(), signum)
                 return
             try:
-                # Tells the workers and raises KeyboardInterrupt, upon which Ansible ends in its orderly way.
+                # Notifies the workers and raises KeyboardInterrupt, at which Ansible shuts down in an orderly way.
                 ansible_handler(signal.SIGINT, frame)
             finally:
-                # The handler has restored the default, with which a second Ctrl-C would end us before the cleanup.
+                # The handler has restored the default, so a second Ctrl-C would kill us before the cleanup.
                 if self._trial is not None:
                     _be_patient()
 
@@ -140,8 +140,8 @@ class CallbackModule(CallbackBase):
         playbook = self.get_option("cleanup_playbook") or _own_playbook()
         command = cleanup_command(str(playbook), context.CLIARGS)
         heard = _say(f"interrupted: cleaning up the running trial ({trial}) ...")
-        # Its output goes where ours goes, unless that is gone, as a terminal is after SIGHUP. The descriptors are named
-        # because Ansible has made them such that programs do not inherit them.
+        # Its output goes where ours does, unless that is gone, as a terminal is after SIGHUP. The descriptors are
+        # passed explicitly because Ansible has made them non-inheritable.
         outputs = (sys.stdout.fileno(), sys.stderr.fileno()) if heard else (subprocess.DEVNULL, subprocess.DEVNULL)
         try:
             # In a session of its own, because Ctrl-C reaches everything in ours.
@@ -167,14 +167,14 @@ def _own_playbook() -> Path:
 
 
 def _be_patient() -> None:
-    """Ignore further interruptions; not with SIG_IGN, which the programs we start would inherit."""
+    """Ignore further interruptions, but not with SIG_IGN, which child processes would inherit."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(signum) is not signal.SIG_IGN:
             signal.signal(signum, lambda _signum, _frame: None)
 
 
 def _say(text: str) -> bool:
-    """Write a line; return False if nobody can read it any more."""
+    """Write a line; return False if there is nowhere left to write it."""
     try:
         sys.stdout.write(text + "\n")
         sys.stdout.flush()

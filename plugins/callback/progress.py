@@ -5,13 +5,13 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: progress
 type: stdout
-short_description: One line a trial, a bar and the time left
+short_description: One line per trial, a progress bar and the time left
 version_added: 0.1.0
 description:
-  - Shows an experiment as its user sees it. A line for each play, a line for each trial with its method, its workload,
-    how long its migration took, how far the experiment is and how long the rest will take, and at the end Table 3.
-  - Why a trial does not count stands below its line. Failures are shown in full. Tasks that take long are named.
-  - On a terminal, a last line shows what is being done at the moment.
+  - Prints one line per play and one per trial, with the trial's method, workload and migration time, the experiment's
+    progress and the time left. Ends with Table 3.
+  - If a trial does not count, the reasons follow below its line. Failures are shown in full. Long tasks are named.
+  - On a terminal, the last line shows what is currently running.
   - With C(-v), and in check mode, the output is that of P(ansible.builtin.default#callback).
 requirements:
   - set as stdout in configuration
@@ -49,12 +49,12 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.running_tria
 )
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.status_line import StatusLine, duration
 
-# A failure shows values up to this length: a file that a module returned would bury its message.
+# Longer values are cut short in a failure: a file returned by a module would bury the message.
 LONGEST_VALUE = 2000
 
 
 class CallbackModule(DefaultCallback):
-    """Ansible's usual output, with what an experiment's user does not need left out."""
+    """Ansible's usual output, reduced to what the user of an experiment needs."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "stdout"
@@ -84,13 +84,13 @@ class CallbackModule(DefaultCallback):
             self._status.say(f"{'»' if self._blocks else '>'} {play.name}", C.COLOR_DEBUG)
 
     def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:
-        """Show the task as what is being done."""
+        """Show the task as the one running."""
         if self._quiet:
             self._begin_task(task)
         super().v2_playbook_on_task_start(task, is_conditional)
 
     def v2_playbook_on_handler_task_start(self, task: Task) -> None:
-        """Show the handler as what is being done."""
+        """Show the handler as the task running."""
         if self._quiet:
             self._begin_task(task)
         super().v2_playbook_on_handler_task_start(task)
@@ -107,21 +107,21 @@ class CallbackModule(DefaultCallback):
         self._status.begin(label, since=self._trial_began, remembered=False)
 
     def _print_task_banner(self, task: Task) -> None:
-        """Leave banners out, but for tasks that failed."""
+        """Print banners only for failed tasks."""
         if not self._quiet or self._failing:
             super()._print_task_banner(task)
 
-    # What came out
+    # What it returned
 
     def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
-        """Show results that are meant for the user, and nothing of the others but their warnings."""
+        """Show results meant for the user, and only the warnings of all others."""
         if self._quiet:
             self._ended_well(result)
         else:
             super().v2_runner_on_ok(result)
 
     def v2_runner_item_on_ok(self, result: CallbackTaskResult) -> None:
-        """Do the same for an item of a loop."""
+        """Do the same for a loop item."""
         if self._quiet:
             self._ended_well(result)
         else:
@@ -142,7 +142,7 @@ class CallbackModule(DefaultCallback):
             super().v2_runner_item_on_skipped(result)
 
     def v2_runner_retry(self, result: CallbackTaskResult) -> None:
-        """Show retries with -v only: waiting is no failure."""
+        """Show retries with -v only: waiting is not a failure."""
         if not self._quiet:
             super().v2_runner_retry(result)
 
@@ -157,7 +157,7 @@ class CallbackModule(DefaultCallback):
             super().v2_playbook_on_include(included_file)
 
     def v2_runner_on_failed(self, result: CallbackTaskResult, ignore_errors: bool = False) -> None:
-        """Show a failure in full, also one that the play ignores: ``ignore_errors`` is Ansible's name for that."""
+        """Show a failure in full, even one that the play ignores (``ignore_errors``)."""
         with self._failure(result.task):
             super().v2_runner_on_failed(result, ignore_errors)
 
@@ -172,7 +172,7 @@ class CallbackModule(DefaultCallback):
             super().v2_runner_on_unreachable(result)
 
     def v2_playbook_on_stats(self, stats: AggregateStats) -> None:
-        """Sum up the trials, and the hosts if something is wrong with one."""
+        """Sum up the trials, and the hosts if one has failed."""
         self._status.end()
         self._status.stop()
         if not self._quiet or stats.failures or stats.dark:
@@ -234,7 +234,7 @@ class CallbackModule(DefaultCallback):
             super()._handle_warnings(res)
 
     def _handle_exception(self, result: MutableMapping[str, Any], use_stderr: bool = False) -> None:
-        """Leave the chain of exceptions to -v: its text is in the message, and its places are those of templates."""
+        """Show the exception chain with -v only: the message has its text, and its line numbers are in templates."""
         if self._quiet:
             result.pop("exception", None)
         else:

@@ -7,15 +7,15 @@ name: preflight
 short_description: List why two hosts cannot run a scenario
 version_added: 0.1.0
 description:
-  - Compares what a scenario asks for with what M(vcsp.testbed.testbed_info) found on the source and the destination.
+  - Compares what a scenario needs with what M(vcsp.testbed.testbed_info) found on the source and the destination.
   - Every entry names the host, what it lacks, what needs it and what to do. An empty list means that nothing is
-    lacking.
+    missing.
 author:
   - vcsp.testbed contributors (!UNKNOWN)
 positional: source, destination
 options:
   _input:
-    description: A scenario; one that is not normalised yet is checked and normalised first.
+    description: A scenario; checked and normalised first if necessary.
     type: raw
     required: true
   source:
@@ -58,7 +58,10 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.preflight i
 
 
 def preflight(value: str | Mapping[str, Any], source: Mapping[str, Any], destination: Mapping[str, Any]) -> list[str]:
-    """Return every reason why the hosts cannot run the scenario."""
+    """Return every reason why the hosts cannot run the scenario.
+
+    :raises AnsibleFilterError: the scenario itself cannot be run, or a host's facts are not a mapping.
+    """
     for role, host in (("source", source), ("destination", destination)):
         if not isinstance(host, Mapping):
             raise AnsibleFilterError(
@@ -71,7 +74,7 @@ def preflight(value: str | Mapping[str, Any], source: Mapping[str, Any], destina
 
 
 class FilterModule:
-    """What Ansible asks for the filters of this file."""
+    """This file's filters, as Ansible looks them up."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return name -> filter."""

@@ -8,18 +8,18 @@ short_description: Check and normalise a scenario
 version_added: 0.1.0
 description:
   - Returns the scenario with every default filled in and every method as a mapping with all its settings.
-  - Refuses a scenario that cannot be run, naming all its problems and their places at once.
-  - A normalised scenario comes back unchanged.
+  - Refuses a scenario that cannot be run, and lists all its problems with their places.
+  - A normalised scenario is returned unchanged.
 author:
   - vcsp.testbed contributors (!UNKNOWN)
 positional: source
 options:
   _input:
-    description: A scenario, as YAML text or as the mapping that such a text holds.
+    description: A scenario, as YAML text or as the mapping parsed from it.
     type: raw
     required: true
   source:
-    description: Where the scenario comes from, for messages.
+    description: Where the scenario comes from, for error messages.
     type: str
     default: scenario
 seealso:
@@ -30,7 +30,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Show what a scenario of one's own amounts to
+- name: Show a scenario of your own with all its defaults
   ansible.builtin.debug:
     msg: "{{ {'name': 'mine', 'workloads': [{'window_mb': 8}], 'methods': ['vcsp']} | vcsp.testbed.scenario }}"
 """
@@ -52,7 +52,10 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import
 
 
 def scenario(value: str | Mapping[str, Any], source: str = "scenario") -> dict[str, Any]:
-    """Return the normalised scenario, or raise AnsibleFilterError with every problem of it."""
+    """Return the normalised scenario.
+
+    :raises AnsibleFilterError: it cannot be run; the message lists every problem.
+    """
     try:
         return load(value, source)
     except ScenarioError as error:
@@ -60,7 +63,7 @@ def scenario(value: str | Mapping[str, Any], source: str = "scenario") -> dict[s
 
 
 class FilterModule:
-    """What Ansible asks for the filters of this file."""
+    """This file's filters, as Ansible looks them up."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return name -> filter."""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 name: trials
-short_description: List the trials of a scenario in the order in which they are run
+short_description: List the trials of a scenario in the order they run
 version_added: 0.1.0
 description:
-  - Every repeat holds every workload with every method once, in an order drawn from the seed and the number of the
+  - Each repeat runs every workload with every method once, in an order derived from the seed and the number of the
     repeat.
-  - The same scenario always gives the same list.
+  - The same scenario always yields the same list.
 author:
   - vcsp.testbed contributors (!UNKNOWN)
 options:
   _input:
-    description: A scenario; one that is not normalised yet is checked and normalised first.
+    description: A scenario; checked and normalised first if necessary.
     type: raw
     required: true
 seealso:
@@ -39,10 +39,10 @@ _value:
       type: str
       sample: r01-0064mb-sequential-vcsp-prefetching
     index:
-      description: Place in the order, from 1.
+      description: Position in the order, from 1.
       type: int
     total:
-      description: Number of trials of the scenario.
+      description: Number of trials in the scenario.
       type: int
     repeat:
       description: The repeat that the trial belongs to, from 1.
@@ -60,10 +60,10 @@ _value:
       description: C(rate_mbit) of the migration link.
       type: dict
     baseline_s:
-      description: Seconds for which the guest is watched before the migration.
+      description: How long the guest is observed before the migration, in seconds.
       type: float
     observation_s:
-      description: Seconds for which the guest is watched from its resume on the destination.
+      description: How long the guest is observed from its resume on the destination, in seconds.
       type: float
 """
 
@@ -77,7 +77,10 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials impo
 
 
 def trials(value: str | Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the ordered trials of a scenario, or raise AnsibleFilterError with every problem of the scenario."""
+    """Return the trials of a scenario in the order they run.
+
+    :raises AnsibleFilterError: the scenario cannot be run; the message lists every problem.
+    """
     try:
         return trials_of(load(value))
     except ScenarioError as error:
@@ -85,7 +88,7 @@ def trials(value: str | Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 class FilterModule:
-    """What Ansible asks for the filters of this file."""
+    """This file's filters, as Ansible looks them up."""
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return name -> filter."""

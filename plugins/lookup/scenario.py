@@ -8,16 +8,16 @@ short_description: Read, check and normalise scenario files
 version_added: 0.1.0
 description:
   - Returns each scenario with every default filled in and every method as a mapping with all its settings.
-  - Refuses a scenario that does not exist or cannot be run, naming all its problems and their places at once.
+  - Refuses a scenario that does not exist or cannot be run, and lists all its problems with their places.
 author:
   - vcsp.testbed contributors (!UNKNOWN)
 options:
   _terms:
     description:
       - Scenarios by name or by path.
-      - A term with a C(/) in it, or ending in C(.yml) or C(.yaml), is a path, relative to the current directory.
-      - Any other is a name. V(quick) is C(quick.yml) in the first that has it of C(scenarios/) in the current
-        directory, beside the playbook, one above the playbook, and in this collection.
+      - A term that contains C(/) or ends in C(.yml) or C(.yaml) is a path, relative to the current directory.
+      - Any other term is a name. V(quick) is the first C(scenarios/quick.yml) found in the current directory, the
+        playbook's directory, the parent of that, and this collection.
     type: list
     elements: str
     required: true
@@ -33,7 +33,7 @@ EXAMPLES = r"""
   ansible.builtin.set_fact:
     experiment_scenario: "{{ lookup('vcsp.testbed.scenario', 'quick') }}"
 
-- name: Read one from anywhere
+- name: Read a scenario by its path
   ansible.builtin.set_fact:
     experiment_scenario: "{{ lookup('vcsp.testbed.scenario', '/srv/experiments/mine.yml') }}"
 """
@@ -58,7 +58,10 @@ class LookupModule(LookupBase):
     """Scenario names or paths in, normalised scenarios out."""
 
     def run(self, terms: list[str], variables: dict[str, Any] | None = None, **kwargs: Any) -> list[dict[str, Any]]:
-        """Return the normalised scenario of each term, or raise AnsibleLookupError with every problem of it."""
+        """Return the normalised scenario of each term.
+
+        :raises AnsibleLookupError: one does not exist or cannot be run; the message lists every problem.
+        """
         self.set_options(var_options=variables, direct=kwargs)
         playbook_dir = Path((variables or {}).get("playbook_dir", "."))
         collection = Path(__file__).resolve().parents[2]
