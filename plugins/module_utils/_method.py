@@ -1,9 +1,9 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The one table of a method's settings. Everything else that knows a setting is derived from it:
+"""The one table of method settings, from which everything else that knows a setting is derived.
 
-the option ``method`` of the module and its documentation, the schemas of scenarios and records, the tables of
-docs/methods.md. So a new setting is a field of `Method` and the place that uses it.
+That is the module's option ``method`` and its documentation, the schemas of scenarios and records, and the tables of
+docs/methods.md. A new setting takes a field of `Method` and the code that uses it.
 
 Private to vcsp.testbed: it may change in any release. Do not import it from elsewhere.
 """
@@ -19,7 +19,7 @@ from typing import Any
 from ._destination.policies import POLICIES, Policy, policy
 from ._destination.quota import PERIOD_MAX_US, PERIOD_MIN_US, QUOTA_MIN_US
 
-# A request covers 1 TiB at most, the largest guest of a scenario.
+# A request covers 1 TiB at most, the largest guest that a scenario may have.
 PAGES_MAX = 1 << 28
 
 
@@ -33,7 +33,7 @@ def _setting(
 ) -> Any:
     """A field of `Method`.
 
-    :param text: sentences; the first says what it is. Names and values stand in backticks.
+    :param text: sentences; the first says what the setting is. Names and values are in backticks.
     """
     limits = {"minimum": minimum, "maximum": maximum, "choices": choices}
     return field(default=default, metadata={"text": text, "unit": unit, **limits})
@@ -116,9 +116,9 @@ class Method:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Method:
-        """The method that a scenario, a record or the module's option describes; what is not given has its default.
+        """The method that a scenario, a record or the module's option describes; omitted settings get their defaults.
 
-        ``null`` is "not given" too: what a setting cannot be left out of is checked by the schemas.
+        ``null`` counts as omitted; the schemas check where that is not allowed.
         """
         known = {entry.name for entry in fields(cls)}
         return cls(**{name: value for name, value in settings.items() if name in known and value is not None})
@@ -138,12 +138,12 @@ class Method:
 
     @property
     def prefetches(self) -> bool:
-        """Whether a request may get longer than QEMU made it, which takes eBPF."""
+        """Whether requests may get longer than QEMU made them, which needs eBPF."""
         return self.policy.extends
 
     @property
     def holds_push(self) -> bool:
-        """Whether the background push is held down at first, which takes QEMU's postcopy-preempt."""
+        """Whether the background push is held down at first, which needs QEMU's postcopy-preempt."""
         return self.transfer == "demand"
 
     @property
@@ -152,13 +152,13 @@ class Method:
         return self.holds_push if self.postcopy_preempt is None else self.postcopy_preempt
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with the settings, ``<setting>: is <value>; <what to do>`` each."""
+        """Problems with the settings, each as ``<setting>: is <value>; <what to do>``."""
         outside = [found for entry in fields(self) if (found := _outside(entry, getattr(self, entry.name)))]
         yield from outside
         if outside:
             return
         try:
-            self.policy  # noqa: B018 - asked whether it can be made
+            self.policy  # noqa: B018 - raises if it cannot be made
         except ValueError as error:
             yield str(error)
         if self.holds_push and not self.preempt:
@@ -190,7 +190,7 @@ def argument_spec() -> dict[str, dict[str, Any]]:
 
 
 def documentation() -> dict[str, dict[str, Any]]:
-    """The same with descriptions, as ansible-doc wants them."""
+    """The suboptions with their descriptions, as ansible-doc wants them."""
     spec = argument_spec()
     return {entry.name: {"description": _ansible_text(entry), **spec[entry.name]} for entry in fields(Method)}
 
@@ -209,7 +209,7 @@ def json_schema() -> dict[str, dict[str, Any]]:
 
 
 def table() -> str:
-    """The settings as a table in Markdown."""
+    """The settings as a Markdown table."""
     rows = ["| setting | default | allowed | what it is |", "| --- | --- | --- | --- |"]
     for entry in fields(Method):
         shown = "not set" if entry.default is None else f"`{entry.default}`"
@@ -218,7 +218,7 @@ def table() -> str:
 
 
 def _allowed(entry: Any) -> str:
-    """The values of a setting in a few words."""
+    """The allowed values of a setting, in a few words."""
     limits = entry.metadata
     if limits["choices"]:
         return ", ".join(f"`{choice}`" for choice in limits["choices"])
@@ -238,7 +238,7 @@ def _outside(entry: Any, value: Any) -> str | None:
     if limits["choices"] and value not in limits["choices"]:
         return f"{entry.name}: is {value}; use one of {', '.join(limits['choices'])}"
     least, most = limits["minimum"], limits["maximum"]
-    if least is not None and not least <= value <= most:  # so NaN, which no comparison holds for, is refused too
+    if least is not None and not least <= value <= most:  # also refuses NaN, which fails every comparison
         return f"{entry.name}: is {value}; must be from {least} to {most}"
     return None
 
@@ -249,5 +249,5 @@ def _ansible_text(entry: Any) -> list[str]:
     def markup(match: re.Match[str]) -> str:
         return f"O(method.{match[1]})" if match[1] in names else f"V({match[1]})"
 
-    told = [re.sub(r"`([^`]+)`", markup, sentence) for sentence in entry.metadata["text"]]
-    return [*told, *([f"Unit: {entry.metadata['unit']}."] if entry.metadata["unit"] else [])]
+    sentences = [re.sub(r"`([^`]+)`", markup, sentence) for sentence in entry.metadata["text"]]
+    return [*sentences, *([f"Unit: {entry.metadata['unit']}."] if entry.metadata["unit"] else [])]

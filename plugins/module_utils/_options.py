@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What one call is asked to do.
+"""The options of one call.
 
 Private to vcsp.testbed: it may change in any release. Do not import it from elsewhere.
 """

@@ -1,8 +1,8 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Prefetch policies: which pages a request asks for besides the missing one. Data for ``prefetch.bpf.c``.
+"""Prefetch policies: which pages to request besides the missing one. Data for ``prefetch.bpf.c``.
 
-A page is one of the RAMBlock that is asked for: 4 KiB, or the page size of hugetlbfs.
+A page has the page size of its RAMBlock: 4 KiB, or that of hugetlbfs.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ READAHEAD_MAX_PAGES = 128
 
 
 class Shape(NamedTuple):
-    """What makes a policy: the share of further pages that lie before the missing one, and the growth of a stream."""
+    """What defines a policy: the share of extra pages before the missing one, and the growth factor of a stream."""
 
     before: float
     growth: int
@@ -31,10 +31,10 @@ POLICIES = {
 class Policy:
     """How page requests are lengthened.
 
-    :ivar pages: pages that a request asks for, unless it continues a stream of requests.
-    :ivar max_pages: upper limit when it does.
-    :ivar before_pages: so many of them lie before the missing page.
-    :ivar growth: a request that continues a stream asks for so many times the pages of the one before it.
+    :ivar pages: pages per request, unless it continues a stream of requests.
+    :ivar max_pages: upper limit if it does.
+    :ivar before_pages: how many of them precede the missing page.
+    :ivar growth: factor by which each request of a stream is longer than the one before.
     """
 
     name: str
@@ -45,15 +45,15 @@ class Policy:
 
     @property
     def extends(self) -> bool:
-        """Whether a request may get longer than QEMU made it."""
+        """Whether requests may get longer than QEMU made them."""
         return self.max_pages > 1
 
 
 def policy(name: str, pages: int, max_pages: int | None = None) -> Policy:
     """The policy of that name.
 
-    :param max_pages: for ``readahead`` alone, by default ``READAHEAD_MAX_PAGES``.
-    :raises ValueError: the three do not fit together; the text speaks of the module's options and says what to do.
+    :param max_pages: for ``readahead`` only; defaults to ``READAHEAD_MAX_PAGES``.
+    :raises ValueError: the arguments contradict each other; the message names the module's options and what to do.
     """
     if name not in POLICIES:
         raise ValueError(f"prefetch_policy: {name} is unknown, use one of {', '.join(POLICIES)}")

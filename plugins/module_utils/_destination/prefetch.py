@@ -25,7 +25,7 @@ from .policies import Policy
 
 BPF_SK_MSG_VERDICT = 7
 SO_NETNS_COOKIE = 71
-# The program's structures of the same names.
+# Layouts of the program's structs of the same names.
 NAME_BYTES = 64
 SETTINGS = struct.Struct("=QIIIII4x")
 BLOCK = struct.Struct("=QII")
@@ -35,7 +35,7 @@ READ_AT_ONCE = 1 << 16  # requests
 
 
 class PrefetchError(Exception):
-    """The program cannot be loaded or attached; the message says at which step and why."""
+    """The program cannot be loaded or attached; the message says which step failed and why."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +47,15 @@ class Block:
     used_bytes: int
 
 
-class Request(NamedTuple):  # there can be millions, and a tuple is made twice as fast as a frozen dataclass
+class Request(NamedTuple):  # there can be millions, and tuples are created twice as fast as frozen dataclasses
     """A page request as it crossed the wire. Offsets and lengths in bytes.
 
     :ivar time_s: CLOCK_MONOTONIC of the destination.
     :ivar block: name of its RAMBlock; None for one that is not extended.
-    :ivar start: where in it QEMU asked,
-    :ivar asked: and for how much.
-    :ivar sent_start: where the program asked,
-    :ivar sent: and for how much.
+    :ivar start: offset that QEMU requested.
+    :ivar asked: length that QEMU requested.
+    :ivar sent_start: offset after extension.
+    :ivar sent: length after extension.
     """
 
     time_s: float
@@ -67,7 +67,7 @@ class Request(NamedTuple):  # there can be millions, and a tuple is made twice a
 
 
 def parse_ramblocks(text: str) -> list[Block]:
-    """Blocks in HMP's ``info ramblock`` (QEMU system/physmem.c, ram_block_format)."""
+    """The blocks listed by HMP's ``info ramblock`` (QEMU system/physmem.c, ram_block_format)."""
     units = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
     blocks = []
     for line in text.splitlines():
@@ -79,16 +79,16 @@ def parse_ramblocks(text: str) -> list[Block]:
 
 
 def guest_blocks(ramblocks: Sequence[Block], backends: Collection[str]) -> list[Block]:
-    """Those RAMBlocks that are the guest's memory; the others are QEMU's own (video memory, ROMs).
+    """The RAMBlocks that hold the guest's memory; the others are QEMU's own (video memory, ROMs).
 
-    :param backends: ids of the memory backends (QMP query-memdev). A backend's RAMBlock is called like it, or by its
-        path, which ends with it (QEMU backends/hostmem.c, host_memory_backend_get_name).
+    :param backends: ids of the memory backends (QMP query-memdev). A backend's RAMBlock is named after its id, or after
+        its path, which ends in the id (QEMU backends/hostmem.c, host_memory_backend_get_name).
     """
     return [block for block in ramblocks if block.name.rpartition("/")[2] in backends]
 
 
 def cgroup_of(pid: int, proc: Path = Path("/proc")) -> Path:
-    """Directory of a process's cgroup in the v2 hierarchy, where sockops programs are attached.
+    """Directory of a process's cgroup in the v2 hierarchy, to which sockops programs attach.
 
     :raises PrefetchError: no cgroup v2 hierarchy is mounted.
     """
@@ -98,11 +98,11 @@ def cgroup_of(pid: int, proc: Path = Path("/proc")) -> Path:
         _device, point, kind, *_rest = line.split()
         if kind == "cgroup2":
             return Path(point + path)
-    raise PrefetchError("no cgroup v2 hierarchy is mounted, and sockops programs attach to one")
+    raise PrefetchError("no cgroup v2 hierarchy is mounted, which sockops programs need")
 
 
 def load_libbpf() -> ctypes.CDLL:
-    """libbpf, with the types of what is used of it.
+    """Load libbpf, and declare the functions used here.
 
     :raises PrefetchError: the library is missing.
     """
@@ -112,7 +112,7 @@ def load_libbpf() -> ctypes.CDLL:
     except OSError as error:
         raise PrefetchError(f"libbpf cannot be loaded ({error}): install the package libbpf1") from error
     pointer, text, number = ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int
-    lib.libbpf_set_print(None)  # it would print to stderr; what failed is in the exceptions
+    lib.libbpf_set_print(None)  # nothing on stderr: exceptions say what failed
     for function, result, arguments in (
         ("bpf_object__open_file", pointer, [text, pointer]),
         ("bpf_object__load", number, [pointer]),
@@ -133,12 +133,13 @@ def load_libbpf() -> ctypes.CDLL:
 
 
 class Prefetch:
-    """The loaded program, a context manager.
+    """The program, loaded within the context.
 
     :param program: path of the compiled ``prefetch.bpf.o``.
     :param blocks: the RAMBlocks whose requests are extended.
-    :param policy: how; one that does not extend only records.
-    :param trace_entries: requests the trace has room for; further ones are counted, not recorded.
+    :param policy: how to extend them; a policy that extends nothing only records.
+    :param trace_entries: capacity of the trace in requests; further ones are counted, but not recorded.
+    :raises PrefetchError: libbpf is missing or, on entry, the program cannot be loaded.
     """
 
     def __init__(self, program: Path, blocks: Sequence[Block], policy: Policy, trace_entries: int) -> None:
@@ -158,7 +159,7 @@ class Prefetch:
                 self._status(lib.bpf_map__set_max_entries(self._map(name), entries), f"size the map {name}")
             self._status(lib.bpf_object__load(self._object), "load the program into the kernel")
             self._name_blocks()
-            # Sockets take the program over from the map when they are put into it.
+            # Sockets inherit the program when they are added to the map.
             verdict, connections = lib.bpf_program__fd(self._program("extend")), self._descriptor("connections")
             self._status(lib.bpf_prog_attach(verdict, connections, BPF_SK_MSG_VERDICT, 0), "attach the sk_msg program")
             self._state = self._view("state", STATE.size)
@@ -169,7 +170,7 @@ class Prefetch:
         return self
 
     def attach(self, pid: int, port: int) -> None:
-        """Adopt every connection that process ``pid`` accepts on local ``port`` from now on, and no more on others.
+        """From now on adopt each connection that process ``pid`` accepts on local ``port``, and none on other ports.
 
         :raises PrefetchError: the kernel refuses.
         """
@@ -195,7 +196,7 @@ class Prefetch:
 
     @property
     def requests_seen(self) -> int:
-        """Requests that crossed the wire, recorded or not."""
+        """Requests sent so far, recorded or not."""
         requests: int = STATE.unpack_from(self._state)[0]
         return requests
 
@@ -203,8 +204,8 @@ class Prefetch:
         """The trace, oldest first."""
         names = (None, *(block.name for block in self.blocks))
         end = min(self.requests_seen, self.trace_entries) * REQUEST.size
-        for place in range(0, end, READ_AT_ONCE * REQUEST.size):
-            entries = self._trace[place : min(end, place + READ_AT_ONCE * REQUEST.size)]
+        for offset in range(0, end, READ_AT_ONCE * REQUEST.size):
+            entries = self._trace[offset : min(end, offset + READ_AT_ONCE * REQUEST.size)]
             for time_ns, start, asked, sent, before, block in REQUEST.iter_unpack(entries):
                 yield Request(time_ns / 1e9, names[block], start, asked, start - before, sent)
 

@@ -3,8 +3,8 @@
 """vCPU quota: E % of a processor for every vCPU of a guest (paper, section 3: "Schedule E% of the CPU time").
 
 Set through libvirt on the vCPU cgroups (vcpu_period, vcpu_quota), never on the whole process: QEMU's own threads move
-the memory. While a quota of ours is in force, the guest's metadata says what to put back, so that a later call can lift
-what a killed one left behind, and only that.
+the memory. While our quota is in force, the guest's metadata holds the previous values, so that a later call can lift
+exactly what a killed one left behind.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ except ImportError:  # reported by qmp.py
 
 NAMESPACE = "https://github.com/vcsp/testbed/quota/1"
 UNLIMITED = -1
-# Kernel limits of a CFS period (sched-bwc.rst) and libvirt's lower limit of a quota.
+# The kernel's limits on a CFS period (sched-bwc.rst), and libvirt's minimum quota.
 PERIOD_MIN_US, PERIOD_MAX_US, QUOTA_MIN_US = 1000, 1_000_000, 1000
 
 
 def quota_us(percent: int, period_us: int) -> int:
-    """Quota in microseconds a period for E % of a processor, at least what the kernel takes."""
+    """Quota in microseconds per period for ``percent`` of a processor, but no less than the minimum."""
     return max(QUOTA_MIN_US, period_us * percent // 100)
 
 
 def throttle(domain: Any, percent: int, period_us: int) -> None:
-    """Hold every vCPU of a guest to ``percent`` of a processor until ``lift``.
+    """Limit every vCPU of a guest to ``percent`` of a processor until ``lift``.
 
     :raises libvirt.libvirtError: e.g. no CPU controller in the host's cgroups.
     """
@@ -46,7 +46,10 @@ def throttle(domain: Any, percent: int, period_us: int) -> None:
 
 
 def lift(domain: Any) -> bool:
-    """Put back what was before ``throttle``; False when no quota of ours is in force."""
+    """Restore the limits from before ``throttle``; False if no quota of ours is in force.
+
+    :raises libvirt.libvirtError: the guest is gone, or libvirt cannot answer.
+    """
     try:
         text = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
     except libvirt.libvirtError as error:
@@ -60,7 +63,7 @@ def lift(domain: Any) -> bool:
 
 
 def _set(domain: Any, period_us: int, quota: int) -> None:
-    # 0 is what libvirt reports for "never set"; written back, "no limit" is -1.
+    # libvirt reports 0 for "never set", but takes -1 for "no limit".
     wanted = {"vcpu_quota": quota or UNLIMITED}
     if period_us:
         wanted["vcpu_period"] = period_us

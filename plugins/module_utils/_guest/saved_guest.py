@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Guests under test: booted once, saved with their workload running, restored for every trial.
 
-So every trial starts from the same memory, and none waits for a boot.
+Every trial thus starts from the same memory, and none waits for a boot.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ try:
 except ImportError:  # reported by qmp.py
     pass
 
-# In the domain's metadata: only guests that carry it are ever ended or replaced.
+# In the domain's metadata; only guests that carry it are ever destroyed or replaced.
 MARK = "{https://github.com/vcsp/testbed/guest/1}guest"
-# The workload's telemetry has to flow for this long before its state is saved.
+# The workload must report for this long before its state is saved.
 SETTLE_S = 3.0
 BASE = "base.save"
 
 
 class GuestError(Exception):
-    """The guest cannot be made, saved or restored; the message says what to do."""
+    """The guest cannot be created, saved or restored; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Workload:
-    """What the guest's workload program walks."""
+    """What the guest's workload program does."""
 
     window_mb: int
     pattern: str
@@ -51,12 +51,12 @@ class Workload:
 
 
 def is_ours(domain: Any) -> bool:
-    """Whether a domain was made by this collection."""
+    """Whether this collection created the domain."""
     return ElementTree.fromstring(domain.XMLDesc()).find(f"./metadata/{MARK}") is not None
 
 
 def remove(connection: Any, name: str) -> bool:
-    """End the guest of that name; False when there is none.
+    """Destroy the guest of that name; False if there is none.
 
     :raises GuestError: it is not one of ours.
     """
@@ -64,15 +64,15 @@ def remove(connection: Any, name: str) -> bool:
     if domain is None:
         return False
     if not is_ours(domain):
-        raise GuestError(f"the guest {name} was not made by this testbed and is left alone: choose another guest_name")
+        raise GuestError(f"the guest {name} is not one of this testbed's and is left alone: choose another guest_name")
     domains.destroy(domain)
     return True
 
 
 def restore(connection: Any, name: str, path: Path) -> None:
-    """Run the guest saved at ``path``, replacing one of ours that is left over.
+    """Restore the guest saved at ``path``, replacing a leftover one of ours.
 
-    :raises GuestError: no such saved state, or QEMU refuses it.
+    :raises GuestError: there is no such saved state, or QEMU rejects it.
     """
     if not path.exists():
         raise GuestError(f"there is no saved state {path}: run playbooks/guest.yml")
@@ -85,7 +85,7 @@ def restore(connection: Any, name: str, path: Path) -> None:
 
 
 def make(connection: Any, name: str, xml: str, path: Path, workload: Workload, boot_timeout_s: float) -> None:
-    """Make the saved state ``path`` of a workload from the booted guest, saved beside it when it is first needed.
+    """Save a workload's state to ``path``, starting from the booted guest, which is saved next to it on first use.
 
     :raises GuestError: the guest does not boot, or its workload does not start.
     """
@@ -106,8 +106,8 @@ def _boot(connection: Any, name: str, xml: str, timeout_s: float) -> Any:
     channel = Channel("source")
     try:
         channel.open(domain)
-        otherwise = f"the guest {name} did not come up in {timeout_s:.0f} s; look at its console log"
-        _wait(lambda: channel.ready, timeout_s, otherwise)
+        message = f"the guest {name} did not boot within {timeout_s:.0f} s; see its console log"
+        _wait(lambda: channel.ready, timeout_s, message)
     finally:
         channel.close()
     return domain
@@ -120,12 +120,12 @@ def _start(connection: Any, name: str, workload: Workload) -> Any:
     timeout_s = 60 + workload.window_mb * 0.2
     try:
         channel.open(domain)
-        _wait(lambda: channel.ready, 30, f"the guest {name} did not answer after it was restored")
+        _wait(lambda: channel.ready, 30, f"the guest {name} did not respond after it was restored")
         channel.send(workload.command)
         _wait(
             lambda: channel.samples and channel.samples[-1].time_s - channel.samples[0].time_s > SETTLE_S,
             timeout_s,
-            f"the workload of {workload.window_mb} MB did not start in {timeout_s:.0f} s: "
+            f"the workload of {workload.window_mb} MB did not start within {timeout_s:.0f} s: "
             "is the guest's memory too small?",
         )
     finally:
@@ -134,15 +134,15 @@ def _start(connection: Any, name: str, workload: Workload) -> Any:
 
 
 def _save(domain: Any, path: Path) -> None:
-    """Save and end a guest, whole or not at all."""
+    """Save a guest atomically, which also ends it."""
     temporary = path.with_suffix(".part")
     domain.saveFlags(str(temporary), None, libvirt.VIR_DOMAIN_SAVE_RUNNING)
     temporary.replace(path)
 
 
-def _wait(condition: Callable[[], Any], timeout_s: float, otherwise: str) -> None:
+def _wait(condition: Callable[[], Any], timeout_s: float, message: str) -> None:
     deadline_s = time.monotonic() + timeout_s
     while not condition():
         if time.monotonic() > deadline_s:
-            raise GuestError(otherwise)
+            raise GuestError(message)
         time.sleep(0.05)

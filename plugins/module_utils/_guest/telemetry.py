@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The guest's own view: lines of its workload program over virtio-serial (roles/guest_image/files/workload.c)."""
+"""The guest's own view: what its workload reports over virtio-serial (roles/guest_image/files/workload.c)."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ except ImportError:  # reported by qmp.py
 
 CHANNEL = "vcsp.telemetry"
 PAGE_BYTES = 4096
-# The guest is not trusted: longer lines, larger numbers and more samples than any workload has are not kept.
+# The guest is not trusted: lines, numbers and sample counts beyond those of any workload are dropped.
 LINE_BYTES, NUMBER_MAX, SAMPLES_MAX = 2048, 1 << 64, 100_000
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One line ``sample`` of the workload.
+    """One ``sample`` line of the workload; counters are cumulative since its start.
 
-    :ivar time_s: arrival, CLOCK_MONOTONIC of the listening host.
-    :ivar host: host that the guest ran on.
+    :ivar time_s: time of arrival, CLOCK_MONOTONIC of the listening host.
+    :ivar host: ``source`` or ``destination``, where the guest ran.
     :ivar boot: the guest kernel's boot id.
-    :ivar pages, stalls, stall_ms: cumulative since the workload started.
-    :ivar visits: pages visited by each walker, one walker a vCPU; cumulative.
+    :ivar guest_time_s: CLOCK_MONOTONIC of the guest.
+    :ivar pages: pages visited by all walkers.
+    :ivar stalls: first accesses to a page that took longer than 50 µs (STALL_NS_MIN).
+    :ivar stall_ms: time that they took.
+    :ivar visits: pages visited by each walker, of which there is one per vCPU.
     """
 
     time_s: float
@@ -43,14 +46,17 @@ class Sample:
 
 @dataclass(frozen=True)
 class Verified:
-    """Answer to ``verify``: pages looked at, and how many of them were wrong."""
+    """Answer to ``verify``: pages checked, and how many of them were bad."""
 
     pages: int
     bad: int
 
 
 def parse(line: str, host: str, time_s: float) -> Sample | Verified | str | None:
-    """A line of the workload: a Sample, a Verified, the boot id of a guest that is ready, or None for anything else."""
+    """Parse a line of the workload.
+
+    :returns: a Sample, a Verified, the boot id of a guest that is ready, or None for anything else.
+    """
     kind, *words = line.split() or [""]
     try:
         if kind == "sample":
@@ -69,15 +75,12 @@ def parse(line: str, host: str, time_s: float) -> Sample | Verified | str | None
 def _count(word: str) -> int:
     number = int(word)
     if not 0 <= number <= NUMBER_MAX:
-        raise ValueError(f"{word} counts nothing")
+        raise ValueError(f"{word} is not a count")
     return number
 
 
 class Channel:
-    """A guest's telemetry channel through libvirt, local or remote. Lines arrive in the event loop's thread.
-
-    :raises libvirt.libvirtError: the guest has no channel of that name, or somebody else listens.
-    """
+    """A guest's telemetry channel through libvirt, local or remote. Lines arrive in the event loop's thread."""
 
     def __init__(self, host: str) -> None:
         self.host = host
@@ -89,7 +92,10 @@ class Channel:
         self._stream: Any = None
 
     def open(self, domain: Any) -> None:
-        """Listen to a guest, or listen again after the connection to its host was lost."""
+        """Listen to a guest, or listen again after the connection to its host was lost.
+
+        :raises libvirt.libvirtError: the guest has no such channel, or somebody else is listening.
+        """
         self.close()
         self._rest = b""
         self._stream = domain.connect().newStream(libvirt.VIR_STREAM_NONBLOCK)
@@ -110,14 +116,14 @@ class Channel:
             return
         with self._lock:
             *lines, rest = (self._rest + data).split(b"\n")
-            self._rest = rest[: LINE_BYTES + 1]  # a line of that length is one that is not kept
+            self._rest = rest[: LINE_BYTES + 1]  # enough to recognise a line that is too long
             for line in lines:
                 if line.strip() and len(line) <= LINE_BYTES:
                     self._take(parse(line.decode("ascii", "replace"), self.host, now))
 
     def _take(self, item: Sample | Verified | str | None) -> None:
         if isinstance(item, Sample):
-            # A guest has the same walkers throughout.
+            # A guest's walkers never change.
             same = not self.samples or len(item.visits) == len(self.samples[0].visits)
             if same and len(self.samples) < SAMPLES_MAX:
                 self.samples.append(item)
@@ -143,7 +149,7 @@ class Channel:
         for end in (stream.eventRemoveCallback, stream.abort):
             try:
                 end()
-            except libvirt.libvirtError:  # the guest or the connection ended before
+            except libvirt.libvirtError:  # the guest or the connection is already gone
                 pass
 
 

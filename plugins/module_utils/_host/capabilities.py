@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a host can do, each answer found by trying where trying is cheap, and its provenance."""
+"""What a host can do, determined by trying where that is cheap, and its provenance."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from .._destination.prefetch import Block, Prefetch, PrefetchError, cgroup_of
 from .memory import thp_mode
 
 KVM_BOOT_TIMEOUT_S = 10
-# Printed by a kernel without root file system right before it gives up: everything before it worked.
+# Printed by a kernel without a root file system just before it gives up: everything up to there worked.
 KERNEL_CAME_UP = "Unable to mount root fs"
 UFFD_SYSCTL = Path("/proc/sys/vm/unprivileged_userfaultfd")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 def answer(usable: bool, reason: str) -> dict[str, Any]:
-    """An answer as testbed_info returns it: whether something is usable, and why or why not."""
+    """A capability as testbed_info returns it, with the reason why it is usable or not."""
     return {"usable": usable, "reason": reason}
 
 
 def qemu(binary: str) -> dict[str, Any] | None:
-    """Version of a QEMU binary and what follows from it; None where it is not installed."""
+    """Version of a QEMU binary and the features it implies; None if it is not installed."""
     try:
         text = subprocess.run([binary, "--version"], capture_output=True, text=True, check=True, timeout=30).stdout
     except (OSError, subprocess.SubprocessError):
@@ -43,16 +43,16 @@ def qemu(binary: str) -> dict[str, Any] | None:
     return {
         "version": ".".join(match.groups()),
         "major": major,
-        "postcopy_preempt": major >= 8,  # the capability: since 8.0 usable together with post-copy recovery
+        "postcopy_preempt": major >= 8,  # the capability works with post-copy recovery since 8.0
         "postcopy_blocktime": (major, minor) >= (3, 0),
     }
 
 
 def accelerator(binary: str, kernel: Path | None, cache: Path | None) -> dict[str, Any]:
-    """KVM when it boots a kernel within seconds, else TCG, with the reason.
+    """KVM if it boots a kernel within seconds, else TCG; with the reason.
 
     :param kernel: the guest's kernel. Without it KVM cannot be tried, and TCG is the safe answer.
-    :param cache: file that keeps the answer for this boot, kernel and QEMU, since a hanging KVM costs 10 s a try.
+    :param cache: file that caches the answer for this boot, kernel and QEMU: trying a KVM that hangs takes 10 s.
     """
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return {"name": "tcg", "reason": "there is no usable /dev/kvm"}
@@ -67,7 +67,7 @@ def accelerator(binary: str, kernel: Path | None, cache: Path | None) -> dict[st
             kept: dict[str, Any] = known["accelerator"]
             return kept
     except (OSError, ValueError, KeyError):
-        pass  # no answer kept yet
+        pass  # nothing cached yet
     found = _try_kvm(binary, kernel)
     if cache is not None and cache.parent.is_dir():
         temporary = cache.with_suffix(".tmp")
@@ -97,7 +97,7 @@ def _try_kvm(binary: str, kernel: Path) -> dict[str, Any]:
 
 
 def userfaultfd(qemu_conf: Path = Path("/etc/libvirt/qemu.conf")) -> dict[str, Any]:
-    """Whether QEMU, as the user that libvirt runs it as, may use userfaultfd(2)."""
+    """Whether QEMU, under the user that libvirt runs it as, may use userfaultfd(2)."""
     user = qemu_user(qemu_conf)
     if not UFFD_SYSCTL.exists() and not Path("/dev/userfaultfd").exists():
         return answer(False, "the kernel has no userfaultfd")
@@ -109,7 +109,7 @@ def userfaultfd(qemu_conf: Path = Path("/etc/libvirt/qemu.conf")) -> dict[str, A
 
 
 def qemu_user(qemu_conf: Path) -> str:
-    """User of libvirt's QEMU processes: the setting, else the distribution's account, else root."""
+    """User of libvirt's QEMU processes: as set in qemu.conf, else the distribution's account, else root."""
     try:
         match = re.search(r'^\s*user\s*=\s*"([^"]+)"', qemu_conf.read_text(), re.MULTILINE)
     except OSError:
@@ -123,7 +123,7 @@ def qemu_user(qemu_conf: Path) -> str:
 
 
 def ebpf(program: Path) -> dict[str, Any]:
-    """Whether the prefetch program loads and attaches here, tried on this very process."""
+    """Whether the prefetch program loads and attaches, tried on this process."""
     try:
         with Prefetch(program, [Block("pc.ram", 4096, 1 << 20)], policy("fixed", 2), trace_entries=16) as loaded:
             loaded.attach(os.getpid(), port=1)
@@ -133,7 +133,7 @@ def ebpf(program: Path) -> dict[str, Any]:
 
 
 def cgroup() -> dict[str, Any]:
-    """Version of the hierarchy that holds the CPU controller, and whether there is one."""
+    """Version of the cgroup hierarchy with the CPU controller, and whether the controller is available."""
     for line in Path("/proc/self/mounts").read_text().splitlines():
         _device, point, kind, options, *_rest = line.split()
         if kind == "cgroup" and "cpu" in options.split(","):
@@ -150,7 +150,7 @@ def cgroup() -> dict[str, Any]:
 
 
 def provenance() -> dict[str, Any]:
-    """Facts about the host that a result must be read with."""
+    """Facts about the host that are needed to interpret a result."""
     cpuinfo = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', Path("/etc/os-release").read_text(), re.MULTILINE))

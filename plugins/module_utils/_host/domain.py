@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""libvirt domains as both modules need them: XML of an incoming guest, look-up, certain end."""
+"""Helpers for libvirt domains: the XML of an incoming guest, lookup by name, reliable destruction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ElementTree.register_namespace("qemu", QEMU_NAMESPACE)
 
 
 def incoming_xml(source_xml: str) -> str:
-    """XML of the same guest that waits for a migration (``-incoming defer``)."""
+    """The guest's XML, changed to wait for an incoming migration (``-incoming defer``)."""
     root = ElementTree.fromstring(without_incoming(source_xml))
     tag = f"{{{QEMU_NAMESPACE}}}"
     command_line = root.find(f"{tag}commandline")
@@ -30,22 +30,22 @@ def incoming_xml(source_xml: str) -> str:
 
 
 def is_incoming(xml: str) -> bool:
-    """Whether a guest was started to wait for a migration, as by ``incoming_xml``."""
+    """Whether a guest was started to wait for a migration, as with ``incoming_xml``."""
     arguments = ElementTree.fromstring(xml).iterfind(f"./{{{QEMU_NAMESPACE}}}commandline/{{{QEMU_NAMESPACE}}}arg")
     return "-incoming" in [argument.get("value") for argument in arguments]
 
 
 def without_incoming(xml: str) -> str:
-    """XML without the ``-incoming`` of an earlier migration, which a start of its own must not have."""
+    """The XML without the ``-incoming`` of an earlier migration, which would keep the guest from starting."""
     root = ElementTree.fromstring(xml)
     tag = f"{{{QEMU_NAMESPACE}}}"
     command_line = root.find(f"{tag}commandline")
     if command_line is not None:
         arguments = list(command_line)
-        for place, argument in enumerate(arguments):
+        for index, argument in enumerate(arguments):
             if argument.get("value") == "-incoming":
-                for gone in arguments[place : place + 2]:
-                    command_line.remove(gone)
+                for stale in arguments[index : index + 2]:
+                    command_line.remove(stale)
         if not len(command_line):
             root.remove(command_line)
     return ElementTree.tostring(root, encoding="unicode")
@@ -62,9 +62,9 @@ def find(connection: Any, name: str) -> Any | None:
 
 
 def destroy(domain: Any, timeout_s: float = 30) -> None:
-    """End a guest's QEMU. A guest that ended by itself is fine.
+    """End a guest's QEMU, if it has not ended by itself.
 
-    :raises TimeoutError: QEMU does not go, e.g. because it hangs in the kernel.
+    :raises TimeoutError: QEMU does not exit, e.g. because it hangs in the kernel.
     """
     deadline = time.monotonic() + timeout_s
     while True:
@@ -75,5 +75,5 @@ def destroy(domain: Any, timeout_s: float = 30) -> None:
             if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
                 return
             if time.monotonic() > deadline:
-                raise TimeoutError(f"the guest {domain.name()} does not end: {error}") from error
+                raise TimeoutError(f"the guest {domain.name()} cannot be destroyed: {error}") from error
             time.sleep(0.2)

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A host's memory: how much is free, and transparent huge pages."""
+"""A host's memory: how much is available, and its transparent huge pages."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ PROC = Path("/proc")
 
 
 def memory() -> dict[str, int]:
-    """Total and available memory, MB (proc_meminfo(5))."""
+    """Total and available memory, in MB (proc_meminfo(5))."""
     found = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE))
     return {"total_mb": int(found["MemTotal"]) // 1024, "available_mb": int(found["MemAvailable"]) // 1024}
 
 
 def thp_mode(path: Path = Path("/sys/kernel/mm/transparent_hugepage/enabled")) -> str | None:
-    """The host's setting of transparent huge pages: always, madvise or never."""
+    """The host's setting for transparent huge pages: always, madvise or never; None if unknown."""
     try:
         match = re.search(r"\[(\w+)\]", path.read_text())
     except OSError:
@@ -26,7 +26,7 @@ def thp_mode(path: Path = Path("/sys/kernel/mm/transparent_hugepage/enabled")) -
 
 
 def huge_pages_mb(pid: int, proc: Path = PROC) -> float | None:
-    """Anonymous memory of a process that is backed by transparent huge pages, MB."""
+    """Anonymous memory of a process that is backed by transparent huge pages, in MB; None if unknown."""
     try:
         text = (proc / str(pid) / "smaps_rollup").read_text()
     except OSError:

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""QMP through libvirt's monitor passthrough, so that libvirt keeps lifecycle, cgroups and XML of the guest.
+"""QMP through libvirt's monitor passthrough, so that libvirt keeps managing the guest's lifecycle, cgroups and XML.
 
 QEMU: docs/interop/qmp-spec.rst. libvirt: libvirt-qemu.h (virDomainQemuMonitorCommand, ...EventRegister).
 """
@@ -11,7 +11,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError  # before Python 3.11 not the built-in one
+from concurrent.futures import TimeoutError as FutureTimeoutError  # the built-in one only since Python 3.11
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -25,12 +25,14 @@ except ImportError as _error:
     LIBVIRT_IMPORT_ERROR = _error
 
 
-# Long enough for a busy host and SSH, short beside the time that a migration has.
+# Long enough for SSH and a busy host, short compared to a migration's time limit.
 CONNECT_TIMEOUT_S = 15.0
 
 
 class QmpError(Exception):
     """QEMU answered a command with an error.
+
+    :param text: QEMU's description of it.
 
     :ivar command: name of the QMP command.
     :ivar kind: QMP error class, e.g. ``GenericError``.
@@ -42,7 +44,7 @@ class QmpError(Exception):
 
 
 class ConnectionFailed(Exception):
-    """libvirt cannot be reached at a URI, or cannot answer now."""
+    """libvirt cannot be reached, or cannot answer now."""
 
 
 class GuestGone(Exception):
@@ -51,7 +53,11 @@ class GuestGone(Exception):
 
 @dataclass(frozen=True)
 class Event:
-    """A QMP event. ``realtime_s`` is the clock of the host that sent it, in seconds since the epoch."""
+    """A QMP event.
+
+    :ivar host: ``source`` or ``destination``.
+    :ivar realtime_s: real-time clock of that host, in seconds since the epoch.
+    """
 
     host: str
     name: str
@@ -60,7 +66,7 @@ class Event:
 
 
 class EventLoop:
-    """libvirt's event loop in a thread of its own. It can be registered once a process and must precede connections."""
+    """libvirt's event loop in its own thread, started once per process and before any connection."""
 
     _running = False
 
@@ -69,7 +75,7 @@ class EventLoop:
         if cls._running:
             return
         libvirt.virEventRegisterDefaultImpl()
-        libvirt.registerErrorHandler(lambda _context, _error: None, None)  # errors are exceptions, not lines on stderr
+        libvirt.registerErrorHandler(lambda _context, _error: None, None)  # errors are raised, not printed
 
         def run() -> None:
             while True:
@@ -80,9 +86,9 @@ class EventLoop:
 
 
 def connect(uri: str, timeout_s: float = CONNECT_TIMEOUT_S) -> Any:
-    """Open a libvirt connection whose loss is noticed.
+    """Open a libvirt connection with keepalive, so that its loss is noticed.
 
-    :raises ConnectionFailed: with the URI and libvirt's reason, or because there was no answer in ``timeout_s``.
+    :raises ConnectionFailed: libvirt refused, or did not answer within ``timeout_s``.
     """
     EventLoop.start()
     opened: Future[Any] = Future()
@@ -91,28 +97,28 @@ def connect(uri: str, timeout_s: float = CONNECT_TIMEOUT_S) -> Any:
         try:
             connection = libvirt.open(uri)
             connection.setKeepAlive(5, 6)
-        except Exception as error:  # raised again where the connection is waited for
+        except Exception as error:  # raised again by the thread that waits
             opened.set_exception(error)
         else:
             opened.set_result(connection)
 
-    # libvirt waits without end for a libvirtd that hangs, and in C, where nothing interrupts it.
+    # libvirt waits forever for a libvirtd that hangs, and does so in C, where nothing can interrupt it.
     threading.Thread(target=open_it, name="libvirt-open", daemon=True).start()
     try:
         return opened.result(timeout_s)
     except FutureTimeoutError:
         raise ConnectionFailed(
-            f"libvirt at {uri} did not answer in {timeout_s:g} s; see whether its libvirtd runs and is not stopped"
+            f"libvirt at {uri} did not answer within {timeout_s:g} s; check that its libvirtd is running and responds"
         ) from None
     except libvirt.libvirtError as error:
         raise ConnectionFailed(f"cannot reach libvirt at {uri}: {error}") from error
 
 
 class Host:
-    """One of the two hosts: its libvirt, connected to anew when the connection was lost.
+    """One of the two hosts, with a libvirt connection that is reopened when lost.
 
     :param role: ``source`` or ``destination``.
-    :ivar connects: how often it was connected to; events between two connections are lost.
+    :ivar connects: number of connections so far; events between two of them are lost.
     """
 
     def __init__(self, role: str, uri: str) -> None:
@@ -123,7 +129,7 @@ class Host:
     def connection(self) -> Any:
         """A libvirt connection that was alive a moment ago.
 
-        :raises ConnectionFailed: there is none to be had.
+        :raises ConnectionFailed: libvirt cannot be reached.
         """
         if not self.alive:
             self.close()
@@ -143,12 +149,12 @@ class Host:
         if connection is not None:
             try:
                 connection.close()
-            except libvirt.libvirtError:  # it was lost before
+            except libvirt.libvirtError:  # already lost
                 pass
 
 
 class Monitor:
-    """The QMP monitor of one guest on one host. It outlives restarts of libvirtd, since QEMU does.
+    """The QMP monitor of one guest on one host. It survives restarts of libvirtd, as QEMU does.
 
     :param name: the guest's domain.
     """
@@ -168,18 +174,20 @@ class Monitor:
 
     @property
     def domain(self) -> Any:
-        """The guest's libvirt domain on the present connection.
+        """The guest's libvirt domain on the current connection.
 
-        :raises GuestGone: no such guest. :raises ConnectionFailed: libvirt cannot be reached.
+        :raises GuestGone: there is no such guest.
+        :raises ConnectionFailed: libvirt cannot be reached.
         """
         if self.host.connection() is not self._connection:
             self.look_up()
         return self._domain
 
     def look_up(self) -> None:
-        """Find the guest, as it is now, on the present connection.
+        """Look the guest up again on the current connection.
 
-        :raises GuestGone: no such guest. :raises ConnectionFailed: libvirt cannot be reached.
+        :raises GuestGone: there is no such guest.
+        :raises ConnectionFailed: libvirt cannot be reached.
         """
         connection = self.host.connection()
         with self.translated():
@@ -190,15 +198,16 @@ class Monitor:
                 follow(domain)
 
     def follow(self, attach: Callable[[Any], None]) -> None:
-        """Call ``attach`` with the domain now, and again whenever the connection was made anew."""
+        """Call ``attach`` with the domain now, and again after every reconnect."""
         attach(self.domain)
         self._followers.append(attach)
 
     @contextmanager
     def translated(self) -> Iterator[None]:
-        """Tell libvirt's errors apart: is the guest gone, or only the connection?
+        """Distinguish libvirt's errors: is the guest gone, or only the connection?
 
-        :raises GuestGone: QEMU has ended. :raises ConnectionFailed: libvirt cannot answer now.
+        :raises GuestGone: QEMU has ended.
+        :raises ConnectionFailed: libvirt cannot answer now.
         """
         try:
             yield
@@ -210,8 +219,9 @@ class Monitor:
     def execute(self, command: str, **arguments: Any) -> Any:
         """Run a command and return its value.
 
-        :raises QmpError: QEMU refused it. :raises GuestGone: the guest has ended.
-        :raises ConnectionFailed: the command may or may not have been run.
+        :raises QmpError: QEMU refused it.
+        :raises GuestGone: the guest has ended.
+        :raises ConnectionFailed: the command may or may not have run.
         """
         request: dict[str, Any] = {"execute": command}
         if arguments:
@@ -224,7 +234,7 @@ class Monitor:
         return reply["return"]
 
     def is_alive(self) -> bool:
-        """Whether the guest's QEMU runs. Asks libvirt alone, which costs the guest no time.
+        """Whether the guest's QEMU is running. Only libvirt is asked, which costs the guest no time.
 
         :raises ConnectionFailed: libvirt cannot answer now.
         """
@@ -236,15 +246,15 @@ class Monitor:
             return False
 
     def human(self, command: str) -> str:
-        """Answer of the human monitor, for the few facts that QMP lacks."""
+        """Output of a human monitor command, for the few facts that QMP lacks."""
         text: str = self.execute("human-monitor-command", command_line=command)
         return text
 
     def listen(self, callback: Callable[[Event], None]) -> None:
-        """Call back for every event of this guest, in the event loop's thread."""
+        """Call ``callback`` for every event of this guest, in the event loop's thread."""
         known = self.domain
         self._callback = callback
-        if known is self.domain:  # else it was looked up anew, and registered with that
+        if known is self.domain:  # otherwise the new lookup has already registered it
             with self.translated():
                 self._register()
 
@@ -262,7 +272,7 @@ class Monitor:
         self._registration = self._connection, number
 
     def close(self) -> None:
-        """Hear no more events."""
+        """Stop listening for events."""
         registration, self._registration, self._callback = self._registration, None, None
         if registration is not None:
             try:
@@ -274,9 +284,9 @@ class Monitor:
         return {item["capability"]: item["state"] for item in self.execute("query-migrate-capabilities")}
 
     def set_capabilities(self, **wanted: bool) -> None:
-        """Set migration capabilities; names with underscores for dashes.
+        """Set migration capabilities; underscores in their names stand for dashes.
 
-        :raises QmpError: QEMU does not know or cannot combine them.
+        :raises QmpError: QEMU does not know them or cannot combine them.
         """
         listed = [{"capability": name.replace("_", "-"), "state": state} for name, state in wanted.items()]
         self.execute("migrate-set-capabilities", capabilities=listed)

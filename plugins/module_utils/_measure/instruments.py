@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Instruments on the destination host: what the vCPU threads did, and for how long the quota held them back."""
+"""Instruments on the destination host: how the vCPU threads spent their time, and how long the quota stopped them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class SchedStat:
 
 
 def throttled_s(threads: Iterable[int], proc: Path = PROC) -> float | None:
-    """Time that the CPU controller held back the cgroups of these threads, seconds; None where it does not tell.
+    """Time in seconds that the CPU controller throttled these threads' cgroups; None if it does not report it.
 
     cgroup v1: cpu.stat throttled_time (ns); v2: throttled_usec.
     """
@@ -104,7 +104,10 @@ def _cpu_cgroups(tid: int, proc: Path) -> list[tuple[Path, str]]:
 
 
 def process_of(tid: int, proc: Path = PROC) -> int:
-    """Process that a thread belongs to."""
+    """Process that a thread belongs to.
+
+    :raises OSError: there is no such thread.
+    """
     match = re.search(r"^Tgid:\s+(\d+)", (proc / str(tid) / "status").read_text(), re.MULTILINE)
     if match is None:
         raise OSError(f"no Tgid in /proc/{tid}/status")

@@ -1,8 +1,8 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Raw readings -> the measurements of one migration. Pure; times are the destination's CLOCK_MONOTONIC in seconds.
+"""From raw readings to the measurements of one migration, by pure functions.
 
-A measurement that cannot be made is None, never 0.
+Times are the destination's CLOCK_MONOTONIC in seconds. A measurement that cannot be made is None, never 0.
 """
 
 from __future__ import annotations
@@ -16,27 +16,27 @@ from .instruments import SchedSample
 
 STEADY_MAX_S = 2.0
 STEADY_MIN_S = 0.5
-# After the last page the guest is given this long before its rate counts as steady.
+# Time after the last page from which the guest's rate counts as steady.
 STEADY_SETTLE_S = 0.3
 MB = 1 << 20
 
 Curve = Sequence[tuple[float, float]]
 
 
-def at(curve: Curve, time_s: float) -> float | None:
-    """Value of a piecewise linear curve, None outside of it."""
-    place = bisect_left(curve, (time_s, float("-inf")))
-    if place < len(curve) and curve[place][0] == time_s:
-        return curve[place][1]
-    if place == 0 or place == len(curve):
+def value_at(curve: Curve, time_s: float) -> float | None:
+    """Value of a piecewise linear curve at a time; None outside of its range."""
+    index = bisect_left(curve, (time_s, float("-inf")))
+    if index < len(curve) and curve[index][0] == time_s:
+        return curve[index][1]
+    if index == 0 or index == len(curve):
         return None
-    (t0, v0), (t1, v1) = curve[place - 1], curve[place]
+    (t0, v0), (t1, v1) = curve[index - 1], curve[index]
     return v0 + (v1 - v0) * (time_s - t0) / (t1 - t0)
 
 
 def rate_mb_per_s(pages: Curve, start_s: float, end_s: float) -> float | None:
-    """Guest memory processed a second between two times, MB/s."""
-    first, last = at(pages, start_s), at(pages, end_s)
+    """Guest memory processed per second between two times, in MB/s; None if the curve does not span them."""
+    first, last = value_at(pages, start_s), value_at(pages, end_s)
     if first is None or last is None or end_s <= start_s:
         return None
     return (last - first) * PAGE_BYTES / MB / (end_s - start_s)
@@ -47,15 +47,15 @@ def pages_curve(
 ) -> list[tuple[float, float]]:
     """Pages walked over time, by all walkers or by one of them.
 
-    Between the last sample before the stop and the first one after the resume the guest ran, stood still, and ran: the
-    source's rate leads up to the stop, and the count stands until the resume.
+    Between the last sample before the stop and the first one after the resume, the guest ran, was stopped, and ran
+    again: the curve continues at the source's rate until the stop, and is flat until the resume.
     """
     curve = [(sample.time_s, float(sample.pages if walker is None else sample.visits[walker])) for sample in samples]
     if stop_s is None or resume_s is None:
         return curve
     before = [point for point in curve if point[0] <= stop_s]
     after = [point for point in curve if point[0] >= resume_s]
-    # Lines that arrive together carry the same time, and no rate.
+    # Lines that arrive together have the same time and yield no rate.
     earlier = [point for point in before if point[0] < before[-1][0]]
     if not earlier or not after:
         return curve
@@ -65,12 +65,12 @@ def pages_curve(
 
 
 def window_walk_s(samples: Sequence[Sample], stop_s: float | None, resume_s: float, window_pages: int) -> float | None:
-    """Time from the resume until every walker has walked its slice of the working window once, s."""
+    """Time in seconds from the resume until every walker has walked its slice of the working window once."""
     walkers = len(samples[0].visits) if samples else 0
     ends = []
     for walker in range(walkers):
         curve = pages_curve(samples, stop_s, resume_s, walker)
-        before = at(curve, resume_s)
+        before = value_at(curve, resume_s)
         if before is None:
             return None
         after = [(resume_s, before), *(point for point in curve if point[0] > resume_s)]
@@ -80,7 +80,7 @@ def window_walk_s(samples: Sequence[Sample], stop_s: float | None, resume_s: flo
 
 
 def time_when(curve: Curve, value: float) -> float | None:
-    """First time at which a growing curve reaches a value."""
+    """First time at which a growing curve reaches a value; None if it never does."""
     for (t0, v0), (t1, v1) in pairwise(curve):
         if v0 < value <= v1:
             return t0 + (t1 - t0) * (value - v0) / (v1 - v0)
@@ -88,13 +88,13 @@ def time_when(curve: Curve, value: float) -> float | None:
 
 
 def page_wait_ms(samples: Sequence[SchedSample], vcpus: int, resume_s: float, completed_s: float) -> float | None:
-    """Wall time of the vCPU threads less their time on a CPU and in a run queue, summed over vCPUs, ms.
+    """Wall time of the vCPU threads minus their time on a CPU and in a run queue, summed over vCPUs, in ms.
 
-    Before the resume the threads sleep, so their counters at the resume are those of any earlier sample.
+    Before the resume the threads sleep, so any earlier sample has the counters of the resume.
     """
     on_cpu = [(sample.time_s, sample.on_cpu_s) for sample in samples]
     queued = [(sample.time_s, sample.run_queue_s) for sample in samples]
-    used = [at(curve, completed_s) for curve in (on_cpu, queued)]
+    used = [value_at(curve, completed_s) for curve in (on_cpu, queued)]
     before = [sample for sample in samples if sample.time_s <= resume_s]
     if used[0] is None or used[1] is None or not before:
         return None
@@ -103,21 +103,21 @@ def page_wait_ms(samples: Sequence[SchedSample], vcpus: int, resume_s: float, co
 
 
 def run_queue_ms(samples: Sequence[SchedSample], resume_s: float, completed_s: float) -> float | None:
-    """Time the vCPU threads waited for a processor between two times, ms; throttling is part of it."""
+    """Time in ms that the vCPU threads waited for a processor between two times, throttling included."""
     queued = [(sample.time_s, sample.run_queue_s) for sample in samples]
-    last = at(queued, completed_s)
+    last = value_at(queued, completed_s)
     before = [value for time_s, value in queued if time_s <= resume_s]
     return None if last is None or not before else (last - before[-1]) * 1000
 
 
 def steady_window(completed_s: float, end_s: float) -> tuple[float, float] | None:
-    """The end of the observation window, where the guest's rate counts as its steady one on the destination."""
+    """The end of the observation window, where the guest's rate counts as steady; None if it is too short."""
     start_s = max(completed_s + STEADY_SETTLE_S, end_s - STEADY_MAX_S)
     return (start_s, end_s) if end_s - start_s >= STEADY_MIN_S else None
 
 
 def longest_gap_ms(samples: Sequence[Sample], start_s: float, end_s: float) -> float | None:
-    """Longest time without a line from the guest around the switch: its blackout as an outsider sees it, ms."""
+    """Longest time in ms without a line from the guest around the switch: its blackout, seen from outside."""
     times = [sample.time_s for sample in samples if start_s <= sample.time_s <= end_s]
     gaps = [after - before for before, after in pairwise(times)]
     return max(gaps) * 1000 if gaps else None

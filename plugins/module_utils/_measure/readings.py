@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What was read while a guest migrated: the transaction fills it, result.py evaluates it."""
+"""What was read during a migration: the transaction fills it, result.py evaluates it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .instruments import SchedStat
 
 @dataclass
 class Readings:
-    """Times are the destination's CLOCK_MONOTONIC in seconds; None is what could not be read."""
+    """Raw readings. Times are the destination's CLOCK_MONOTONIC in seconds; None means not read."""
 
     events: list[tuple[float, Event]] = field(default_factory=list)
     clock_offset_s: tuple[float, float] | None = None
@@ -43,7 +43,7 @@ class Readings:
     quota_left_over: bool = False
 
     def time_of(self, host: str, name: str, **data: Any) -> float | None:
-        """Time of the first event that matches."""
+        """Time of the first event that matches; None if none does."""
         for time_s, event in self.events:
             if event.host == host and event.name == name and data.items() <= event.data.items():
                 return time_s

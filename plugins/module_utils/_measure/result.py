@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Readings of a migration -> what the module returns: measurements, instruments, validity, files. Pure."""
+"""From the readings of a migration to the module's return value, by pure functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .._options import Options
 from . import metrics
 from .readings import Readings
 
-# Beyond these bounds two instruments that see the same thing contradict each other.
+# Beyond these bounds, two instruments for the same thing contradict each other.
 REQUESTS_TOLERANCE = 0.02
 REQUESTS_TOLERANCE_MIN = 16
 # The guest's workload reports this often.
@@ -21,8 +21,7 @@ SAMPLE_PERIOD_S = 0.1
 
 
 def build(options: Options, readings: Readings) -> dict[str, Any]:
-    """The module's return value: ``measurements``, ``instruments``, ``events``, ``clock_offset``, ``memory_verified``,
-    ``validity`` and ``files`` (name -> base64 of zlib of the text)."""
+    """The module's return value; ``files`` maps names to base64 of zlib of the text."""
     resumed = readings.time_of("destination", "RESUME")
     measurements = measure(options, readings, resumed)
     verified = readings.verified
@@ -41,7 +40,7 @@ def build(options: Options, readings: Readings) -> dict[str, Any]:
 
 
 def measure(options: Options, readings: Readings, resumed: float | None) -> dict[str, float | None]:
-    """Measurements as DESIGN defines them; None where a reading is missing."""
+    """Measurements as docs/measurement.md defines them; None where a reading is missing."""
     stopped = readings.time_of("source", "STOP")
     switched = readings.time_of("source", "MIGRATION", status="postcopy-active")
     completed = completed_s(readings)
@@ -102,7 +101,7 @@ def guest_view(
 
 
 def instruments(options: Options, readings: Readings, resumed: float | None) -> dict[str, dict[str, Any]]:
-    """Every instrument, marked present or absent with the reason; none is faked."""
+    """Values of every instrument; an absent one is marked as such, with the reason."""
     completed = completed_s(readings)
     found: dict[str, dict[str, Any]] = {}
 
@@ -117,7 +116,7 @@ def instruments(options: Options, readings: Readings, resumed: float | None) -> 
         )
         sched["run_queue_ms"] = metrics.run_queue_ms(readings.sched.samples, resumed, completed)
     put("schedstat", sched, "no vCPU thread could be sampled between resume and completion")
-    put("cgroup", {"throttled_ms": _ms(readings.throttled_s)}, "no quota was set, or the CPU controller does not tell")
+    put("cgroup", {"throttled_ms": _ms(readings.throttled_s)}, "no quota was set, or the kernel does not report it")
     blocktime = {
         key.replace("-", "_"): value
         for key, value in readings.destination_migrate.items()
@@ -133,7 +132,7 @@ def instruments(options: Options, readings: Readings, resumed: float | None) -> 
             guest["stalls"] = after[-1].stalls - before[-1].stalls
             guest["stall_ms"] = after[-1].stall_ms - before[-1].stall_ms
         guest["longest_gap_ms"] = metrics.longest_gap_ms(samples, resumed - 1, completed + 1)
-    put("guest_stalls", guest, "the guest has no telemetry channel, or said nothing")
+    put("guest_stalls", guest, "the guest has no telemetry channel, or sent nothing")
     requests: dict[str, Any] = {}
     if readings.requests is not None:
         requests = {
@@ -143,26 +142,26 @@ def instruments(options: Options, readings: Readings, resumed: float | None) -> 
         }
     put("request_trace", requests, readings.prefetch_absent or "the program was not loaded")
     bound = None if readings.cpu_latency_absent else options.cpu_latency_us
-    put("cpu_latency", {"bound_us": bound}, readings.cpu_latency_absent or "not asked for")
+    put("cpu_latency", {"bound_us": bound}, readings.cpu_latency_absent or "not requested")
     put(
         "huge_pages",
         {"destination_mb": readings.huge_pages_mb, "destination_thp": readings.thp},
-        "the kernel does not tell",
+        "the kernel does not report them",
     )
     return found
 
 
 def validity(options: Options, readings: Readings, measurements: dict[str, float | None]) -> dict[str, Any]:
-    """The rules that make a trial invalid (DESIGN, section 4), each a sentence when broken."""
+    """Whether the trial is valid, with a sentence for each rule of docs/measurement.md that it breaks."""
     reasons = []
     resumed, completed = readings.time_of("destination", "RESUME"), completed_s(readings)
     if readings.was_home:
-        return {"valid": False, "reasons": ["the guest was on this host already; nothing was migrated"]}
+        return {"valid": False, "reasons": ["the guest already ran on this host; nothing was migrated"]}
     if readings.taken_over:
-        return {"valid": False, "reasons": ["an interrupted migration was brought home; nothing of it was measured"]}
+        return {"valid": False, "reasons": ["an interrupted migration was completed; it was not measured"]}
     if readings.time_of("source", "MIGRATION", status="postcopy-active") is None:
         reasons.append("the migration ended before post-copy began")
-    reasons += [f"the connection to the {host}'s libvirt was lost meanwhile" for host in readings.connections_lost]
+    reasons += [f"the connection to the {host}'s libvirt was lost" for host in readings.connections_lost]
     if readings.recoveries:
         reasons.append(f"the migration stalled and was recovered {readings.recoveries} times")
     stopped = readings.time_of("source", "STOP")
@@ -219,7 +218,7 @@ def events(readings: Readings, resumed: float | None) -> list[dict[str, Any]]:
 
 
 def clock_offset(readings: Readings) -> dict[str, float] | None:
-    """Source's clock less the destination's, and the bound of its error."""
+    """The source's clock minus the destination's, and the bound of the error, in ms."""
     if readings.clock_offset_s is None:
         return None
     offset_s, bound_s = readings.clock_offset_s
@@ -227,10 +226,10 @@ def clock_offset(readings: Readings) -> dict[str, float] | None:
 
 
 def files(readings: Readings, resumed: float | None) -> dict[str, str]:
-    """CSV texts of telemetry and requests, times from the resume on."""
+    """Telemetry and requests as CSV, with times relative to the resume."""
     found = {}
     zero = resumed or 0.0
-    # After the window the guest verifies its memory, and walks nothing.
+    # After the window the guest verifies its memory instead of walking it.
     end = readings.observation_end_s
     samples = [sample for sample in all_samples(readings) if end is None or sample.time_s <= end + SAMPLE_PERIOD_S]
     if samples:
@@ -246,7 +245,7 @@ def files(readings: Readings, resumed: float | None) -> dict[str, str]:
 
 
 def pack(text: str) -> str:
-    """Text as it travels to the controller: base64 of zlib."""
+    """Pack text for the way to the controller: base64 of zlib."""
     return base64.b64encode(zlib.compress(text.encode())).decode()
 
 
@@ -256,7 +255,7 @@ def completed_s(readings: Readings) -> float | None:
 
 
 def all_samples(readings: Readings) -> list[Sample]:
-    """Telemetry of both hosts in the order of arrival."""
+    """Telemetry of both hosts in order of arrival."""
     channels = (readings.source_channel, readings.destination_channel)
     found = sorted((s for channel in channels if channel for s in channel.samples), key=lambda s: s.time_s)
     return [sample for sample in found if len(sample.visits) == len(found[0].visits)]  # the guest is not trusted

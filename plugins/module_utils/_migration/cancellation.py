@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Signals, and a controller that hung up: noticed here, obeyed by the transaction when the guest is safe."""
+"""Cancellation, by a signal or a controller that hung up. The transaction obeys it once the guest is safe."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ LOOK_MS = 500
 
 
 class Cancellation:
-    """Notices that the module is to end; a context manager.
+    """Notices, within its context, that the module should end.
 
-    :param notice: called when it does, from a signal handler or another thread.
-    :ivar reason: what happened, None as long as nothing did.
+    :param notice: called when that happens, from a signal handler or another thread.
+    :ivar reason: why the module should end; None until then.
     """
 
     def __init__(self, notice: Callable[[], None] = lambda: None) -> None:
@@ -43,7 +43,7 @@ class Cancellation:
 
     def _watch_stdout(self) -> None:
         poller = select.poll()
-        poller.register(1, 0)  # only POLLERR and POLLHUP, which need no asking for
+        poller.register(1, 0)  # only POLLERR and POLLHUP, which are always reported
         while not self._ended.is_set():
             if any(event & (select.POLLERR | select.POLLHUP) for _fd, event in poller.poll(LOOK_MS)):
                 self._cancel("the controller hung up")

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""From the first byte to the last page: look, take the one next step (steps.py), look again."""
+"""From the first byte to the last page: look, take the next step (steps.py), look again."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from .session import LOOK_S, POLL_S, RETRY_S, Incoming, Session
 from .steps import Situation, Step, next_step
 from .working_set import WorkingSet
 
-# An attempt to connect anew may take this long, then comes the next one.
+# How long one attempt to reconnect may take before the next one.
 RECOVERY_S = 5.0
-# A half of the guest that seems to be gone is looked for again after this time: no error would cost more.
+# How long half of the guest must seem gone before it is reported lost: a false alarm could cost the guest.
 CERTAINTY_S = 1.0
 
 
 def drive(session: Session) -> None:
-    """Take one step after another until the guest is home, and nothing of it is left on the source.
+    """Take one step after another until the guest is home and nothing of it is left on the source.
 
-    :raises MigrationFailed: it is home but not measured, or it is not home.
+    :raises MigrationFailed: the guest is home but was not measured, or it is not home.
     """
     working_set = WorkingSet(session.readings.destination_channel, session.options.window_pages)
     actions: Mapping[Step, Callable[[Session], None]] = {
@@ -61,17 +61,17 @@ def drive(session: Session) -> None:
                 continue
         except (ConnectionFailed, QmpError, GuestGone) as error:
             session.last_error = str(error)
-        _keep_time(session)
+        _check_deadline(session)
         _await_news(session, working_set)
     undo.lift_quota(session)
     session.readings.source_migrate = session.insist(lambda: session.answer(session.source)) or {}
-    undo.end_rest(session)
+    undo.end_source(session)
     if session.now.failure is not None:
         raise MigrationFailed(session.now.failure)
 
 
 def look(session: Session, working_set: WorkingSet) -> Situation:
-    """What is seen of the migration now."""
+    """The situation as both hosts report it now."""
     source = session.answer(session.source)
     now = replace(
         session.now,
@@ -93,11 +93,14 @@ def look(session: Session, working_set: WorkingSet) -> Situation:
 
 
 def start(session: Session) -> None:
-    """Tell the source to migrate."""
+    """Start the migration on the source.
+
+    :raises MigrationFailed: the destination is not listening.
+    """
     before_s = time.time()
     session.now = replace(session.now, started=True)
     if session.incoming is None:
-        raise MigrationFailed("the destination does not listen")
+        raise MigrationFailed("the destination is not listening")
     try:
         session.source.execute("migrate", uri=session.incoming.uri)
     except QmpError as error:
@@ -106,22 +109,22 @@ def start(session: Session) -> None:
 
 
 def switch(session: Session) -> None:
-    """Tell the source to switch to post-copy."""
-    session.now = replace(session.now, switching=True)  # even if the answer gets lost
+    """Switch the source to post-copy."""
+    session.now = replace(session.now, switching=True)  # even if the reply gets lost
     session.source.execute("migrate-start-postcopy")
 
 
 def release(session: Session) -> None:
-    """Hold the background push no longer."""
+    """Release the background push."""
     session.source.execute("migrate-set-parameters", max_postcopy_bandwidth=push_bytes_per_s(session))
     session.now = replace(session.now, held=False)
     session.readings.released_s = time.monotonic()
 
 
 def release_after_failure(session: Session) -> None:
-    """Hold nothing back any more, so that QEMU ends by itself what this call could not."""
+    """Release the push, so that QEMU completes by itself what this call could not."""
     if session.now.switched and session.now.held:
-        # What went wrong is being raised already; the next call releases it otherwise.
+        # An error is being raised already; if this fails too, the next call releases the push.
         with suppress(ConnectionFailed, GuestGone, QmpError):
             release(session)
 
@@ -130,13 +133,13 @@ def pause(session: Session) -> None:
     """Pause a stalled migration on both sides."""
     session.report("the migration stalled: pausing and recovering it")
     for monitor in (session.source, session.destination):
-        with suppress(QmpError, GuestGone):  # paused already, by the broken connection itself
+        with suppress(QmpError, GuestGone):  # already paused by the broken connection
             monitor.execute("migrate-pause")
     session.quiet.restart()
 
 
 def recover(session: Session) -> None:
-    """Connect both sides anew; they are paused again afterwards if the link is still down.
+    """Reconnect both sides; if the link is still down, they end up paused again.
 
     QEMU docs/devel/migration/postcopy.rst, "Postcopy recovery".
     """
@@ -155,35 +158,35 @@ def _reason(session: Session) -> str:
 
 def _lost(session: Session) -> MigrationFailed:
     if not session.now.switched:
-        # The whole guest went with the source's QEMU; what waits here has nothing of it.
+        # The whole guest died with the source's QEMU; the QEMU waiting here has nothing of it.
         session.insist(lambda: domains.destroy(session.destination.domain))
-        return MigrationFailed(f"the source's QEMU of the guest {session.options.name} ended before the switch")
+        return MigrationFailed(f"the source's QEMU, with the guest {session.options.name}, ended before the switch")
     gone = "source" if session.now.source is None else "destination"
     return MigrationFailed(f"the guest's memory is lost: the {gone}'s QEMU ended during post-copy")
 
 
-def _keep_time(session: Session) -> None:
-    """Begin the way home when the migration is cancelled or late.
+def _check_deadline(session: Session) -> None:
+    """Head for home if the migration is cancelled or late.
 
-    :raises MigrationFailed: it is late even for that.
+    :raises MigrationFailed: even that has taken too long.
     """
     failure, timeout_s = session.now.failure, session.options.timeout_s
     late = time.monotonic() > session.deadline_s
     if session.cancellation.reason is not None and failure is None:
         failure = session.cancellation.reason
     elif late and failure is None:
-        failure = f"the migration did not end in {timeout_s:g} s ({session.seen()})"
+        failure = f"the migration did not end within {timeout_s:g} s ({session.progress()})"
     elif not late:
         return
     else:
         text = f"{failure}, and the guest is not home after another {timeout_s:g} s"
-        raise MigrationFailed(f"{text} ({session.seen()})")
+        raise MigrationFailed(f"{text} ({session.progress()})")
     session.now = replace(session.now, failure=failure)
     session.deadline_s = time.monotonic() + timeout_s
 
 
 def _await_news(session: Session, working_set: WorkingSet) -> None:
-    """Sleep until an event comes, the working set has arrived, or QEMU should be asked again."""
+    """Sleep until an event arrives, the working set is here, or it is time to query QEMU again."""
     pace = Pace(LOOK_S)
     while not (session.log.sleep(POLL_S) or pace.due() or (session.now.awaits_working_set and working_set.walked())):
         pass

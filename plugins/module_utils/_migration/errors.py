@@ -8,9 +8,9 @@ from .phases import Phase
 
 
 class MigrationFailed(Exception):
-    """Why a migration failed, raised where it happens. The transaction adds where the guest is, once all is undone.
+    """A migration failed, raised where it happens. Once all is undone, the transaction adds where the guest is.
 
-    :param advice: what to do, if that does not follow from where the guest is.
+    :param advice: what to do, unless that follows from where the guest is.
     """
 
     def __init__(self, text: str, advice: str | None = None) -> None:
@@ -19,7 +19,10 @@ class MigrationFailed(Exception):
 
 
 class MigrationError(Exception):
-    """A migration that did not go as asked; ``phase`` says where the guest is."""
+    """A migration was refused or failed; the message says where the guest is and what to do.
+
+    :ivar phase: where the guest is, for programs.
+    """
 
     def __init__(self, text: str, phase: Phase) -> None:
         super().__init__(text)

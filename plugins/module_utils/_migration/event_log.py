@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""QEMU's events of both hosts on one clock, the destination's CLOCK_MONOTONIC; they wake up who waits for one."""
+"""QEMU's events on both hosts, on one clock: the destination's CLOCK_MONOTONIC. They wake whoever waits for one."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import time
 from .._host.qmp import Event
 from .._measure.readings import Readings
 
-# An event that belongs to a command comes within this time.
+# An event caused by a command arrives within this time.
 EVENT_S = 2.0
 
 
 class EventLog:
-    """Puts events into ``readings.events`` as they come, from libvirt's thread."""
+    """Appends events to ``readings.events`` as they arrive, from libvirt's thread."""
 
     def __init__(self, readings: Readings) -> None:
         self._readings = readings
@@ -33,12 +33,12 @@ class EventLog:
             self._changed.notify_all()
 
     def wake(self) -> None:
-        """Let the sleeper look up."""
-        # Called by a signal handler too, which must not wait for the lock that its own thread may hold.
+        """Make ``sleep`` report news."""
+        # Without the lock, which a signal handler's own thread may hold.
         self._news = True
 
     def sleep(self, time_s: float) -> bool:
-        """Sleep that long, or until something has happened; returns whether it has since this was last asked."""
+        """Sleep for that long or until something happens; returns whether anything has since the last call."""
         with self._changed:
             if not self._news:
                 self._changed.wait(time_s)
@@ -46,7 +46,11 @@ class EventLog:
             return news
 
     def measure_clock_offset(self, before_s: float, after_s: float) -> None:
-        """The source's clock less ours: it stamped the start of the migration between these two real times of ours."""
+        """Record the source's clock minus ours: it timestamped the migration's start between these two of our times.
+
+        :param before_s: our real-time clock before the command, in seconds.
+        :param after_s: our real-time clock after it.
+        """
 
         def stamped_s() -> float | None:
             for _time, event in self._readings.events:
@@ -55,7 +59,7 @@ class EventLog:
             return None
 
         with self._changed:
-            # The event may come after the command's reply, but later ones of the source need the offset.
+            # The event may follow the command's reply, and the source's later ones need the offset.
             self._changed.wait_for(stamped_s, timeout=EVENT_S)
             source_s = stamped_s()
             if source_s is not None:

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Whether a guest and two hosts are fit for the migration that is asked for; looked at before anything is touched."""
+"""Whether a guest and two hosts are fit for the requested migration, checked before anything is touched."""
 
 from __future__ import annotations
 
@@ -24,41 +24,44 @@ from .phases import Phase
 from .standing import Seen, Standing, standing
 
 MIN_QEMU_FOR_PREEMPT = 8
-# What a migration changes on the source, and puts back when the guest stays there.
+# What a migration changes on the source, and restores if the guest stays there.
 SOURCE_PARAMETERS = ("max-bandwidth", "max-postcopy-bandwidth")
 SOURCE_CAPABILITIES = ("postcopy-ram", "postcopy-preempt", "events")
 
 
 class Unfit(Exception):
-    """The migration is refused; nothing was touched. The message says what to do, ``phase`` where the guest is."""
+    """The migration is refused, and nothing was touched; the message says what to do.
+
+    :ivar phase: where the guest is.
+    """
 
     def __init__(self, text: str, phase: Phase = Phase.PREPARING) -> None:
         super().__init__(text)
         self.phase = phase
 
 
-def stand(options: Options, source: Monitor, destination: Monitor) -> Standing:
-    """Where the guest stands, if something can be done about it.
+def assess(options: Options, source: Monitor, destination: Monitor) -> Standing:
+    """Where the guest stands, if the migration can start or continue from there.
 
-    :raises Unfit: nothing can.
+    :raises Unfit: it cannot.
     """
-    found = standing(see(source), see(destination))
+    found = standing(inspect(source), inspect(destination))
     if found in _REFUSED:
-        told = {
+        values = {
             **vars(options),
             "end_source": virsh(options.source_uri, "destroy", options.name),
             "end_destination": virsh(options.destination_uri, "destroy", options.name),
         }
-        raise Unfit(_REFUSED[found].format(**told), Phase.LOST if found is Standing.LOST else Phase.PREPARING)
+        raise Unfit(_REFUSED[found].format(**values), Phase.LOST if found is Standing.LOST else Phase.PREPARING)
     if found in (Standing.READY, Standing.WAITING, Standing.HALF):
         _check_address(options, Phase.POSTCOPY if found is Standing.HALF else Phase.PREPARING)
     if found in (Standing.READY, Standing.WAITING):
-        _check(options, source, destination)
+        _check_hosts(options, source, destination)
     return found
 
 
-def see(monitor: Monitor) -> Seen | None:
-    """A host's domain of the guest's name; None when it has none."""
+def inspect(monitor: Monitor) -> Seen | None:
+    """The guest's domain on a host; None if there is none."""
     try:
         with monitor.translated():
             xml = monitor.domain.XMLDesc()
@@ -70,9 +73,9 @@ def see(monitor: Monitor) -> Seen | None:
 
 
 def blocks(source: Monitor) -> list[Block]:
-    """The RAMBlocks that are the guest's memory.
+    """The RAMBlocks that hold the guest's memory.
 
-    :raises PrefetchError: QEMU names none.
+    :raises PrefetchError: there are none.
     """
     backends = [backend["id"] for backend in source.execute("query-memdev") if "id" in backend]
     found = guest_blocks(parse_ramblocks(source.human("info ramblock")), backends)
@@ -82,7 +85,7 @@ def blocks(source: Monitor) -> list[Block]:
 
 
 def migration_settings(source: Monitor) -> dict[str, Any]:
-    """The source's migration parameters and capabilities as they are, for ``put_back``."""
+    """The source's current migration parameters and capabilities, for ``restore``."""
     values, switches = source.execute("query-migrate-parameters"), source.capabilities()
     return {
         "parameters": {name: values[name] for name in SOURCE_PARAMETERS if name in values},
@@ -90,31 +93,31 @@ def migration_settings(source: Monitor) -> dict[str, Any]:
     }
 
 
-def put_back(source: Monitor, before: dict[str, Any]) -> None:
+def restore(source: Monitor, before: dict[str, Any]) -> None:
     """Set what ``migration_settings`` returned."""
     source.set_capabilities(**before["capabilities"])
     source.execute("migrate-set-parameters", **before["parameters"])
 
 
-def _check_address(options: Options, at: Phase) -> None:
-    """See that this host has the address, which the source will send the guest's memory to."""
+def _check_address(options: Options, phase: Phase) -> None:
+    """Make sure that the address to which the source will send the guest's memory is this host's."""
     own = own_addresses()
     if ipaddress.ip_address(options.migration_address) not in own:
         raise Unfit(
             f"migration_address: {options.migration_address} is not an address of this host "
             f"({', '.join(map(str, own)) or 'it has none'}): give the one that it has on the migration network",
-            at,
+            phase,
         )
 
 
-def _check(options: Options, source: Monitor, destination: Monitor) -> None:
+def _check_hosts(options: Options, source: Monitor, destination: Monitor) -> None:
     if options.method.preempt:
         for monitor in (source, destination):
             major = monitor.host.connection().getVersion() // 1_000_000
             if major < MIN_QEMU_FOR_PREEMPT:
                 raise Unfit(
-                    f"transfer: demand needs QEMU >= {MIN_QEMU_FOR_PREEMPT} (postcopy-preempt), the {monitor.role} has "
-                    f"{major}: upgrade it, or use transfer: push without postcopy_preempt"
+                    f"transfer: demand needs QEMU >= {MIN_QEMU_FOR_PREEMPT} (postcopy-preempt), but the {monitor.role} "
+                    f"has {major}: upgrade it, or use transfer: push without postcopy_preempt"
                 )
     if options.method.prefetches:
         _check_prefetch(options, source)
@@ -137,7 +140,7 @@ def _check_memory(options: Options, source: Monitor) -> None:
         needed_mb = source.domain.maxMemory() // 1024
         xml = source.domain.XMLDesc()
     if ElementTree.fromstring(xml).find("./memoryBacking/hugepages") is not None:
-        return  # taken from a pool of its own as soon as QEMU starts, which fails when the pool is too small
+        return  # QEMU takes it from a pool of its own at startup, and fails if that is too small
     available_mb = memory()["available_mb"]
     if needed_mb > available_mb:
         raise Unfit(
@@ -148,11 +151,11 @@ def _check_memory(options: Options, source: Monitor) -> None:
 
 _REFUSED = {
     Standing.ABSENT: "no guest {name} runs at {source_uri}: start it there first",
-    Standing.STOPPED: "the guest {name} at {source_uri} does not run; start or resume it",
-    Standing.MIGRATING: "the guest {name} is being migrated already; wait for its end",
+    Standing.STOPPED: "the guest {name} at {source_uri} is not running: start or resume it",
+    Standing.MIGRATING: "the guest {name} is already being migrated: wait until that ends",
     Standing.OCCUPIED: "another guest {name} exists on the destination: rename it, or end it with {end_destination}",
     Standing.LOST: (
-        "the guest's memory is lost: half of {name} went away during post-copy. What is left of it must not be "
-        "resumed; end it with {end_source} or {end_destination}"
+        "the guest's memory is lost: half of {name} died during post-copy. The other half must not be resumed; "
+        "end it with {end_source} or {end_destination}"
     ),
 }

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""After the last page: the fixed window of throughput, the memory check, and what is read at the end."""
+"""After the last page: the fixed window for throughput, the memory check, and the final readings."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .._host.memory import huge_pages_mb, thp_mode
 from .errors import MigrationFailed
 from .session import Session
 
-# The guest's next line comes within this time on a busy host, too.
+# The guest's next line arrives within this time, even on a busy host.
 TELEMETRY_S = 30.0
 
 
 def observe(session: Session) -> None:
-    """Watch the guest on the destination until the window ends, then let it verify its memory.
+    """Observe the guest on the destination until the window ends, then have it verify its memory.
 
     :raises MigrationFailed: cancelled, the guest is silent, or its QEMU ended.
     """
@@ -40,9 +40,9 @@ def observe(session: Session) -> None:
 
 
 def collect(session: Session) -> None:
-    """Read what is there only while the guest still runs.
+    """Read what is available only while the guest is running.
 
-    :raises MigrationFailed: it does not run any more.
+    :raises MigrationFailed: it no longer is.
     """
     readings = session.readings
     answer = session.insist(lambda: session.answer(session.destination))
@@ -61,7 +61,7 @@ def collect(session: Session) -> None:
 
 
 def _verify(session: Session, channel: Channel) -> None:
-    """Let the guest look at its memory; asked anew when the connection was lost over the answer."""
+    """Have the guest check its memory; ask again if the connection was lost before the answer came."""
     asked: Any = None
 
     def answered() -> Any:

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""When to look again, and for how long nothing has changed. Times: CLOCK_MONOTONIC, s."""
+"""When to look again, and how long nothing has changed. Times are CLOCK_MONOTONIC in seconds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Pace:
-    """Says when something is due again: asking QEMU costs both hosts time that the guest needs."""
+    """Says when something is due again: querying QEMU costs both hosts time that the guest needs."""
 
     def __init__(self, every_s: float) -> None:
         self.every_s = every_s
@@ -23,9 +23,9 @@ class Pace:
 
 
 class Watch:
-    """Tells for how long a value has not changed.
+    """Measures how long a value has not changed.
 
-    :ivar value: what was seen last.
+    :ivar value: the last value seen.
     """
 
     def __init__(self) -> None:

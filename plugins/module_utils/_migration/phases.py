@@ -1,9 +1,9 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Where a post-copy migration stands: pure functions of what both QEMUs report.
+"""The phase of a post-copy migration, a pure function of what both QEMUs report.
 
-The statuses are QEMU's MigrationStatus (qapi/migration.json). The source has the last word before the switch, since it
-runs the guest; after it both must agree, since each holds a part of the guest's memory.
+The statuses are QEMU's MigrationStatus (qapi/migration.json). Before the switch the source has the last word, since it
+runs the guest; after it both must agree, since each holds part of the guest's memory.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import enum
 
 
 class Phase(enum.Enum):
-    """What may be done next, seen from the guest's safety."""
+    """What is safe for the guest to do next."""
 
     PREPARING = "preparing"  # the guest runs on the source; everything can be undone
-    PRECOPY = "pre-copy"  # the same, memory already flows; can be cancelled
+    PRECOPY = "pre-copy"  # the same, but memory is being sent; can be cancelled
     POSTCOPY = "post-copy"  # the guest is split over two hosts; the only way is forward
     PAUSED = "post-copy paused"  # split, and the link is gone: must be recovered
     RECOVERING = "post-copy recovering"
     COMPLETED = "completed"
     FAILED = "failed"  # before the switch: the guest is on the source
-    LOST = "lost"  # the only, or one half of the guest is gone
+    LOST = "lost"  # the guest, or half of it, is gone
 
     @property
     def reversible(self) -> bool:
@@ -34,7 +34,7 @@ _RECOVERING = {"postcopy-recover-setup", "postcopy-recover"}
 
 
 def phase(source: str | None, destination: str | None) -> Phase:
-    """Phase for the status of both sides; None means that this QEMU is gone.
+    """The phase that follows from both sides' statuses; None means that a QEMU is gone.
 
     >>> phase("active", "active").value
     'pre-copy'
@@ -42,10 +42,10 @@ def phase(source: str | None, destination: str | None) -> Phase:
     'lost'
     """
     if source == "completed" and destination in ("none", "setup"):
-        source = "none"  # QEMU still tells of the migration or the saved state that the guest came from
+        source = "none"  # left over from the migration or saved state that the guest came from
     sides = (source, destination)
     switched = any(side is not None and side.startswith("postcopy") for side in sides)
-    # All memory has arrived; a source that the broken link kept from hearing of it has nothing to add.
+    # All memory has arrived, whether or not a broken link kept the source from hearing of it.
     if destination == "completed" and source in ("completed", "postcopy-paused", "failed", None):
         return Phase.COMPLETED
     if destination == "completed" or (source == "completed" and destination is not None and destination != "failed"):

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Everything before the migration begins: the destination's QEMU, capabilities, prefetching, quota, baseline."""
+"""Everything before the migration starts: the destination's QEMU, capabilities, prefetching, quota, baseline."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ try:
 except ImportError:  # reported by qmp.py
     pass
 
-# QEMU's switches to post-copy from within an iteration of pre-copy. Held down, pre-copy moves next to nothing first:
+# QEMU switches to post-copy from within an iteration of pre-copy. At this rate, pre-copy moves next to nothing first:
 # the paper's post-copy transfers the CPU state before any memory.
 PRECOPY_BYTES_PER_S = 256 * 1024
-# Background push during demand paging; pages that the guest waits for take the preempt channel and are not held.
+# Background push during demand paging; pages that the guest waits for take the preempt channel and are not limited.
 HOLD_BYTES_PER_S = 4096
-# A guest that was just restored on a busy host says its first line after seconds.
+# On a busy host, a guest that was just restored takes seconds to send its first line.
 TELEMETRY_S = 30.0
 MIB = 1 << 20
 # Room in the request trace beyond one request per page: pages are requested again after a recovery.
@@ -35,9 +35,10 @@ SPARE_ENTRIES = 65536
 
 
 def prepare(session: Session) -> None:
-    """Everything that can fail without touching the guest.
+    """Do everything that can fail without touching the guest.
 
-    :raises MigrationFailed: a host cannot do what is asked. :raises PrefetchError: prefetching cannot be had.
+    :raises MigrationFailed: a host cannot do what is requested.
+    :raises PrefetchError: prefetching is unavailable.
     """
     source, destination, readings = session.source, session.destination, session.readings
     session.before = fitness.migration_settings(source)
@@ -63,7 +64,7 @@ def prepare(session: Session) -> None:
 
 
 def baseline(session: Session) -> None:
-    """Watch the guest on the source, so that slow-down has something to be measured against.
+    """Observe the guest on the source, for a rate to measure its slow-down against.
 
     :raises MigrationFailed: cancelled, the guest is silent, or a QEMU ended.
     """
@@ -79,7 +80,7 @@ def baseline(session: Session) -> None:
 
 
 def listen(session: Session, command: str) -> tuple[str, int]:
-    """Let the destination listen on a port that the kernel chooses; returns the URI to connect to, and the port."""
+    """Make the destination listen on a port that the kernel chooses; returns the URI to connect to, and the port."""
     address = session.options.migration_address
     host = f"[{address}]" if ":" in address else address
     session.destination.execute(command, uri=f"tcp:{host}:0")
@@ -122,7 +123,7 @@ def _open_channel(session: Session, monitor: Monitor) -> Channel:
 
 
 def _load_prefetch(session: Session, incoming: Incoming) -> None:
-    """Prefetching, and the request trace. Without prefetching a host that cannot load it just has no trace."""
+    """Load the program for prefetching and the request trace. A method without prefetching can do without both."""
     options = session.options
     try:
         blocks = fitness.blocks(session.source)
@@ -140,6 +141,6 @@ def _throttle(session: Session) -> None:
     method = session.options.method
     if method.throttles:
         session.stack.callback(undo.lift_quota, session)
-        session.now = replace(session.now, throttled=True)  # even if it is set on some vCPUs only
+        session.now = replace(session.now, throttled=True)  # even if only some vCPUs get it
         with session.destination.translated():
             quota.throttle(session.destination.domain, method.vcpu_quota_percent, method.vcpu_period_us)

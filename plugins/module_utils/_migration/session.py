@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""One call's hold on a guest and its two hosts: connections, events, signals, time, and where the migration stands."""
+"""What one call needs throughout: connections to both hosts, events, signals, time, and where the migration stands."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ try:
 except ImportError:  # reported by qmp.py
     pass
 
-# An action after the switch is repeated this often at most.
+# Shortest time between two attempts at the same action.
 RETRY_S = 1.0
-# What has to be undone is tried for this long while libvirtd is away, as it is for seconds when it is restarted.
+# How long an undo is retried while libvirtd is away; a restart takes seconds.
 UNDO_S = 30.0
-# How often QEMU is asked when no event has come, since asking costs the guest time, and how often all else is.
+# How often to query QEMU when no event has arrived, which costs the guest time, and how often to check all else.
 LOOK_S, POLL_S = 0.5, 0.05
 
 
@@ -46,12 +46,12 @@ class Incoming:
 
 
 class Session:
-    """What every part of the transaction shares; a context manager that connects to both hosts.
+    """What all parts of the transaction share; connected to both hosts within its context.
 
-    :param report: called with a line whenever something happens that an operator should hear of.
+    :param report: called with a line for each event that an operator should know of.
     :ivar stack: what has to be undone while both hosts can still be reached.
-    :ivar now: where the migration stands. The only place that says so; replaced, never changed.
-    :ivar before: the source's migration settings as they were.
+    :ivar now: where the migration stands, and the only record of it; replaced, never changed.
+    :ivar before: the source's original migration settings.
     :ivar deadline_s: when the migration is late, CLOCK_MONOTONIC.
     """
 
@@ -73,7 +73,10 @@ class Session:
         self.last_error: str | None = None
 
     def __enter__(self) -> Session:
-        """:raises ConnectionFailed: one of the two libvirts cannot be reached."""
+        """Connect to both hosts.
+
+        :raises ConnectionFailed: libvirt cannot be reached on one of them.
+        """
         with ExitStack() as entering:
             for monitor in (self.source, self.destination):
                 entering.callback(monitor.host.close)
@@ -86,10 +89,10 @@ class Session:
     def __exit__(self, *_exception: object) -> None:
         self._connections.close()
 
-    # -- asking ------------------------------------------------------------------------------------------------------
+    # -- querying ----------------------------------------------------------------------------------------------------
 
     def answer(self, monitor: Monitor) -> dict[str, Any] | None:
-        """A side's answer to query-migrate; None when its QEMU is gone."""
+        """A side's answer to query-migrate; None if its QEMU is gone."""
         try:
             found: dict[str, Any] = monitor.execute("query-migrate")
         except GuestGone:
@@ -97,38 +100,39 @@ class Session:
         return found
 
     def status(self, monitor: Monitor) -> str | None:
-        """A side's MigrationStatus; None when its QEMU is gone."""
+        """A side's MigrationStatus; None if its QEMU is gone."""
         answer = self.answer(monitor)
         return None if answer is None else answer.get("status", "none")
 
     def failed(self, error: Exception) -> MigrationError:
-        """The error with where the guest is now, whatever was known of it before."""
+        """The error, with where the guest is now, after a fresh look at both hosts."""
         try:
             source, destination = (
-                self.insist(partial(fitness.see, monitor)) for monitor in (self.source, self.destination)
+                self.insist(partial(fitness.inspect, monitor)) for monitor in (self.source, self.destination)
             )
         except (ConnectionFailed, MigrationFailed, QmpError) as away:
             return MigrationError(f"{error}. {unknown(str(away), self.options)}", self.now.phase)
         found = Whereabouts(source, destination)
-        return MigrationError(f"{error}. {found.told(self.options, getattr(error, 'advice', None))}", found.phase)
+        return MigrationError(f"{error}. {found.describe(self.options, getattr(error, 'advice', None))}", found.phase)
 
-    def seen(self) -> str:
-        """State and last progress, for an error message."""
-        told = []
+    def progress(self) -> str:
+        """The last progress seen, for an error message."""
+        parts = []
         if self.now.started:
-            told.append(f"source, destination, bytes sent, bytes left, page requests: {self.quiet.value}")
+            parts.append(f"source, destination, bytes sent, bytes left, page requests: {self.quiet.value}")
         channels = (self.readings.source_channel, self.readings.destination_channel)
         times = [channel.samples[-1].time_s for channel in channels if channel is not None and channel.samples]
         if times:
-            told.append(f"the guest's last line {time.monotonic() - max(times):.1f} s ago")
-        return "; ".join([*told, *([f"last error: {self.last_error}"] if self.last_error else [])])
+            parts.append(f"last line from the guest: {time.monotonic() - max(times):.1f} s ago")
+        return "; ".join([*parts, *([f"last error: {self.last_error}"] if self.last_error else [])])
 
     # -- insisting and waiting ---------------------------------------------------------------------------------------
 
     def insist(self, action: Callable[[], Any]) -> Any:
-        """Do what must be done, again and again while libvirtd is away; nothing if the guest is gone.
+        """Do what must be done, with retries while libvirtd is away; returns None if the guest is gone.
 
-        :raises ConnectionFailed: libvirtd did not come back. :raises MigrationFailed: QEMU hangs in the kernel.
+        :raises ConnectionFailed: libvirtd did not come back.
+        :raises MigrationFailed: QEMU hangs in the kernel.
         """
         give_up_s = time.monotonic() + UNDO_S
         while True:
@@ -149,12 +153,14 @@ class Session:
         deadline_s: float,
         what: str,
         needs: tuple[Monitor, ...] = (),
-        heed: bool = True,
+        cancellable: bool = True,
     ) -> None:
         """Wait until a condition holds.
 
+        :param deadline_s: CLOCK_MONOTONIC.
+        :param what: what is being waited for, for error messages.
         :param needs: the QEMUs that must stay alive meanwhile.
-        :param heed: obey a cancellation.
+        :param cancellable: whether a cancellation ends the wait.
         :raises MigrationFailed: cancelled, the deadline passed, or a QEMU ended.
         """
         pace = Pace(LOOK_S)
@@ -166,10 +172,10 @@ class Session:
                     self._check_alive(needs, what)
             except (ConnectionFailed, libvirt.libvirtError) as error:
                 self.last_error = str(error)
-            if heed and self.cancellation.reason is not None:
+            if cancellable and self.cancellation.reason is not None:
                 raise MigrationFailed(f"{self.cancellation.reason} while waiting for {what}")
             if time.monotonic() > deadline_s:
-                raise MigrationFailed(f"gave up waiting for {what} ({self.seen()})")
+                raise MigrationFailed(f"gave up waiting for {what} ({self.progress()})")
             self.log.sleep(POLL_S)
 
     def _check_alive(self, needs: tuple[Monitor, ...], what: str) -> None:

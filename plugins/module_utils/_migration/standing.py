@@ -1,8 +1,8 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Where a guest stands when the module is called: a pure function of what both hosts have of it.
+"""Where a guest stands when the module is called, a pure function of its domains on both hosts.
 
-An earlier call may have been killed at any moment, so every combination has a name and something that can be done.
+An earlier call may have been killed at any moment, so every combination has a name and a way forward.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 from .phases import Phase, phase
 
-# QEMU's MigrationStatus of a source that is at work (qapi/migration.json).
-AT_WORK = ("setup", "active", "pre-switchover", "device", "wait-unplug", "cancelling")
+# QEMU's MigrationStatus of a source that is busy migrating (qapi/migration.json).
+BUSY = ("setup", "active", "pre-switchover", "device", "wait-unplug", "cancelling")
 
 
 class Standing(enum.Enum):
@@ -33,10 +33,11 @@ class Standing(enum.Enum):
 
 @dataclass(frozen=True)
 class Seen:
-    """A domain of the guest's name on one host.
+    """A domain with the guest's name on one host.
 
-    :ivar migration: QEMU's MigrationStatus. :ivar run_state: QEMU's RunState (qapi/run-state.json).
-    :ivar incoming: it was started to wait for a migration driven by QMP, as this collection's are.
+    :ivar migration: QEMU's MigrationStatus.
+    :ivar run_state: QEMU's RunState (qapi/run-state.json).
+    :ivar incoming: whether it was started to wait for a migration driven by QMP, as this collection does.
     """
 
     migration: str
@@ -54,15 +55,15 @@ def standing(source: Seen | None, destination: Seen | None) -> Standing:
         return Standing.ABSENT if source is None else _on_the_source(source)
     if source is None:
         return _on_the_destination(destination)
-    # Never take a guest that runs for a half, or for the rest, of one that has left.
+    # Never mistake a running guest for half of one that migrates, or for the rest of one that has left.
     if not destination.incoming or (source.run_state == "running" and destination.run_state != "inmigrate"):
         return Standing.OCCUPIED
-    at = phase(source.migration, destination.migration)
-    if at in (Phase.POSTCOPY, Phase.PAUSED, Phase.RECOVERING):
+    current = phase(source.migration, destination.migration)
+    if current in (Phase.POSTCOPY, Phase.PAUSED, Phase.RECOVERING):
         return Standing.HALF
-    if at is Phase.LOST:
+    if current is Phase.LOST:
         return Standing.LOST
-    if at is Phase.COMPLETED:
+    if current is Phase.COMPLETED:
         return Standing.ENDED
     if destination.run_state != "inmigrate":
         return Standing.OCCUPIED
@@ -73,7 +74,7 @@ def standing(source: Seen | None, destination: Seen | None) -> Standing:
 def _on_the_source(source: Seen) -> Standing:
     if source.migration.startswith("postcopy"):
         return Standing.LOST
-    if source.migration in AT_WORK:
+    if source.migration in BUSY:
         return Standing.MIGRATING
     return Standing.READY if source.run_state == "running" else Standing.STOPPED
 

@@ -1,9 +1,9 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What to do next about a migration: a pure function of what is seen of it.
+"""The next step of a migration, a pure function of what both hosts report.
 
-The transaction looks, asks here, does that one thing, and looks again. So a command whose answer was lost, a libvirtd
-that was restarted or a call that begins in the middle need no code of their own: what is seen decides.
+The transaction looks, asks for the next step, takes it, and looks again. A lost reply, a restarted libvirtd or a call
+that starts midway therefore need no code of their own.
 
     START -> SWITCH -> (RELEASE, LIFT_QUOTA) -> FINISH          all is well
     ROLL_BACK                                                   before the switch: the source keeps the guest
@@ -22,15 +22,15 @@ PAUSED = "postcopy-paused"
 
 
 class Step(enum.Enum):
-    """One thing to do; each may be repeated without harm."""
+    """One thing to do; each can be repeated without harm."""
 
     WAIT = "wait"
-    START = "tell the source to migrate"
+    START = "start the migration"
     SWITCH = "switch to post-copy"
     RELEASE = "release the background push"
     LIFT_QUOTA = "lift the quota"
     PAUSE = "pause both sides"
-    RECOVER = "connect both sides anew"
+    RECOVER = "reconnect both sides"
     ROLL_BACK = "give the guest back to the source"
     REPORT_LOST = "report the guest as lost"
     FINISH = "the guest is home"
@@ -38,20 +38,21 @@ class Step(enum.Enum):
 
 @dataclass(frozen=True)
 class Situation:
-    """What is seen of a migration, and what was done about it.
+    """What both hosts report of a migration, and what was done so far.
 
-    :ivar source, destination: QEMU's MigrationStatus; None when that QEMU is gone.
-    :ivar started: the source was told to migrate.
-    :ivar switching: it was told to switch to post-copy.
-    :ivar switched: the guest was seen in post-copy. What was seen once stays true: no later answer makes it reversible.
+    :ivar source: QEMU's MigrationStatus on the source; None if that QEMU is gone.
+    :ivar destination: QEMU's MigrationStatus on the destination; None if that QEMU is gone.
+    :ivar started: the migration was started on the source.
+    :ivar switching: the switch to post-copy was requested.
+    :ivar switched: post-copy was seen. This stays true: no later answer makes the migration reversible again.
     :ivar held: the background push is held down.
     :ivar throttled: a quota is in force.
-    :ivar lifts_early: it is lifted once the working set has arrived, not at the last page.
+    :ivar lifts_early: the quota is lifted once the working set has arrived, not at the last page.
     :ivar arrived: the guest has walked its working window, or requests no more pages.
-    :ivar quiet_s: for how long nothing has moved.
-    :ivar patience_s: for how long that is nothing to worry about.
-    :ivar failure: why the guest is only brought home any more: cancelled, out of time, refused.
-    :ivar taken_over: it is, because an earlier call left it half migrated.
+    :ivar quiet_s: how long there has been no progress.
+    :ivar patience_s: how long that is tolerated.
+    :ivar failure: why all that remains is to bring the guest home: cancelled, out of time, refused.
+    :ivar taken_over: the same, because an earlier call left the guest half migrated.
     """
 
     source: str | None
@@ -70,12 +71,12 @@ class Situation:
 
     @property
     def homeward(self) -> bool:
-        """Whether nothing matters any more but the guest."""
+        """Whether all that remains is to bring the guest home."""
         return self.failure is not None or self.taken_over
 
     @property
     def awaits_working_set(self) -> bool:
-        """Whether something is to be done as soon as the working set has arrived."""
+        """Whether there is something to do once the working set has arrived."""
         return self.held or (self.throttled and self.lifts_early)
 
     @property
@@ -92,7 +93,7 @@ class Situation:
 
 
 def next_step(now: Situation) -> Step:
-    """The one thing to do now."""
+    """The step to take now."""
     if now.phase is Phase.COMPLETED:
         return Step.FINISH
     if now.phase is Phase.LOST:
@@ -105,7 +106,7 @@ def next_step(now: Situation) -> Step:
 def _before_the_switch(now: Situation) -> Step:
     if now.phase is Phase.FAILED or (now.started and now.quiet_s > now.patience_s):
         return Step.ROLL_BACK
-    if now.homeward and not now.switching:  # a cancel that crosses a switch could cost the guest
+    if now.homeward and not now.switching:  # a cancel that races with the switch could cost the guest
         return Step.ROLL_BACK
     if not now.started:
         return Step.START

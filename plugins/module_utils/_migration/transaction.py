@@ -2,13 +2,13 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """One post-copy migration as a transaction, run on the destination host.
 
-    prepare   the destination's QEMU, capabilities, quota, eBPF program; the baseline is watched
-    drive     look, take the one next step (steps.py), look again, until the guest is home
-    observe   the fixed window of throughput, memory verification
-    undo      before the switch a failure leaves the guest running on the source
+    prepare   the destination's QEMU, capabilities, quota, eBPF program, baseline
+    drive     look, take the next step (steps.py), look again, until the guest is home
+    observe   the fixed window for throughput, memory verification
+    undo      before the switch, a failure leaves the guest running on the source
 
-Whatever happens, the session's stack undoes: quota lifted, program gone. After the switch the only way is forward, and
-every error looks at both hosts again before it says where the guest is.
+Whatever happens, the session's stack lifts the quota and unloads the program. After the switch the only way is forward,
+and every error takes a fresh look at both hosts before it says where the guest is.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ from .undo import give_back
 
 
 class Migration:
-    """The transaction. Use ``run`` or ``check``; the module and the tests need nothing else.
+    """The transaction: ``run`` it, or only ``check`` it.
 
-    :param report: called with a line whenever something happens that an operator should hear of.
+    :param report: called with a line for each event that an operator should know of.
     """
 
     def __init__(self, options: Options, report: Callable[[str], None] = lambda _line: None) -> None:
@@ -45,53 +45,55 @@ class Migration:
     def run(self) -> Readings:
         """Migrate, observe, verify.
 
-        :raises MigrationError: it was refused, or failed; the text says where the guest is.
-        :raises ConnectionFailed: one of the two libvirts cannot be reached.
+        :raises MigrationError: it was refused, or failed; the message says where the guest is.
+        :raises ConnectionFailed: libvirt cannot be reached on one of the hosts.
         """
         with self._session as session, _reported(session), session.stack:
-            stands = _stand(session)
-            if stands is Standing.HOME:
+            standing = _assess(session)
+            if standing is Standing.HOME:
                 _stay(session)
-            elif stands in (Standing.HALF, Standing.ENDED):
+            elif standing in (Standing.HALF, Standing.ENDED):
                 _take_over(session)
             else:
-                _migrate(session, left_over=stands is Standing.WAITING)
+                _migrate(session, left_over=standing is Standing.WAITING)
         return session.readings
 
     def check(self) -> bool:
-        """What ``run`` checks before it touches anything; returns whether it would change anything.
+        """Check what ``run`` checks before it touches anything.
 
-        :raises MigrationError: as ``run``.
+        :returns: whether ``run`` would migrate the guest.
+        :raises MigrationError: it would be refused.
+        :raises ConnectionFailed: libvirt cannot be reached on one of the hosts.
         """
         with self._session as session, _reported(session):
-            return _stand(session) is not Standing.HOME
+            return _assess(session) is not Standing.HOME
 
 
 @contextmanager
 def _reported(session: Session) -> Iterator[None]:
-    """Say of every failure where the guest is, once all is undone."""
+    """Add to every failure where the guest is, once all is undone."""
     try:
         yield
     except (MigrationFailed, ConnectionFailed, GuestGone, PrefetchError, QmpError) as error:
         raise session.failed(error) from error
 
 
-def _stand(session: Session) -> Standing:
-    """Where the guest stands, once it is sure that something can be done about it."""
+def _assess(session: Session) -> Standing:
+    """Where the guest stands, or an error that refuses the migration."""
     try:
-        return fitness.stand(session.options, session.source, session.destination)
+        return fitness.assess(session.options, session.source, session.destination)
     except fitness.Unfit as error:
         raise MigrationError(str(error), error.phase) from error
 
 
 def _stay(session: Session) -> None:
-    """The guest is here; only a quota may be left of an earlier call."""
+    """The guest is already here; at most, an earlier call left a quota behind."""
     session.readings.was_home = True
     session.readings.quota_left_over = bool(session.insist(lambda: quota.lift(session.destination.domain)))
 
 
 def _take_over(session: Session) -> None:
-    """Finish what an earlier call left half migrated, without the measurements that died with it."""
+    """Complete a migration that an earlier call left half done; its measurements died with that call."""
     session.report(f"the guest {session.options.name} is half migrated: bringing it home")
     session.readings.taken_over = True
     session.now = replace(session.now, started=True, switching=True, switched=True, held=True, taken_over=True)

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What puts back, gives back and ends; each may be repeated without harm."""
+"""How the parts of a migration are undone; each function can be repeated without harm."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ from .._measure.instruments import throttled_s
 from . import fitness
 from .errors import MigrationFailed
 from .session import UNDO_S, Session
-from .standing import AT_WORK
+from .standing import BUSY
 
 
 def give_back(session: Session) -> None:
-    """Let the source have the guest as it was; nothing of ours is left on the destination.
+    """Give the guest back to the source as it was, and leave nothing of ours on the destination.
 
-    :raises MigrationFailed: it has switched meanwhile. :raises ConnectionFailed: libvirt does not come back.
+    :raises MigrationFailed: it has switched in the meantime.
+    :raises ConnectionFailed: libvirt does not come back.
     """
     source, destination = session.source, session.destination
 
     def cancel() -> None:
-        if session.status(source) in AT_WORK:
+        if session.status(source) in BUSY:
             source.execute("migrate_cancel")
         session.wait(
-            lambda: session.status(source) not in AT_WORK, time.monotonic() + UNDO_S, "the cancellation", heed=False
+            lambda: session.status(source) not in BUSY, time.monotonic() + UNDO_S, "the cancellation", cancellable=False
         )
         if not source.execute("query-status")["running"]:
             status = session.status(source) or "gone"
             if status.startswith("postcopy") or (session.now.started and status == "completed"):
-                # The destination has it: continued here, it would run twice.
+                # The destination has the guest: resumed here, it would run twice.
                 session.now = replace(session.now, switched=True)
                 raise MigrationFailed(f"the guest switched while it was being given back (migration status {status})")
-            if status in ("failed", "cancelled"):  # else somebody has paused it
+            if status in ("failed", "cancelled"):  # otherwise somebody has paused it
                 source.execute("cont")
         if session.before:
-            fitness.put_back(source, session.before)
+            fitness.restore(source, session.before)
 
     def end_incoming() -> None:
         if destination.execute("query-status")["status"] == "inmigrate":
@@ -50,7 +51,7 @@ def give_back(session: Session) -> None:
     session.insist(end_incoming)
 
 
-def end_rest(session: Session) -> None:
+def end_source(session: Session) -> None:
     """End what is left of the guest on the source, which must not run again.
 
     :raises MigrationFailed: it runs on the source.
@@ -58,7 +59,7 @@ def end_rest(session: Session) -> None:
 
     def end() -> None:
         if session.source.execute("query-status")["running"]:
-            raise MigrationFailed(f"the guest {session.options.name} runs on the source although it has left it")
+            raise MigrationFailed(f"the guest {session.options.name} still runs on the source after its migration")
         domains.destroy(session.source.domain)
 
     session.insist(end)

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Where the guest is after a failure: both hosts are looked at again, and nothing is said that was not seen."""
+"""Where the guest is after a failure, as a fresh look at both hosts shows it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .standing import Seen, Standing, standing
 
 @dataclass(frozen=True)
 class Whereabouts:
-    """What both hosts have of the guest now; None where there is no such domain."""
+    """The guest's domains on both hosts now; None where there is none."""
 
     source: Seen | None
     destination: Seen | None
@@ -26,7 +26,7 @@ class Whereabouts:
 
     @property
     def phase(self) -> Phase:
-        """The same in terms of the migration."""
+        """The phase of the migration that corresponds to it."""
         if self.standing in (Standing.LOST, Standing.ABSENT):
             return Phase.LOST
         if self.standing in (Standing.ENDED, Standing.HOME):
@@ -34,10 +34,10 @@ class Whereabouts:
         at_source = "none" if self.source is None else self.source.migration
         return phase(at_source, "none" if self.destination is None else self.destination.migration)
 
-    def told(self, options: Options, advice: str | None = None) -> str:
+    def describe(self, options: Options, advice: str | None = None) -> str:
         """One sentence: where the guest is, and what to do.
 
-        :param advice: what to do instead of what follows from where it is.
+        :param advice: replaces the advice that follows from where it is.
         """
         where, to_do = self._where_and_what(options)
         return f"The guest {options.name} {where}: {advice}." if advice else f"The guest {options.name} {where}{to_do}."
@@ -51,7 +51,7 @@ class Whereabouts:
             return "runs on the source, where its migration is still active", f": end that with {abort}"
         if found is Standing.STOPPED and self.source is not None:
             resume = virsh(options.source_uri, "resume", options.name)
-            return f"is on the source and does not run ({self.source.run_state})", f": resume it with {resume}"
+            return f"is on the source but not running ({self.source.run_state})", f": resume it with {resume}"
         if found is Standing.HALF:
             return "is split over both hosts", (
                 ": destroy NEITHER half. Restore the link, then run the same task again: it finds the half migrated "
@@ -60,9 +60,9 @@ class Whereabouts:
         if found in (Standing.HOME, Standing.ENDED) and self.destination is not None:
             if self.destination.run_state != "running":
                 resume = virsh(options.destination_uri, "resume", options.name)
-                stopped = f"is on the destination and does not run ({self.destination.run_state})"
+                stopped = f"is on the destination but not running ({self.destination.run_state})"
                 return stopped, f": find out why, then resume it with {resume}"
-            rest = "; run the same task again, which ends the rest of it on the source"
+            rest = "; run the same task again to end what is left of it on the source"
             return "runs on the destination", nothing if found is Standing.HOME else rest
         if found is Standing.LOST:
             return "is lost", (
@@ -72,13 +72,13 @@ class Whereabouts:
             )
         if found is Standing.ABSENT:
             return "is gone: neither host runs it any more", ". Start it again"
-        return "exists on both hosts", ": look at both, and destroy the one that is wrong"
+        return "exists on both hosts", ": inspect both, and destroy the wrong one"
 
 
 def unknown(reason: str, options: Options) -> str:
-    """What to say when a host does not answer."""
+    """One sentence for when a host does not answer."""
     looks = (virsh(uri, "domstate", options.name) for uri in (options.source_uri, options.destination_uri))
     return (
-        f"Where the guest {options.name} is could not be found out ({reason}): look with {' and '.join(looks)}, "
+        f"It is unknown where the guest {options.name} is ({reason}): look with {' and '.join(looks)}, "
         "destroy NEITHER, and run the same task again when both hosts answer"
     )

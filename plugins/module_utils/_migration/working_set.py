@@ -12,10 +12,10 @@ QUIET_S = 1.0
 
 
 class WorkingSet:
-    """Notices that the working window was walked once, or that no page is requested any more.
+    """Detects that the working window was walked once, or that pages are no longer requested.
 
-    :param channel: the guest's telemetry from the destination, None without one.
-    :param window_pages: the working window in pages of 4 KiB, None where it is not known.
+    :param channel: the guest's telemetry from the destination; None if it has none.
+    :param window_pages: the working window in pages of 4 KiB; None if unknown.
     """
 
     def __init__(self, channel: Channel | None, window_pages: int | None) -> None:
@@ -23,15 +23,15 @@ class WorkingSet:
         self._requests = Watch()
 
     def walked(self) -> bool:
-        """Whether the guest has walked its working window since its first line from here."""
+        """Whether the guest has walked its working window since its first line from the destination."""
         samples = self._channel.samples if self._channel is not None else []
         if not samples or self._window_pages is None:
             return False
         first, last = samples[0].visits, samples[-1].visits
-        # Each walker has a slice of the window, and that many visits in a row touch all of it.
+        # Each walker has a slice of the window, and that many consecutive visits cover it.
         slice_pages = -(-self._window_pages // len(first))
         return all(now - before >= slice_pages for before, now in zip(first, last, strict=True))
 
     def arrived(self, requests: int) -> bool:
-        """The same, or that ``requests`` has not grown for a while."""
+        """Whether it has, or ``requests`` has not grown for a while."""
         return self.walked() or self._requests.quiet_s(requests) > QUIET_S

@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests of the plugins share: a scenario, its trials, and a way to run a playbook."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the plugin tests share: a scenario, a trial's result, and a way to run a playbook."""
 
 from __future__ import annotations
 
@@ -18,12 +19,12 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture
 def scenario() -> dict[str, Any]:
-    """A small scenario as a user writes it."""
+    """A small scenario, as a user would write it."""
     return {"name": "small", "repeats": 1, "workloads": [{"window_mb": 8}], "methods": ["post-copy", "vcsp"]}
 
 
 class Playbooks:
-    """Runs playbooks on this machine in a directory of their own, with the settings of the checkout."""
+    """Runs playbooks on this machine in their own directory, with the checkout's ansible.cfg."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -60,7 +61,7 @@ def playbooks(tmp_path: Path) -> Playbooks:
 
 @pytest.fixture
 def trial_result() -> Callable[..., dict[str, Any]]:
-    """Make what the migration module returns of a good trial."""
+    """Make what the migration module returns for a good trial."""
 
     def make(**changes: Any) -> dict[str, Any]:
         return {

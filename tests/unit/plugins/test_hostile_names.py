@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""What an inventory or a command line says that is no name: told before anything is touched, and never run."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Hostile names from an inventory or a command line: refused before anything is touched, and never executed."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ from typing import Any
 import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
-# Where a shell would make "pwned".
+# A shell would create "pwned".
 HOSTILE = "x'; touch pwned; '"
 
 
@@ -44,22 +45,22 @@ REFUSED = [
 ]
 
 
-def test_names_that_cannot_be_those_of_files(playbooks: Any, tmp_path: Path) -> None:
-    def heard(number: int) -> dict[str, Any]:
+def test_a_name_that_is_no_plain_file_name_is_refused(playbooks: Any, tmp_path: Path) -> None:
+    def save_message(number: int) -> dict[str, Any]:
         results = "(ansible_failed_result.results | default([ansible_failed_result]))"
-        told = {
+        copy = {
             "content": f"{{{{ ({results} | selectattr('failed', 'defined') | selectattr('failed') | first).msg }}}}",
             "dest": f"{tmp_path}/{number}",
             "mode": "0644",
         }
-        return {"name": "Tell", "ansible.builtin.copy": told}
+        return {"name": "Save the message", "ansible.builtin.copy": copy}
 
     run = playbooks.run(
         [
             {
                 "name": "Try",
                 "block": [task, {"name": "Refused", "ansible.builtin.meta": "end_play"}],
-                "rescue": [heard(n)],
+                "rescue": [save_message(n)],
             }
             for n, (task, _says) in enumerate(REFUSED)
         ]
@@ -70,7 +71,7 @@ def test_names_that_cannot_be_those_of_files(playbooks: Any, tmp_path: Path) -> 
     assert not list(tmp_path.rglob("pwned*"))
 
 
-def test_a_report_is_made_of_an_experiment_in_the_results(tmp_path: Path) -> None:
+def test_a_report_refuses_an_experiment_outside_the_results(tmp_path: Path) -> None:
     report = str(ROOT / "playbooks" / "report.yml")
     command = [sys.executable, "-m", "ansible", "playbook", report, "-i", "localhost,", "-c", "local"]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
@@ -80,7 +81,7 @@ def test_a_report_is_made_of_an_experiment_in_the_results(tmp_path: Path) -> Non
     assert 'experiment_id: is "../x"' in run.stdout
 
 
-def test_saved_states_of_other_images_go_and_nothing_else(playbooks: Any, tmp_path: Path) -> None:
+def test_only_saved_states_of_other_images_are_removed(playbooks: Any, tmp_path: Path) -> None:
     states = tmp_path / "states"
     for name in ("aaaaaaaaaaaa", "0123456789ab", "precious", "0123456789abc", "0123456789ab.d"):
         (states / name).mkdir(parents=True)
@@ -89,7 +90,7 @@ def test_saved_states_of_other_images_go_and_nothing_else(playbooks: Any, tmp_pa
     assert {path.name for path in states.iterdir()} == {"0123456789ab", "precious", "0123456789abc", "0123456789ab.d"}
 
 
-def test_hosts_may_have_any_name(playbooks: Any, tmp_path: Path) -> None:
+def test_a_host_may_have_any_name(playbooks: Any, tmp_path: Path) -> None:
     host = f'{HOSTILE} $(touch pwned) "'
     (tmp_path / "inventory").write_text(
         yaml.safe_dump(
@@ -100,7 +101,7 @@ def test_hosts_may_have_any_name(playbooks: Any, tmp_path: Path) -> None:
         )
     )
     delegate = {
-        "name": "Ask it",
+        "name": "Examine it",
         "vcsp.testbed.testbed_info": {"cache": str(tmp_path / "cache")},
         "delegate_to": "{{ groups['source_host'][0] }}",
         "check_mode": True,
@@ -110,7 +111,7 @@ def test_hosts_may_have_any_name(playbooks: Any, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("pwned*"))
 
 
-def test_results_are_nobody_elses_to_write_even_without_umask(
+def test_others_cannot_write_to_the_results_even_without_a_umask(
     playbooks: Any, tmp_path: Path, scenario: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
 ) -> None:
     begin = {

@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""Answers about a host, given by hosts that were made up."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The capabilities of made-up hosts."""
 
 from __future__ import annotations
 
@@ -36,11 +37,11 @@ def program(path: Path, text: str, status: int = 0) -> str:
         ("some other program", None),
     ],
 )
-def test_version_of_qemu(tmp_path: Path, line: str, expected: dict[str, object] | None) -> None:
+def test_qemu_version_and_features(tmp_path: Path, line: str, expected: dict[str, object] | None) -> None:
     assert capabilities.qemu(program(tmp_path / "qemu", line + "\nCopyright (c) 2003-2025")) == expected
 
 
-def test_a_qemu_that_is_missing_or_fails(tmp_path: Path) -> None:
+def test_a_missing_or_failing_qemu_is_none(tmp_path: Path) -> None:
     assert capabilities.qemu(str(tmp_path / "none")) is None
     assert capabilities.qemu(program(tmp_path / "qemu", "QEMU emulator version 10.0.2", status=1)) is None
 
@@ -67,7 +68,7 @@ def test_userfaultfd(tmp_path: Path, unprivileged: Path, conf: str, sysctl: str,
     assert capabilities.userfaultfd(tmp_path / "qemu.conf") == {"usable": usable, "reason": reason}
 
 
-@pytest.mark.skipif(Path("/dev/userfaultfd").exists(), reason="this kernel has userfaultfd in another way")
+@pytest.mark.skipif(Path("/dev/userfaultfd").exists(), reason="this kernel has /dev/userfaultfd")
 def test_a_kernel_without_userfaultfd(tmp_path: Path, unprivileged: Path) -> None:
     unprivileged.unlink()
     assert capabilities.userfaultfd(tmp_path / "none") == {
@@ -76,9 +77,7 @@ def test_a_kernel_without_userfaultfd(tmp_path: Path, unprivileged: Path) -> Non
     }
 
 
-def test_without_a_setting_qemu_runs_as_the_distribution_s_user(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_qemu_runs_as_the_distributions_user_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def nobody(name: str) -> SimpleNamespace:
         raise KeyError(name)
 
@@ -141,11 +140,11 @@ def test_kvm_is_not_tried_without_a_kernel(tmp_path: Path) -> None:
         ("", "tcg"),
     ],
 )
-def test_kvm_counts_when_a_kernel_came_up(tmp_path: Path, output: str, name: str) -> None:
+def test_kvm_counts_only_if_a_kernel_boots(tmp_path: Path, output: str, name: str) -> None:
     assert capabilities._try_kvm(program(tmp_path / "qemu", output), tmp_path / "vmlinuz")["name"] == name
 
 
-def test_a_kvm_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kvm_that_hangs_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     hanging = tmp_path / "qemu"
     hanging.write_text("#!/bin/sh\nexec sleep 30\n")
     hanging.chmod(0o755)
@@ -155,7 +154,7 @@ def test_a_kvm_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "did not boot" in found["reason"]
 
 
-def test_provenance_tells_hosts_on_one_kernel_apart_from_others() -> None:
+def test_provenance_identifies_hosts_that_share_a_kernel() -> None:
     found = capabilities.provenance()
     assert found["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert len(found["boot_id"]) == 36

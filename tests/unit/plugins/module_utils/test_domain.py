@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""The XML of guests that wait for a migration, and of those that no longer do."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The XML of guests that wait for a migration, and its way back."""
 
 from __future__ import annotations
 
@@ -38,29 +39,29 @@ def same(one: str, other: str) -> bool:
 
 
 @pytest.mark.parametrize("own", [[], ["-device", "pvpanic"]])
-def test_an_incoming_guest_waits_and_is_otherwise_the_same(own: list[str]) -> None:
+def test_an_incoming_guest_waits_and_is_otherwise_unchanged(own: list[str]) -> None:
     waiting = incoming_xml(guest(*own))
     assert arguments_of(waiting) == [*own, "-incoming", "defer"]
     assert same(without_incoming(waiting), guest(*own))
 
 
-def test_a_guest_that_came_by_migration_is_asked_to_wait_once() -> None:
+def test_a_guest_that_was_migrated_before_waits_only_once() -> None:
     waiting = incoming_xml(guest())
     assert same(incoming_xml(waiting), waiting)
     assert arguments_of(incoming_xml(guest("-incoming", "tcp:192.0.2.1:4444", "-s"))) == ["-s", "-incoming", "defer"]
 
 
-def test_a_guest_that_does_not_wait_stays_as_it_is() -> None:
+def test_a_guest_that_does_not_wait_is_unchanged() -> None:
     assert same(without_incoming(guest("-device", "pvpanic")), guest("-device", "pvpanic"))
     assert same(without_incoming(guest()), guest())
 
 
-def test_the_prefix_is_the_one_that_libvirt_knows() -> None:
+def test_the_namespace_prefix_is_the_one_libvirt_expects() -> None:
     assert "<qemu:arg value=" in incoming_xml(guest())
 
 
 @given(st.text(st.characters(blacklist_categories=["Cs", "Cc"], blacklist_characters="\ufffe\uffff")))
-def test_no_name_gets_out_of_its_element(name: str) -> None:
+def test_no_name_escapes_its_element(name: str) -> None:
     hostile = name + "</name><devices/><name>&"
     root = ElementTree.fromstring(incoming_xml(guest(name=hostile)))
     assert root.findtext("name") == hostile

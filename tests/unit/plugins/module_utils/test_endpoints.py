@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""Names, URIs and addresses as an inventory might have them, the hostile ones above all."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Names, URIs and addresses as an inventory might have them, above all hostile ones."""
 
 from __future__ import annotations
 
@@ -45,7 +46,7 @@ fe800000000000004cebc1fffeea6184 0d 40 20 80     mig0
 
 
 @pytest.mark.parametrize("address", ["192.0.2.12", "198.18.1.12", "2001:db8::12", "2001:DB8:0:0:0:0:0:12", "fd00::2"])
-def test_a_literal_address_is_fine(address: str) -> None:
+def test_a_literal_address_is_accepted(address: str) -> None:
     assert address_problem(address) is None
 
 
@@ -59,8 +60,8 @@ def test_a_literal_address_is_fine(address: str) -> None:
         ("::ffff:192.0.2.12", "written as IPv6"),
         ("127.0.0.1", "cannot reach"),
         ("::1", "cannot reach"),
-        ("224.0.0.1", "group of hosts"),
-        ("ff02::1", "group of hosts"),
+        ("224.0.0.1", "multicast"),
+        ("ff02::1", "multicast"),
         ("fe80::1", "link-local"),
         ("fe80::1%eth0", "link-local"),
         ("2001:db8::12%x:0,to=65535", "2001:db8::12%x:0,to=65535"),
@@ -78,7 +79,7 @@ def test_a_literal_address_is_fine(address: str) -> None:
         ("", "no IP address"),
     ],
 )
-def test_anything_else_is_refused_with_advice(address: str, says: str) -> None:
+def test_any_other_address_is_refused_with_advice(address: str, says: str) -> None:
     problem = address_problem(address)
     assert problem is not None
     assert says in problem
@@ -86,7 +87,7 @@ def test_anything_else_is_refused_with_advice(address: str, says: str) -> None:
 
 
 @given(st.one_of(st.text(), st.ip_addresses().map(str), st.ip_addresses().flatmap(lambda ip: st.just(f"{ip},to=1"))))
-def test_what_is_accepted_is_nothing_but_an_address(text: str) -> None:
+def test_only_addresses_are_accepted(text: str) -> None:
     if address_problem(text) is not None:
         return
     assert set(text) <= set("0123456789abcdefABCDEF.:")
@@ -94,7 +95,7 @@ def test_what_is_accepted_is_nothing_but_an_address(text: str) -> None:
     assert not (address.is_unspecified or address.is_loopback or address.is_multicast)
 
 
-def test_own_addresses_are_those_and_no_other(tmp_path: Path) -> None:
+def test_own_addresses_are_local_unicast_addresses(tmp_path: Path) -> None:
     (tmp_path / "fib_trie").write_text(FIB_TRIE)
     assert list(map(str, own_addresses(tmp_path))) == ["198.18.1.12"]
     (tmp_path / "if_inet6").write_text(IF_INET6)
@@ -112,7 +113,7 @@ def test_own_addresses_are_those_and_no_other(tmp_path: Path) -> None:
         "qemu+tls://node1/system",
     ],
 )
-def test_a_uri_of_qemu_is_fine(uri: str) -> None:
+def test_a_qemu_uri_is_accepted(uri: str) -> None:
     assert uri_problem(uri) is None
 
 
@@ -120,11 +121,11 @@ def test_a_uri_of_qemu_is_fine(uri: str) -> None:
     ("uri", "says"),
     [
         ("", "no URI"),
-        ("node1", "not of libvirt's QEMU driver"),
-        ("test:///default", "not of libvirt's QEMU driver"),
-        ("esx://node1/", "not of libvirt's QEMU driver"),
-        ("xen+ssh://root@node1/", "not of libvirt's QEMU driver"),
-        ("qemu", "not of libvirt's QEMU driver"),
+        ("node1", "does not use libvirt's QEMU driver"),
+        ("test:///default", "does not use libvirt's QEMU driver"),
+        ("esx://node1/", "does not use libvirt's QEMU driver"),
+        ("xen+ssh://root@node1/", "does not use libvirt's QEMU driver"),
+        ("qemu", "does not use libvirt's QEMU driver"),
         ("qemu:///system\n", "no URI"),
         ("qemu:///system; touch /tmp/pwned", "no URI"),
         ("qemu+ssh://[node1/system", "no URI"),
@@ -135,7 +136,7 @@ def test_a_uri_of_qemu_is_fine(uri: str) -> None:
         ("qemu+ssh://root@node1/system?socket=/x&%63ommand=/tmp/evil", "names a program"),
     ],
 )
-def test_a_uri_of_others_or_of_a_program_is_refused(uri: str, says: str) -> None:
+def test_a_uri_of_another_driver_or_with_a_program_is_refused(uri: str, says: str) -> None:
     problem = uri_problem(uri)
     assert problem is not None
     assert says in problem
@@ -145,12 +146,12 @@ def test_a_uri_of_others_or_of_a_program_is_refused(uri: str, says: str) -> None
 @pytest.mark.parametrize(
     "name", ["web1", "x'; touch pwned; '", '<name>&"', "$(id)", "-c", "Gäst ☃", "a\nb", "%s%n", "..", "n" * 255]
 )
-def test_a_name_that_libvirt_takes_is_fine(name: str) -> None:
+def test_a_name_that_libvirt_accepts_is_accepted(name: str) -> None:
     assert name_problem(name) is None
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "../../etc/passwd", "a\0b", "\x1b[2J", "\ud800", "\ufffe"])
-def test_a_name_that_no_guest_has_is_refused(name: str) -> None:
+def test_a_name_that_no_guest_can_have_is_refused(name: str) -> None:
     problem = name_problem(name)
     assert problem is not None
     assert problem.isprintable()
@@ -162,7 +163,7 @@ hostile = st.text(
 
 
 @given(hostile, hostile)
-def test_a_command_for_people_is_one_command_whatever_the_guest_is_called(uri: str, name: str) -> None:
+def test_a_command_to_paste_is_one_command_whatever_the_guests_name(uri: str, name: str) -> None:
     shell = ["sh", "-c", 'virsh() { printf "%s\\0" "$@"; }; ' + virsh(uri, "destroy", name)]
-    said = subprocess.run(shell, capture_output=True, check=True).stdout.decode()
-    assert said.split("\0") == ["-c", uri, "destroy", "--domain", name, ""]
+    arguments = subprocess.run(shell, capture_output=True, check=True).stdout.decode()
+    assert arguments.split("\0") == ["-c", uri, "destroy", "--domain", name, ""]

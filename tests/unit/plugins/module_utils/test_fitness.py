@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""What is refused once both hosts were looked at, and before anything is touched."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What is refused after a look at both hosts, and before anything is touched."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ def asked(**changes: Any) -> Options:
 
 
 class Monitor:
-    """One side as it answers; it can be told nothing."""
+    """One side with fixed answers; any command that would change something fails."""
 
     def __init__(self, xml: str | None, migration: str = "none", run_state: str = "running") -> None:
         self.xml = xml
@@ -49,7 +50,7 @@ class Monitor:
         return nullcontext()
 
     def execute(self, command: str) -> Any:
-        return self.answers[command]  # KeyError for whatever changes something
+        return self.answers[command]  # KeyError for a command that changes something
 
 
 @pytest.fixture(autouse=True)
@@ -59,34 +60,34 @@ def addresses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("address", ["192.0.2.12", "2001:db8::12", "2001:DB8:0::12"])
-def test_an_address_of_this_host_is_fine(address: str) -> None:
-    fitness.stand(asked(migration_address=address), Monitor(RUNNING), Monitor(None))
+def test_an_address_of_this_host_is_accepted(address: str) -> None:
+    fitness.assess(asked(migration_address=address), Monitor(RUNNING), Monitor(None))
 
 
 @pytest.mark.parametrize("address", ["192.0.2.11", "192.0.2.255", "2001:db8::11"])
 def test_an_address_of_another_host_is_refused_while_the_guest_runs_on_the_source(address: str) -> None:
     with pytest.raises(fitness.Unfit) as caught:
-        fitness.stand(asked(migration_address=address), Monitor(RUNNING), Monitor(None))
+        fitness.assess(asked(migration_address=address), Monitor(RUNNING), Monitor(None))
     assert caught.value.phase is Phase.PREPARING
     for part in ("migration_address", address, "not an address of this host", "192.0.2.12, 2001:db8::12"):
         assert part in str(caught.value)
 
 
-def test_a_half_migrated_guest_is_not_recovered_to_another_host() -> None:
+def test_a_half_migrated_guest_is_not_recovered_to_another_hosts_address() -> None:
     halves = Monitor(RUNNING, "postcopy-paused", "finish-migrate"), Monitor(INCOMING, "postcopy-paused", "running")
-    fitness.stand(asked(), *halves)
+    fitness.assess(asked(), *halves)
     with pytest.raises(fitness.Unfit) as caught:
-        fitness.stand(asked(migration_address="192.0.2.11"), *halves)
+        fitness.assess(asked(migration_address="192.0.2.11"), *halves)
     assert caught.value.phase is Phase.POSTCOPY
 
 
 def test_a_guest_that_is_home_needs_no_address() -> None:
-    fitness.stand(asked(migration_address="192.0.2.11"), Monitor(None), Monitor(RUNNING))
+    fitness.assess(asked(migration_address="192.0.2.11"), Monitor(None), Monitor(RUNNING))
 
 
 @pytest.mark.parametrize("name", ["web1", "x'; touch pwned; '", "-c", "$(touch pwned)"])
-def test_commands_in_messages_can_be_pasted_whatever_the_guest_is_called(name: str) -> None:
+def test_commands_in_messages_can_be_pasted_whatever_the_guests_name(name: str) -> None:
     with pytest.raises(fitness.Unfit) as caught:
-        fitness.stand(asked(name=name), Monitor(RUNNING), Monitor(RUNNING))
+        fitness.assess(asked(name=name), Monitor(RUNNING), Monitor(RUNNING))
     command = str(caught.value).partition("end it with ")[2]
     assert shlex.split(command) == ["virsh", "-c", DESTINATION_URI, "destroy", "--domain", name]

@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""Instruments that read a /proc made for them."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Instruments that read a made-up /proc."""
 
 from __future__ import annotations
 
@@ -39,7 +40,7 @@ def test_schedstat_sums_the_threads(tmp_path: Path) -> None:
     assert times == sorted(times)
 
 
-def test_schedstat_adds_nothing_when_a_thread_is_gone(tmp_path: Path) -> None:
+def test_schedstat_adds_nothing_once_a_thread_is_gone(tmp_path: Path) -> None:
     write(tmp_path / "7/task/7/schedstat", "1 1 1\n")
     write(tmp_path / "8/task/8/schedstat", "1 1 1\n")
     stat = SchedStat([7, 8], tmp_path)
@@ -49,7 +50,7 @@ def test_schedstat_adds_nothing_when_a_thread_is_gone(tmp_path: Path) -> None:
     assert len(stat.samples) == 1
 
 
-def test_throttled_time_of_cgroup_v1(tmp_path: Path) -> None:
+def test_throttled_time_with_cgroup_v1(tmp_path: Path) -> None:
     point = tmp_path / "cgroup/cpu"
     mounts = f"cgroup {point} cgroup rw,cpu,cpuacct 0 0\ncgroup {tmp_path}/cgroup/memory cgroup rw,memory 0 0\n"
     write(tmp_path / "self/mounts", mounts)
@@ -59,7 +60,7 @@ def test_throttled_time_of_cgroup_v1(tmp_path: Path) -> None:
     assert throttled_s([7, 8], tmp_path) == pytest.approx(2.0)
 
 
-def test_throttled_time_of_cgroup_v2(tmp_path: Path) -> None:
+def test_throttled_time_with_cgroup_v2(tmp_path: Path) -> None:
     write(tmp_path / "self/mounts", f"cgroup2 {tmp_path}/cgroup cgroup2 rw 0 0\n")
     write(tmp_path / "7/cgroup", "0::/guest/vcpu0\n")
     write(tmp_path / "cgroup/guest/vcpu0/cpu.stat", "usage_usec 9\nnr_throttled 5\nthrottled_usec 250000\n")
@@ -67,7 +68,7 @@ def test_throttled_time_of_cgroup_v2(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("stat", ["usage_usec 9\n", "", None])
-def test_throttled_time_is_unknown_where_the_controller_does_not_tell(tmp_path: Path, stat: str | None) -> None:
+def test_throttled_time_is_none_if_the_controller_does_not_report_it(tmp_path: Path, stat: str | None) -> None:
     write(tmp_path / "self/mounts", f"cgroup2 {tmp_path}/cgroup cgroup2 rw 0 0\n")
     write(tmp_path / "7/cgroup", "0::/guest\n")
     if stat is not None:

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the lab reads of the machine, and what it computes."""
+"""What the lab reads from the machine, and what it computes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ cgroup /mnt/elsewhere cgroup rw,memory 0 0
 """
 
 
-def test_hierarchies_are_those_where_cgroups_belong() -> None:
+def test_only_hierarchies_under_sys_fs_cgroup_count() -> None:
     assert cgroup_hierarchies(HYBRID) == [
         (Path("/sys/fs/cgroup/unified"), True),
         (Path("/sys/fs/cgroup/cpu,cpuacct"), False),
@@ -70,7 +70,7 @@ def test_a_cpu_limit_is_set_and_lifted(tmp_path: Path, unlimited: dict[str, str]
     assert {path.name for path in tmp_path.iterdir()} == set(unlimited)
 
 
-def test_start_time_is_that_of_the_process_whatever_its_name(tmp_path: Path) -> None:
+def test_start_time_of_a_process_whatever_its_name(tmp_path: Path) -> None:
     sleep = shutil.which("sleep")
     assert sleep is not None
     hostile = tmp_path / "a) S 1 (b"
@@ -84,7 +84,7 @@ def test_start_time_is_that_of_the_process_whatever_its_name(tmp_path: Path) -> 
         assert int(own) <= int(started) <= float(Path("/proc/uptime").read_text().split()[0]) * 100 + 100
     finally:
         process.kill()
-    # Dead, but not reaped yet: a zombie is no process that anybody waits for.
+    # Dead but not reaped yet: a zombie does not count as a process.
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert start_time(process.pid) is None
     process.wait()

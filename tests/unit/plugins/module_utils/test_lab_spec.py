@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What a lab is refused for before anything is touched: its names become files, and its folders are removed."""
+"""Labs refused before anything is touched, since a lab's names become files and its folders are removed."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def renamed(name: str) -> Spec:
     return replace(SPEC, hosts=(replace(SPEC.hosts[0], name=name), SPEC.hosts[1]))
 
 
-def test_the_defaults_of_the_role_are_fine() -> None:
+def test_the_roles_defaults_are_accepted() -> None:
     given = yaml.safe_load((ROOT / "roles" / "local_lab" / "defaults" / "main.yml").read_text())
     values: dict[str, Any] = {key.removeprefix("local_lab_"): value for key, value in given.items()}
     values["hosts"] = tuple(Host(**host) for host in values["hosts"])
-    # Where a lab runs they exist, and hold what is the lab's.
+    # Where a lab is running, the default folders exist.
     for key in ("state_dir", "run_dir"):
         values[key] = Path("/nowhere" + values[key])
     assert problems(Spec(**values)) == []
@@ -48,31 +48,31 @@ HOSTILE = ["", ".", "..", "/", "../x", "a/b", "a b", "a'b", "$(id)", "-x", "x-",
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "n" * 12])
-def test_a_name_of_the_lab_that_no_device_can_have(name: str) -> None:
+def test_a_lab_name_that_no_device_can_have_is_refused(name: str) -> None:
     (problem,) = problems(replace(SPEC, name=name))
     assert problem.startswith(f"name: {name!r} ")
 
 
 @pytest.mark.parametrize("name", [*HOSTILE, "n" * 16, "ssh", "switch", "controller", "bridge", "lo", "destination"])
-def test_a_name_of_a_host_that_it_cannot_have(name: str) -> None:
+def test_a_name_that_no_host_can_have_is_refused(name: str) -> None:
     (problem,) = problems(renamed(name))
     assert problem.startswith("hosts: ")
     assert repr(name)[1:-1] in problem
 
 
 @given(st.one_of(st.text(), st.text("ab0-._/ '\n", max_size=16)))
-def test_a_name_that_is_accepted_is_a_plain_word(name: str) -> None:
+def test_an_accepted_name_is_a_plain_word(name: str) -> None:
     plain = name.isascii() and name.replace("-", "").isalnum() and name.islower() | name.isdigit() and len(name) <= 15
     assert problems(renamed(name)) or plain
 
 
 @pytest.mark.parametrize("address", ["", "source", "198.18.0", "198.18.0.11/24", "0xc6120001", "::1", "198.18.0.1\n"])
-def test_what_is_no_address(address: str) -> None:
+def test_an_invalid_address_is_refused(address: str) -> None:
     (problem,) = problems(replace(SPEC, controller_address=address))
     assert problem.startswith(f"controller_address: {address!r} ")
 
 
-def test_addresses_that_do_not_make_two_networks() -> None:
+def test_addresses_that_do_not_form_two_networks_are_refused() -> None:
     assert "not all in one /24" in problems(replace(SPEC, controller_address="192.0.2.1"))[0]
     assert "are the same" in problems(replace(SPEC, controller_address="198.18.0.11"))[0]
     assert "in one network" in problems(replace(SPEC, prefix_length=16))[0]
@@ -86,17 +86,17 @@ def test_addresses_that_do_not_make_two_networks() -> None:
 @pytest.mark.parametrize(
     "folder", ["/", "/var", "var/lib/lab", "/var/../etc/lab", "/x/a b", "/x/a'b", "/x/$(id)", "/x/a\nb", "/x/.ssh"]
 )
-def test_a_folder_that_cannot_be_the_labs(key: str, folder: str) -> None:
+def test_a_folder_unfit_for_a_lab_is_refused(key: str, folder: str) -> None:
     (problem,) = problems(replace(SPEC, **{key: Path(folder)}))
     assert problem.startswith(f"{key}: ")
 
 
-def test_a_folder_of_somebody_else_is_refused_since_teardown_would_remove_it(tmp_path: Path) -> None:
+def test_somebody_elses_folder_is_refused_because_teardown_would_remove_it(tmp_path: Path) -> None:
     folder = tmp_path / "lab"
     spec = replace(SPEC, state_dir=folder)
     folder.mkdir()
     assert problems(spec) == []
-    (folder / "ssh").mkdir()  # made first, and an interruption may leave it alone
+    (folder / "ssh").mkdir()  # created first, so an interruption may leave only this
     assert problems(spec) == []
     (folder / "precious").touch()
     assert "not the lab's" in problems(spec)[0]
@@ -105,5 +105,5 @@ def test_a_folder_of_somebody_else_is_refused_since_teardown_would_remove_it(tmp
     assert "no folder" in problems(replace(SPEC, run_dir=folder / "boot.sh"))[0]
 
 
-def test_everything_is_told_at_once() -> None:
+def test_all_problems_are_reported_at_once() -> None:
     assert len(problems(replace(renamed("a b"), name="/", controller_address="x", run_dir=Path("/")))) == 4

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The table of settings, and that all that knows a setting follows it."""
+"""The table of settings, and everything that is derived from it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SETTINGS = [entry.name for entry in fields(Method)]
         ("vcpu_period_us", 1_000_000), ("prefetch_pages", 1), ("max_postcopy_bandwidth_mb_per_s", 0),
     ],
 )  # fmt: skip
-def test_the_limits_themselves_are_fine(name: str, value: float) -> None:
+def test_values_at_the_limits_are_accepted(name: str, value: float) -> None:
     assert list(Method(**{name: value}).problems()) == []
 
 
@@ -41,7 +41,7 @@ def test_the_limits_themselves_are_fine(name: str, value: float) -> None:
         ("transfer", "pull"), ("max_postcopy_bandwidth_mb_per_s", math.nan), ("max_postcopy_bandwidth_mb_per_s", -1),
     ],
 )  # fmt: skip
-def test_what_makes_no_sense_is_refused_by_name_and_value(name: str, value: Any) -> None:
+def test_an_invalid_value_is_refused_with_its_setting(name: str, value: Any) -> None:
     (problem,) = Method(**{name: value}).problems()
     assert problem.startswith(f"{name}: is {value}; ")
 
@@ -70,11 +70,11 @@ def test_settings_that_contradict_each_other_are_refused(settings: dict[str, Any
         ({"prefetch_policy": "readahead", "prefetch_max_pages": 1}, False),
     ],
 )
-def test_whether_a_method_prefetches_has_one_answer(settings: dict[str, Any], prefetches: bool) -> None:
+def test_whether_a_method_prefetches(settings: dict[str, Any], prefetches: bool) -> None:
     assert Method(**settings).prefetches is prefetches
 
 
-def test_settings_that_are_not_stated_have_their_default() -> None:
+def test_omitted_settings_get_their_defaults() -> None:
     assert Method.of({"name": "theirs", "vcpu_period_us": None}) == Method()
 
 
@@ -101,7 +101,7 @@ def one_more(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     importlib.reload(fragment)
 
 
-def test_a_new_setting_is_known_everywhere_from_the_table_alone(one_more: None) -> None:
+def test_a_new_setting_needs_only_an_entry_in_the_table(one_more: None) -> None:
     new = {"type": "int", "default": 300}
     assert _method.argument_spec()["downtime_limit_ms"] == new
     importlib.reload(fragment)
@@ -119,6 +119,6 @@ def test_a_new_setting_is_known_everywhere_from_the_table_alone(one_more: None) 
     assert records._load("settings")["$defs"]["method"]["properties"]["downtime_limit_ms"]["maximum"] == 9000
 
 
-def test_every_setting_is_described_in_words() -> None:
+def test_every_setting_is_described() -> None:
     assert all(words.expected(part) for part in _method.json_schema().values())
     assert all(f"`{name}`" in _method.table() for name in SETTINGS)

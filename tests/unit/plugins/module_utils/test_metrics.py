@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""Measurements from curves that were computed by hand, and what holds for all curves."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Measurements checked against values computed by hand, and properties that hold for all curves."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ def sample(time_s: float, pages: int) -> Sample:
 
 @st.composite
 def samples(draw: st.DrawFn) -> list[Sample]:
-    """Lines of a guest: neither time nor pages ever go back, and lines may arrive together."""
+    """Lines of a guest: neither time nor pages ever decrease, and lines may arrive together."""
     steps = draw(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 5000)), min_size=1, max_size=30))
     found, time_ms, pages = [], 0, 0
     for passed_ms, walked in steps:
@@ -30,20 +31,20 @@ def samples(draw: st.DrawFn) -> list[Sample]:
 times = st.floats(-1, 16, allow_nan=False)
 
 
-def test_a_curve_is_linear_between_its_points_and_unknown_outside() -> None:
+def test_a_curve_is_linear_between_its_points_and_none_outside() -> None:
     curve = [(1.0, 0.0), (3.0, 10.0)]
-    assert [metrics.at(curve, time_s) for time_s in (0.9, 1.0, 2.5, 3.0, 3.1)] == [None, 0, 7.5, 10, None]
-    assert metrics.at([], 1.0) is None
+    assert [metrics.value_at(curve, time_s) for time_s in (0.9, 1.0, 2.5, 3.0, 3.1)] == [None, 0, 7.5, 10, None]
+    assert metrics.value_at([], 1.0) is None
 
 
-def test_rate_is_in_mb_per_s() -> None:
+def test_the_rate_is_in_mb_per_s() -> None:
     curve = [(0.0, 0.0), (2.0, 1024.0)]  # 4 MB in two seconds
     assert metrics.rate_mb_per_s(curve, 0.5, 1.5) == pytest.approx(2.0)
     assert metrics.rate_mb_per_s(curve, 1.0, 2.5) is None
     assert metrics.rate_mb_per_s(curve, 1.0, 1.0) is None
 
 
-def test_the_guest_stands_still_between_stop_and_resume() -> None:
+def test_the_curve_is_flat_between_stop_and_resume() -> None:
     lines = [sample(0.0, 0), sample(0.1, 100), sample(0.4, 150)]
     # 1000 pages/s until the stop at 0.12, then still until 0.35.
     assert metrics.pages_curve(lines, 0.12, 0.35) == [
@@ -55,19 +56,19 @@ def test_the_guest_stands_still_between_stop_and_resume() -> None:
     ]
 
 
-def test_the_source_s_rate_never_leads_beyond_what_the_destination_tells() -> None:
+def test_extrapolation_never_exceeds_what_the_destination_reports() -> None:
     lines = [sample(0.0, 0), sample(0.1, 100), sample(0.4, 105)]
     curve = metrics.pages_curve(lines, 0.19, 0.35)
     assert curve[2:4] == [(0.19, 105.0), (0.35, 105.0)]
 
 
-def test_lines_that_arrive_together_have_no_rate_of_their_own() -> None:
+def test_lines_that_arrive_together_yield_no_rate() -> None:
     lines = [sample(0.0, 0), sample(0.2, 100), sample(0.2, 200), sample(0.5, 300)]
-    assert metrics.at(metrics.pages_curve(lines, 0.25, 0.3), 0.25) == pytest.approx(250.0)
+    assert metrics.value_at(metrics.pages_curve(lines, 0.25, 0.3), 0.25) == pytest.approx(250.0)
 
 
 @pytest.mark.parametrize(("stop_s", "resume_s"), [(None, 0.3), (0.1, None), (0.05, 0.3), (0.1, 9.0)])
-def test_without_both_marks_and_lines_around_them_the_curve_is_as_it_was_told(
+def test_without_stop_and_resume_and_lines_around_them_the_curve_is_unchanged(
     stop_s: float | None, resume_s: float | None
 ) -> None:
     lines = [sample(0.0, 0), sample(0.1, 100), sample(0.4, 150)]
@@ -77,7 +78,7 @@ def test_without_both_marks_and_lines_around_them_the_curve_is_as_it_was_told(
 
 
 @given(samples(), times, st.floats(0, 2, allow_nan=False))
-def test_no_curve_ever_falls(lines: list[Sample], stop_s: float, blackout_s: float) -> None:
+def test_a_curve_never_decreases(lines: list[Sample], stop_s: float, blackout_s: float) -> None:
     curve = metrics.pages_curve(lines, stop_s, stop_s + blackout_s)
     assert curve == sorted(curve)
     assert [value for _time, value in curve] == sorted(value for _time, value in curve)
@@ -87,7 +88,7 @@ def test_no_curve_ever_falls(lines: list[Sample], stop_s: float, blackout_s: flo
 
 
 @given(samples(), times, times)
-def test_no_rate_is_negative_or_beyond_all_that_was_walked(lines: list[Sample], start_s: float, end_s: float) -> None:
+def test_a_rate_is_between_zero_and_all_pages_walked(lines: list[Sample], start_s: float, end_s: float) -> None:
     rate = metrics.rate_mb_per_s([(line.time_s, float(line.pages)) for line in lines], start_s, end_s)
     if rate is not None:
         walked_mb = (lines[-1].pages - lines[0].pages) / 256
@@ -95,16 +96,18 @@ def test_no_rate_is_negative_or_beyond_all_that_was_walked(lines: list[Sample], 
 
 
 @given(samples(), st.integers(1, 150_000))
-def test_the_curve_has_the_value_when_it_is_said_to(lines: list[Sample], value: int) -> None:
+def test_time_when_is_when_the_curve_reaches_the_value(lines: list[Sample], value: int) -> None:
     curve = [(line.time_s, float(line.pages)) for line in lines]
     when = metrics.time_when(curve, value)
     if when is None:
         assert not curve[0][1] < value <= curve[-1][1]
     else:
-        assert max(v for t, v in curve if t <= when + 1e-9) >= value or metrics.at(curve, when) == pytest.approx(value)
+        assert max(v for t, v in curve if t <= when + 1e-9) >= value or metrics.value_at(curve, when) == pytest.approx(
+            value
+        )
 
 
-def test_page_wait_is_wall_time_less_processor_and_queue() -> None:
+def test_page_wait_is_wall_time_minus_processor_and_queue_time() -> None:
     # Two vCPUs, one second of post-copy: 0.6 s on a processor, 0.3 s queued, so 2 - 0.9 s waited.
     readings = [SchedSample(9.0, 5.0, 1.0), SchedSample(10.5, 5.3, 1.1), SchedSample(11.5, 5.9, 1.5)]
     assert metrics.page_wait_ms(readings, 2, 10.0, 11.0) == pytest.approx(1100.0)
@@ -121,7 +124,7 @@ def test_page_wait_needs_samples_on_both_sides(readings: list[SchedSample]) -> N
     st.lists(st.tuples(st.floats(0.01, 1), st.floats(0, 0.5), st.floats(0, 0.5)), min_size=2, max_size=20),
     st.integers(1, 16),
 )
-def test_nobody_waits_longer_than_the_phase(steps: list[tuple[float, float, float]], vcpus: int) -> None:
+def test_page_wait_never_exceeds_the_post_copy_phase(steps: list[tuple[float, float, float]], vcpus: int) -> None:
     readings = [SchedSample(0.0, 0.0, 0.0)]
     for passed_s, on_cpu_s, queued_s in steps:
         last = readings[-1]
@@ -132,7 +135,7 @@ def test_nobody_waits_longer_than_the_phase(steps: list[tuple[float, float, floa
     assert 0 <= wait <= vcpus * (completed - resumed) * 1000 + 1e-6
 
 
-def test_steady_rate_is_taken_from_the_end_of_the_window() -> None:
+def test_the_steady_rate_comes_from_the_end_of_the_window() -> None:
     assert metrics.steady_window(10.0, 20.0) == (18.0, 20.0)
     assert metrics.steady_window(18.5, 20.0) == (18.8, 20.0)
     assert metrics.steady_window(19.4, 20.0) is None
@@ -145,12 +148,12 @@ def test_longest_gap() -> None:
     assert metrics.longest_gap_ms(lines, 8.0, 9.5) is None
 
 
-def test_the_window_is_walked_when_the_last_walker_has_walked_its_slice() -> None:
+def test_the_window_is_walked_once_the_last_walker_has_walked_its_slice() -> None:
     def two(time_s: float, first: int, second: int) -> Sample:
         return Sample(time_s, "destination", "boot", time_s, first + second, 0, 0.0, (first, second))
 
     samples = [two(1.0, 0, 0), two(2.0, 100, 50), two(3.0, 200, 100)]
-    # Slices of 50 pages: the first walker needs half a second, the second one a whole one.
+    # Slices of 50 pages: the first walker needs half a second, the second a whole one.
     assert metrics.window_walk_s(samples, None, 1.0, 100) == pytest.approx(1.0)
     assert metrics.window_walk_s(samples, None, 1.0, 300) is None
     assert metrics.window_walk_s([], None, 1.0, 100) is None

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the transaction must never do, on QEMUs that only answer; tests/integration has the real ones."""
+"""What the transaction must never do, on QEMUs with fixed answers; tests/integration has the real ones."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ GONE = GuestGone("gone")
 
 
 class Qemu:
-    """A monitor with fixed answers, which remembers what it was told; one without answers has no guest."""
+    """A monitor with fixed answers that records its commands; without answers there is no guest."""
 
     def __init__(self, role: str, **answers: Any) -> None:
-        self.role, self.answers, self.told = role, answers, []
+        self.role, self.answers, self.executed = role, answers, []
         self.host = SimpleNamespace(connects=1)
 
     @property
@@ -43,7 +43,7 @@ class Qemu:
         return INCOMING if self.role == "destination" else RUNNING
 
     def execute(self, command: str, **_arguments: Any) -> Any:
-        self.told.append(command)
+        self.executed.append(command)
         if not self.answers:
             raise GONE
         answer = self.answers.get(command.replace("-", "_"), {})
@@ -55,7 +55,7 @@ class Qemu:
         return bool(self.answers)
 
     def destroy(self) -> None:
-        self.told.append("destroy")
+        self.executed.append("destroy")
 
     @contextmanager
     def translated(self) -> Iterator[None]:
@@ -83,77 +83,77 @@ def qemu(role: str, migration: str, run_state: str = "running") -> Qemu:
     return Qemu(role, query_migrate={"status": migration}, query_status=status)
 
 
-def reported(of: Session, error: Exception) -> MigrationError:
-    with pytest.raises(MigrationError) as caught, transaction._reported(of):
+def reported(call: Session, error: Exception) -> MigrationError:
+    with pytest.raises(MigrationError) as caught, transaction._reported(call):
         raise error
     return caught.value
 
 
 @pytest.mark.parametrize("status", ["postcopy-device", "postcopy-active", "postcopy-paused", "completed"])
-def test_a_source_that_has_switched_meanwhile_is_never_continued(status: str) -> None:
+def test_a_source_that_has_switched_is_never_resumed(status: str) -> None:
     source = qemu("source", status, "postmigrate")
     destination = qemu("destination", "active" if status == "completed" else "postcopy-active", "inmigrate")
-    of = between(source, destination, started=True)
+    call = between(source, destination, started=True)
     with pytest.raises(MigrationFailed) as caught:
-        undo.give_back(of)
-    assert of.now.switched
-    error = reported(of, caught.value)
+        undo.give_back(call)
+    assert call.now.switched
+    error = reported(call, caught.value)
     assert error.phase is Phase.POSTCOPY or error.phase is Phase.PAUSED
     assert "destroy NEITHER half" in str(error)
-    assert "cont" not in source.told
-    assert "destroy" not in destination.told
+    assert "cont" not in source.executed
+    assert "destroy" not in destination.executed
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])
-def test_a_source_that_stopped_for_nothing_is_continued(status: str) -> None:
+def test_a_source_stopped_by_a_failed_migration_is_resumed(status: str) -> None:
     source, destination = qemu("source", status, "paused"), qemu("destination", "none", "inmigrate")
     undo.give_back(between(source, destination, started=True))
-    assert "cont" in source.told
-    assert "destroy" in destination.told
+    assert "cont" in source.executed
+    assert "destroy" in destination.executed
 
 
 @pytest.mark.parametrize("status", ["none", "completed"])
 def test_a_source_that_somebody_paused_stays_paused(status: str) -> None:
     source = qemu("source", status, "paused")
     undo.give_back(between(source, Qemu("destination")))
-    assert "cont" not in source.told
+    assert "cont" not in source.executed
 
 
-def test_a_restored_guest_that_runs_is_left_as_it_is() -> None:
+def test_a_restored_guest_that_runs_is_left_alone() -> None:
     source = qemu("source", "completed")
     undo.give_back(between(source, Qemu("destination")))
-    assert "cont" not in source.told
-    assert "migrate_cancel" not in source.told
+    assert "cont" not in source.executed
+    assert "migrate_cancel" not in source.executed
 
 
-def test_a_guest_that_runs_on_both_hosts_is_ended_on_neither() -> None:
+def test_a_guest_that_runs_on_both_hosts_is_destroyed_on_neither() -> None:
     source, destination = qemu("source", "completed"), qemu("destination", "completed")
-    of = between(source, destination)
+    call = between(source, destination)
     with pytest.raises(MigrationFailed) as caught:
-        undo.end_rest(of)
-    assert "exists on both hosts" in str(reported(of, caught.value))
-    assert "destroy" not in source.told + destination.told
+        undo.end_source(call)
+    assert "exists on both hosts" in str(reported(call, caught.value))
+    assert "destroy" not in source.executed + destination.executed
 
 
-def test_a_quota_that_cannot_be_lifted_is_reported_with_the_way_to_lift_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quota_that_cannot_be_lifted_is_reported_with_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_domain: Any) -> None:
         raise ConnectionFailed("libvirt is away")
 
     monkeypatch.setattr(quota, "lift", refuse)
-    of = between(Qemu("source"), qemu("destination", "completed"), throttled=True)
+    call = between(Qemu("source"), qemu("destination", "completed"), throttled=True)
     with pytest.raises(MigrationFailed) as caught:
-        undo.lift_quota(of)
-    text = str(reported(of, caught.value))
+        undo.lift_quota(call)
+    text = str(reported(call, caught.value))
     assert "still throttled" in text
     assert "nothing needs to be done" not in text
     assert "schedinfo" in text and "vcpu_quota=-1" in text
 
 
-def test_a_switch_whose_answer_was_lost_may_have_been_made() -> None:
-    of = between(Qemu("source", migrate_start_postcopy=ConnectionFailed("lost")), qemu("destination", "active"))
+def test_a_switch_whose_reply_was_lost_may_have_happened() -> None:
+    call = between(Qemu("source", migrate_start_postcopy=ConnectionFailed("lost")), qemu("destination", "active"))
     with pytest.raises(ConnectionFailed):
-        drive.switch(of)
-    assert of.now.switching is True
+        drive.switch(call)
+    assert call.now.switching is True
 
 
 @pytest.mark.parametrize(
@@ -161,40 +161,40 @@ def test_a_switch_whose_answer_was_lost_may_have_been_made() -> None:
     [
         (qemu("source", "none"), Qemu("destination"), Phase.PREPARING, "runs on the source; nothing needs to be done"),
         (qemu("source", "failed"), Qemu("destination"), Phase.FAILED, "runs on the source; nothing needs to be done"),
-        (qemu("source", "none", "paused"), Qemu("destination"), Phase.PREPARING, "does not run (paused)"),
+        (qemu("source", "none", "paused"), Qemu("destination"), Phase.PREPARING, "but not running (paused)"),
         (Qemu("source"), qemu("destination", "completed"), Phase.COMPLETED, "runs on the destination; nothing needs"),
-        (Qemu("source"), qemu("destination", "completed", "io-error"), Phase.COMPLETED, "does not run (io-error)"),
+        (Qemu("source"), qemu("destination", "completed", "io-error"), Phase.COMPLETED, "but not running (io-error)"),
         (Qemu("source"), Qemu("destination"), Phase.LOST, "is gone: neither host runs it any more. Start it again"),
         (Qemu("source"), qemu("destination", "none", "inmigrate"), Phase.LOST, "is gone"),
         (qemu("source", "postcopy-paused", "finish-migrate"), Qemu("destination"), Phase.LOST, "must not be resumed"),
     ],
 )
-def test_an_error_looks_at_the_guest_before_it_says_where_it_is(
+def test_an_error_says_where_the_guest_is_after_a_fresh_look(
     source: Qemu, destination: Qemu, phase: Phase, text: str
 ) -> None:
-    # Whatever was seen of the migration before.
+    # Whatever was known of the migration before.
     for before in ({"started": True, "switched": True, "source": "completed", "destination": "completed"}, {}):
-        of = between(source, destination)
-        of.now = replace(of.now, **before)
-        error = reported(of, MigrationFailed("it did not work"))
+        call = between(source, destination)
+        call.now = replace(call.now, **before)
+        error = reported(call, MigrationFailed("it did not work"))
         assert str(error).startswith("it did not work. The guest vcsp-guest ")
         assert text in str(error)
         assert error.phase is phase
 
 
-def test_a_host_that_does_not_answer_leaves_open_where_the_guest_is() -> None:
+def test_if_a_host_does_not_answer_the_guests_place_is_unknown() -> None:
     silent = Qemu("destination", query_migrate=ConnectionFailed("libvirt is away"))
     error = reported(between(qemu("source", "none"), silent), MigrationFailed("it did not work"))
-    assert "could not be found out (libvirt is away)" in str(error)
+    assert "It is unknown where the guest vcsp-guest is (libvirt is away)" in str(error)
     assert "runs on" not in str(error)
 
 
-def test_a_guest_that_dies_while_it_is_observed_is_noticed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_guest_that_dies_under_observation_is_noticed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(session, "LOOK_S", 0)
-    of = between(Qemu("source"), Qemu("destination"))
-    of.readings.destination_channel = SimpleNamespace(samples=[], verified=[])
-    of.readings.events = [(0.0, SimpleNamespace(host="destination", name="RESUME", data={}))]
+    call = between(Qemu("source"), Qemu("destination"))
+    call.readings.destination_channel = SimpleNamespace(samples=[], verified=[])
+    call.readings.events = [(0.0, SimpleNamespace(host="destination", name="RESUME", data={}))]
     with pytest.raises(MigrationFailed, match="the destination's QEMU ended while waiting for the end of the obs"):
-        observe.observe(of)
+        observe.observe(call)
     with pytest.raises(MigrationFailed, match="QEMU ended after the migration had completed"):
-        observe.collect(of)
+        observe.collect(call)

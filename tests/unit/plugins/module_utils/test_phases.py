@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""The phase of a migration, for every pair of statuses and along every way that a migration may take."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The phase of a migration, for every pair of statuses and along every path a migration may take."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from hypothesis.strategies import booleans, sampled_from
 
 from ansible_collections.vcsp.testbed.plugins.module_utils._migration.phases import Phase, phase
 
-# MigrationStatus in QEMU's qapi/migration.json, and None for a QEMU that is gone.
+# MigrationStatus (QEMU's qapi/migration.json), and None for a QEMU that is gone.
 STATUSES = (
     None,
     "none",
@@ -40,19 +41,19 @@ def is_postcopy(status: str | None) -> bool:
 
 
 @pytest.mark.parametrize(("source", "destination"), PAIRS)
-def test_nothing_is_reversible_once_a_side_is_in_postcopy(source: str | None, destination: str | None) -> None:
+def test_no_migration_is_reversible_once_a_side_is_in_postcopy(source: str | None, destination: str | None) -> None:
     if is_postcopy(source) or is_postcopy(destination):
         assert not phase(source, destination).reversible
 
 
 @pytest.mark.parametrize(("source", "destination"), PAIRS)
-def test_a_destination_that_has_it_all_is_never_rolled_back(source: str | None, destination: str | None) -> None:
+def test_a_destination_with_all_memory_is_never_rolled_back(source: str | None, destination: str | None) -> None:
     if destination == "completed":
         assert phase(source, destination) in (Phase.COMPLETED, Phase.POSTCOPY)
 
 
 @pytest.mark.parametrize(("source", "destination"), PAIRS)
-def test_lost_only_if_the_guest_or_a_half_of_it_is_gone(source: str | None, destination: str | None) -> None:
+def test_lost_only_if_the_guest_or_half_of_it_is_gone(source: str | None, destination: str | None) -> None:
     lost = phase(source, destination) is Phase.LOST
     gone = {None, "failed"} & {source, destination}
     switched = is_postcopy(source) or is_postcopy(destination) or source == "completed"
@@ -72,7 +73,7 @@ def test_completed_only_if_the_destination_says_so(source: str | None, destinati
     [
         ("none", "none", Phase.PREPARING),
         ("setup", "setup", Phase.PREPARING),
-        ("completed", "setup", Phase.PREPARING),  # of the migration that the guest came with
+        ("completed", "setup", Phase.PREPARING),  # left over from the migration that brought the guest
         ("active", "active", Phase.PRECOPY),
         ("device", "active", Phase.PRECOPY),
         ("postcopy-device", "active", Phase.POSTCOPY),
@@ -86,12 +87,12 @@ def test_completed_only_if_the_destination_says_so(source: str | None, destinati
         ("failed", "failed", Phase.FAILED),
     ],
 )
-def test_what_happens_on_the_way(source: str | None, destination: str | None, expected: Phase) -> None:
+def test_phases_of_a_migration(source: str | None, destination: str | None, expected: Phase) -> None:
     assert phase(source, destination) is expected
 
 
 class Machine(RuleBasedStateMachine):
-    """Two QEMUs, whose statuses follow each other's with a delay; the switch is the source's."""
+    """Two QEMUs whose statuses follow each other with a delay; the source decides when to switch."""
 
     switched = False
     broken = False
@@ -160,10 +161,10 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def the_phase_is_safe(self) -> None:
-        at = phase(self.source, self.destination)
-        assert at.reversible == (not self.switched), (self.source, self.destination, at)
-        assert (at is Phase.LOST) == self.broken, (self.source, self.destination, at)
-        assert (at is Phase.COMPLETED) == (self.switched and self.source == self.destination == "completed")
+        current = phase(self.source, self.destination)
+        assert current.reversible == (not self.switched), (self.source, self.destination, current)
+        assert (current is Phase.LOST) == self.broken, (self.source, self.destination, current)
+        assert (current is Phase.COMPLETED) == (self.switched and self.source == self.destination == "completed")
 
 
 TestAlongTheWay = Machine.TestCase

@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""The numbers behind the names of the prefetch policies, and what is refused."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The numbers behind the prefetch policies, and what is refused."""
 
 from __future__ import annotations
 
@@ -38,7 +39,7 @@ def test_a_policy_is_four_numbers(name: str, pages: int, max_pages: int | None, 
         ("readahead", 1, 1, False),
     ],
 )
-def test_whether_requests_get_longer(name: str, pages: int, max_pages: int | None, extends: bool) -> None:
+def test_whether_a_policy_extends_requests(name: str, pages: int, max_pages: int | None, extends: bool) -> None:
     assert policy(name, pages, max_pages).extends is extends
 
 
@@ -54,7 +55,7 @@ def test_whether_requests_get_longer(name: str, pages: int, max_pages: int | Non
         ("readahead", 9, 8, "prefetch_pages: 9 is more than prefetch_max_pages: 8.* start with fewer pages"),
     ],
 )
-def test_what_does_not_fit_together_is_refused_with_advice(
+def test_contradictory_settings_are_refused_with_advice(
     name: str, pages: int, max_pages: int | None, advice: str
 ) -> None:
     with pytest.raises(ValueError, match=advice):
@@ -62,7 +63,7 @@ def test_what_does_not_fit_together_is_refused_with_advice(
 
 
 @given(name=st.sampled_from([*POLICIES]), pages=st.integers(1, 128))
-def test_the_missing_page_is_always_asked_for(name: str, pages: int) -> None:
+def test_the_missing_page_is_always_requested(name: str, pages: int) -> None:
     found = policy(name, pages)
     assert 0 <= found.before_pages < found.pages <= found.max_pages
     assert found.growth >= 1

@@ -1,7 +1,8 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """What the prefetch program does to messages on a socket.
 
-Two ends of a TCP connection play QEMU: the destination asks and the source reads.
+The two ends of a TCP connection play QEMU: the destination sends requests and the source reads them.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ RAM, HUGE, VGA = (
     Block("ram-node1", 2 << 20, 41 << 20),
     Block("vga.vram", 4096, 1 << 20),
 )
-GUEST = (RAM, HUGE)  # of HUGE half a page is left over
+GUEST = (RAM, HUGE)  # HUGE ends with half a page
 
 
 def obstacle() -> str | None:
-    """Why the program cannot be tried here."""
+    """Why the program cannot be tested here; None if it can."""
     held = int(re.findall(r"^CapEff:\s+(\w+)$", Path("/proc/self/status").read_text(), re.MULTILINE)[0], 16)
     if not (held >> CAP_SYS_ADMIN & held >> CAP_NET_ADMIN & 1):
         return "only root may load eBPF programs"
@@ -63,7 +64,7 @@ def obstacle() -> str | None:
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compiled as the role does it."""
+    """The program, compiled as the role does it."""
     reason = obstacle()
     if reason is not None:
         pytest.skip(reason)
@@ -89,7 +90,7 @@ class Wire:
         self.destination = self.stack.enter_context(self.listener.accept()[0])
 
     def carry(self, *pieces: bytes) -> bytes:
-        """What the source reads when the destination sends."""
+        """Send the pieces from the destination; returns what the source reads."""
         for piece in pieces:
             self.destination.sendall(piece)
         return self.source.read(sum(len(piece) for piece in pieces))
@@ -129,7 +130,7 @@ def ask(start: int, asked: int) -> bytes:
 
 
 def pages_of(message: bytes, block: Block) -> tuple[float, float]:
-    """First page and number of pages that a request asks for."""
+    """First page of a request, and its number of pages."""
     start, length = struct.unpack(">QI", message[4:16])
     return start / block.page_bytes, length / block.page_bytes
 
@@ -144,7 +145,7 @@ class Stream:
 
 @dataclass
 class Model:
-    """The policies once more, in whole pages."""
+    """A second implementation of the policies, in whole pages."""
 
     how: Policy
     blocks: Sequence[Block]
@@ -152,7 +153,7 @@ class Model:
     clock: int = 0
 
     def sent(self, name: str, start: int, asked: int) -> tuple[int, int]:
-        """Start and length, bytes, that a request should have after the program."""
+        """Start and length in bytes that a request should have after the program."""
         block = next((block for block in self.blocks if block.name == name), None)
         if block is None or asked != block.page_bytes or start % asked or start // asked >= block.used_bytes // asked:
             return start, asked
@@ -177,12 +178,12 @@ class Model:
 
 @dataclass(frozen=True)
 class Step:
-    """One of ten guests' threads moves and misses a page: a few pages on, or somewhere else."""
+    """One of ten guest threads moves on and misses a page: a few pages further, or somewhere else."""
 
     thread: int
     ahead: int | None
     page: int
-    odd: tuple[int, float]  # bytes off the page's start, pages asked for
+    odd: tuple[int, float]  # bytes off the page's start, pages requested
 
 
 STEPS = st.lists(
@@ -208,7 +209,7 @@ POLICIES = [
 @pytest.mark.parametrize("how", POLICIES, ids=lambda how: f"{how.name}-{how.pages}")
 @given(steps=STEPS)
 @settings(max_examples=25, deadline=None)
-def test_requests_as_the_policy_wants_them(program: Path, how: Policy, steps: list[Step]) -> None:
+def test_requests_follow_the_policy(program: Path, how: Policy, steps: list[Step]) -> None:
     model, places, expected, before = Model(how, GUEST), [0] * 10, [], ""
     with wired() as wire, prefetching(program, wire, how) as loaded:
         for step in steps:
@@ -248,7 +249,7 @@ def test_a_single_request(program: Path, wire: Wire, how: Policy, page: int, exp
         assert pages_of(wire.carry(ask_in(RAM.name, page * 4096, 4096)), RAM) == expected
 
 
-def test_a_stream_doubles_and_a_jump_starts_anew(program: Path, wire: Wire) -> None:
+def test_a_stream_doubles_and_a_jump_starts_over(program: Path, wire: Wire) -> None:
     big = Block("pc.ram", 4096, 1 << 30)
     with prefetching(program, wire, policy("readahead", 4, 32), [big]):
         wire.carry(ask_in("vga.vram", 0, 4096))
@@ -276,26 +277,26 @@ def test_a_stream_stays_in_its_block(program: Path, wire: Wire) -> None:
             assert pages_of(wire.carry(ask_in(name, page * 4096, 4096)), RAM) == (page, pages)
 
 
-def test_more_streams_than_there_is_room_for(program: Path, wire: Wire) -> None:
+def test_the_quietest_stream_is_replaced_when_there_are_too_many(program: Path, wire: Wire) -> None:
     big = Block("pc.ram", 4096, 1 << 30)
     with prefetching(program, wire, policy("readahead", 4), [big]):
         wire.carry(ask_in(big.name, 0, 4096))
         for jump in range(1, 8):
             wire.carry(ask(jump * 1000 * 4096, 4096))
-        assert pages_of(wire.carry(ask(4 * 4096, 4096)), big) == (4, 8)  # the first is still known,
+        assert pages_of(wire.carry(ask(4 * 4096, 4096)), big) == (4, 8)  # the first is still known
         wire.carry(ask(8000 * 4096, 4096))
-        assert pages_of(wire.carry(ask(12 * 4096, 4096)), big) == (12, 16)  # for it was not the quietest:
+        assert pages_of(wire.carry(ask(12 * 4096, 4096)), big) == (12, 16)  # and it was not the quietest:
         assert pages_of(wire.carry(ask(1004 * 4096, 4096)), big) == (1004, 4)  # that was the second
 
 
-def test_a_length_that_four_bytes_cannot_hold(program: Path, wire: Wire) -> None:
+def test_a_length_beyond_four_bytes_is_clamped(program: Path, wire: Wire) -> None:
     giant = Block("pc.ram", 1 << 30, 64 << 30)
     with prefetching(program, wire, policy("around", 10), [giant]):
         assert pages_of(wire.carry(ask_in(giant.name, 20 << 30, 1 << 30)), giant) == (18, 3)
 
 
 @pytest.mark.parametrize("name", ["pc.ra", "pc.ram2", "", "x" * 64, "x" * 65, "x" * 255])
-def test_only_the_blocks_that_were_named_are_extended(program: Path, wire: Wire, name: str) -> None:
+def test_only_requests_for_known_blocks_are_extended(program: Path, wire: Wire, name: str) -> None:
     blocks = [RAM, Block("x" * 64, 4096, RAM.used_bytes)]
     with prefetching(program, wire, policy("fixed", 10), blocks) as loaded:
         wire.carry(ask_in(RAM.name, 0, 4096))
@@ -304,7 +305,7 @@ def test_only_the_blocks_that_were_named_are_extended(program: Path, wire: Wire,
         assert [request.block for request in loaded.requests()] == [RAM.name, *[name if name == "x" * 64 else None] * 2]
 
 
-def test_a_first_request_without_name_is_passed_on(program: Path, wire: Wire) -> None:
+def test_a_first_request_without_a_block_name_is_passed_on(program: Path, wire: Wire) -> None:
     with prefetching(program, wire, policy("fixed", 10)) as loaded:
         assert wire.carry(ask(0, 4096)) == ask(0, 4096)
         assert [request[1:] for request in loaded.requests()] == [(None, 0, 4096, 0, 4096)]
@@ -321,7 +322,7 @@ def test_a_first_request_without_name_is_passed_on(program: Path, wire: Wire) ->
         bytes(range(256)) * 400,
     ],
 )
-def test_other_messages_are_not_touched(program: Path, wire: Wire, message: bytes) -> None:
+def test_other_messages_pass_unchanged(program: Path, wire: Wire, message: bytes) -> None:
     with prefetching(program, wire, policy("fixed", 10)) as loaded:
         wire.carry(ask_in(RAM.name, 0, 4096))
         assert wire.carry(message) == message
@@ -330,7 +331,7 @@ def test_other_messages_are_not_touched(program: Path, wire: Wire, message: byte
 
 
 @pytest.mark.parametrize("cut", [1, 2, 3, 4, 8, 15, 16, 17, 20, 31])
-def test_a_message_in_pieces_is_passed_on_and_its_block_not_mistaken(program: Path, wire: Wire, cut: int) -> None:
+def test_a_fragmented_message_is_passed_on_and_resets_the_block(program: Path, wire: Wire, cut: int) -> None:
     message = ask_in("ram-node1-small", 4096, 4096)
     with prefetching(program, wire, policy("fixed", 10)):
         wire.carry(ask_in(RAM.name, 0, 4096))
@@ -338,7 +339,7 @@ def test_a_message_in_pieces_is_passed_on_and_its_block_not_mistaken(program: Pa
         assert wire.carry(ask(4096, 4096)) == ask(4096, 4096)
 
 
-def test_several_messages_at_once_are_passed_on(program: Path, wire: Wire) -> None:
+def test_several_messages_in_one_send_are_passed_on(program: Path, wire: Wire) -> None:
     both = ask_in(VGA.name, 0, 4096) + ask(4096, 4096)
     with prefetching(program, wire, policy("fixed", 10)):
         wire.carry(ask_in(RAM.name, 0, 4096))
@@ -346,7 +347,7 @@ def test_several_messages_at_once_are_passed_on(program: Path, wire: Wire) -> No
         assert wire.carry(ask(4096, 4096)) == ask(4096, 4096)
 
 
-def test_a_full_trace_still_counts(program: Path, wire: Wire) -> None:
+def test_requests_are_counted_beyond_a_full_trace(program: Path, wire: Wire) -> None:
     with prefetching(program, wire, policy("fixed", 10), entries=2) as loaded:
         wire.carry(ask_in(RAM.name, 0, 4096))
         for page in range(1, 5):
@@ -385,21 +386,21 @@ def test_other_hosts_on_this_kernel_are_left_alone(program: Path, wire: Wire) ->
         assert (loaded.connections, loaded.requests_seen) == (1, 0)
 
 
-def test_attached_again_after_a_recovery(program: Path, wire: Wire) -> None:
+def test_the_program_is_attached_again_after_a_recovery(program: Path, wire: Wire) -> None:
     with prefetching(program, wire, policy("readahead", 4)) as loaded, wired() as anew:
         wire.carry(ask_in(RAM.name, 0, 4096))
         loaded.attach(os.getpid(), anew.port)
         anew.connect()
-        assert loaded.connections == 2  # adopted once, so the old attachment is gone
+        assert loaded.connections == 2  # adopted once more, not twice: the old attachment is gone
         assert pages_of(anew.carry(ask_in(RAM.name, 4 * 4096, 4096)), RAM) == (4, 8)  # the stream goes on
         wire.connect()
         assert wire.carry(ask_in(RAM.name, 0, 4096)) == ask_in(RAM.name, 0, 4096)
         assert (loaded.connections, loaded.requests_seen) == (2, 2)
 
 
-def eventually(true: Callable[[], bool], timeout_s: float = 5) -> bool:
+def eventually(condition: Callable[[], bool], timeout_s: float = 5) -> bool:
     end = time.monotonic() + timeout_s
-    while not true():
+    while not condition():
         if time.monotonic() > end:
             return False
         time.sleep(0.01)
@@ -415,15 +416,13 @@ def test_nothing_is_left_behind(program: Path, wire: Wire) -> None:
     assert wire.carry(message) == message
 
 
-@pytest.mark.skipif(
-    tuple(int(part) for part in platform.release().split(".")[:2]) < (6, 1), reason="sockops cannot do it before 6.1"
-)
+@pytest.mark.skipif(tuple(int(part) for part in platform.release().split(".")[:2]) < (6, 1), reason="needs Linux 6.1")
 def test_requests_do_not_wait_for_acknowledgements(program: Path, wire: Wire) -> None:
     with prefetching(program, wire, policy("fixed", 1)):
         assert wire.destination.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
-def test_a_guest_without_memory_to_extend_is_recorded(program: Path, wire: Wire) -> None:
+def test_requests_are_recorded_even_if_no_block_is_extended(program: Path, wire: Wire) -> None:
     with prefetching(program, wire, policy("fixed", 10), blocks=[]) as loaded:
         message = ask_in(RAM.name, 0, 4096)
         assert wire.carry(message) == message
@@ -431,13 +430,13 @@ def test_a_guest_without_memory_to_extend_is_recorded(program: Path, wire: Wire)
         assert request == Request(request.time_s, None, 0, 4096, 0, 4096)
 
 
-def test_a_block_whose_name_is_too_long(program: Path) -> None:
+def test_a_block_name_that_is_too_long_is_an_error(program: Path) -> None:
     too_long = Block("x" * 65, 4096, 1 << 20)
     with pytest.raises(PrefetchError, match="is longer than 64 bytes"), Prefetch(program, [too_long], POLICIES[0], 16):
         pass
 
 
-def test_a_program_that_was_never_compiled(tmp_path: Path) -> None:
+def test_a_missing_program_is_an_error_with_advice(tmp_path: Path) -> None:
     reason = obstacle()
     if reason is not None:
         pytest.skip(reason)

@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""What prefetching learns from QEMU and from the kernel: the guest's RAMBlocks, and the control group of its QEMU."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What prefetching learns from QEMU and the kernel: the guest's RAMBlocks, and the cgroup of its QEMU."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from ansible_collections.vcsp.testbed.plugins.module_utils._destination.prefetch
     parse_ramblocks,
 )
 
-# HMP 'info ramblock' of a small guest with hugepages behind one device, QEMU 10.0.
+# HMP 'info ramblock' of a small guest with huge pages behind one device, QEMU 10.0.
 RAMBLOCKS = """\
               Block Name    PSize              Offset               Used              Total                HVA  RO
                   pc.ram    4 KiB  0x0000000000000000 0x0000000020000000 0x0000000020000000 0x00007f1c5be00000  rw
@@ -26,7 +27,7 @@ RAMBLOCKS = """\
 """
 
 
-def test_the_blocks_of_a_guest() -> None:
+def test_parse_the_blocks_of_a_guest() -> None:
     assert parse_ramblocks(RAMBLOCKS.replace("\n", "\r\n")) == parse_ramblocks(RAMBLOCKS)
     assert parse_ramblocks(RAMBLOCKS) == [
         Block("pc.ram", 4096, 512 << 20),
@@ -37,7 +38,7 @@ def test_the_blocks_of_a_guest() -> None:
     ]
 
 
-def test_an_answer_without_blocks() -> None:
+def test_output_without_blocks_yields_none() -> None:
     assert parse_ramblocks("") == []
     assert parse_ramblocks("unknown command: 'info ramblock'\n") == []
 
@@ -51,7 +52,7 @@ def test_an_answer_without_blocks() -> None:
         ([], []),
     ],
 )
-def test_the_guest_s_memory_among_the_blocks(backends: list[str], expected: list[str]) -> None:
+def test_the_guests_memory_among_the_blocks(backends: list[str], expected: list[str]) -> None:
     blocks = [
         Block(name, 4096, 1 << 20)
         for name in ("pc.ram", "/objects/ram-node0", "nvdimm0", "0000:00:02.0/vga.vram", "/rom@etc/acpi/tables")
@@ -79,11 +80,11 @@ V2 = "cgroup2 /sys/fs/cgroup/unified cgroup2 rw,nosuid 0 0\n"
         ("4:cpu,cpuacct:/other\n", "/sys/fs/cgroup/unified"),
     ],
 )
-def test_the_group_in_the_v2_hierarchy(tmp_path: Path, cgroup: str, expected: str) -> None:
+def test_the_cgroup_in_the_v2_hierarchy(tmp_path: Path, cgroup: str, expected: str) -> None:
     proc = proc_with(tmp_path, cgroup, "proc /proc proc rw 0 0\n" + V1 + V2)
     assert cgroup_of(42, proc) == Path(expected)
 
 
-def test_a_host_without_v2_hierarchy(tmp_path: Path) -> None:
+def test_a_host_without_a_v2_hierarchy_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(PrefetchError, match="no cgroup v2"):
         cgroup_of(42, proc_with(tmp_path, "4:cpu:/other\n", V1))

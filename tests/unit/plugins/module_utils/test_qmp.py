@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Connections to libvirt, which is a stand-in here."""
+"""Connections to libvirt, with a stand-in in its place."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Connection:
 
 @pytest.fixture
 def opens(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Put a stand-in in libvirt's place, which opens connections by the function given."""
+    """Replace libvirt with a stand-in that opens connections with the given function."""
 
     def use(open_it: Any) -> None:
         monkeypatch.setattr(qmp, "libvirt", SimpleNamespace(open=open_it, libvirtError=LibvirtError), raising=False)
@@ -35,7 +35,7 @@ def opens(monkeypatch: pytest.MonkeyPatch) -> Any:
     return use
 
 
-def test_a_connection_is_watched(opens: Any) -> None:
+def test_a_connection_has_keepalive(opens: Any) -> None:
     opens(lambda uri: Connection())
     assert qmp.connect("test:///").keepalive == (5, 6)
 
@@ -66,6 +66,6 @@ def test_a_libvirtd_that_hangs_is_not_waited_for(opens: Any) -> None:
         return Connection()
 
     opens(hang)
-    with pytest.raises(qmp.ConnectionFailed, match=r"test:/// did not answer in 0\.05 s; see whether its libvirtd"):
+    with pytest.raises(qmp.ConnectionFailed, match=r"test:/// did not answer within 0\.05 s; check that its libvirtd"):
         qmp.connect("test:///", timeout_s=0.05)
     released.set()

@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""The quota on virtual processors, set and put back on a guest that is only a dictionary."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The vCPU quota, set and lifted on a guest that is only a dictionary."""
 
 from __future__ import annotations
 
@@ -55,12 +56,12 @@ def test_quota_of_a_share(percent: int, period_us: int, expected_us: int) -> Non
 
 
 @given(st.integers(1, 100), st.integers(quota.PERIOD_MIN_US, quota.PERIOD_MAX_US))
-def test_every_quota_is_one_that_the_kernel_takes(percent: int, period_us: int) -> None:
+def test_the_kernel_accepts_every_quota(percent: int, period_us: int) -> None:
     assert quota.QUOTA_MIN_US <= quota.quota_us(percent, period_us) <= period_us
 
 
 @pytest.mark.parametrize(("period_us", "quota_us"), [(100_000, 30_000), (100_000, -1), (10_000, 10_000)])
-def test_lift_puts_back_what_was_before(libvirt: SimpleNamespace, period_us: int, quota_us: int) -> None:
+def test_lift_restores_the_previous_limits(libvirt: SimpleNamespace, period_us: int, quota_us: int) -> None:
     guest = Guest(libvirt, period_us, quota_us)
     quota.throttle(guest, 50, 10_000)
     assert limits(guest) == (10_000, 5_000)
@@ -70,13 +71,13 @@ def test_lift_puts_back_what_was_before(libvirt: SimpleNamespace, period_us: int
 
 
 def test_a_guest_without_limits_is_unlimited_again(libvirt: SimpleNamespace) -> None:
-    guest = Guest(libvirt, 0, 0)  # as libvirt tells "never set"
+    guest = Guest(libvirt, 0, 0)  # libvirt's way to report "never set"
     quota.throttle(guest, 50, 10_000)
     quota.lift(guest)
     assert guest.parameters["vcpu_quota"] == quota.UNLIMITED
 
 
-def test_a_quota_of_somebody_else_is_left_alone(libvirt: SimpleNamespace) -> None:
+def test_somebody_elses_quota_is_left_alone(libvirt: SimpleNamespace) -> None:
     guest = Guest(libvirt, 100_000, 30_000)
     assert quota.lift(guest) is False
     quota.throttle(guest, 50, 10_000)

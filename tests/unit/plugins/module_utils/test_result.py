@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""Results of migrations that were written down by hand; each rule of validity is broken once."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Results of hand-written readings; each validity rule is broken once."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from ansible_collections.vcsp.testbed.plugins.module_utils._measure.result impor
 from ansible_collections.vcsp.testbed.plugins.module_utils._method import Method
 from ansible_collections.vcsp.testbed.plugins.module_utils._options import Options
 
-# The guest walks 1000 pages a second on both hosts, and half as fast during post-copy from 100 s to 101 s.
+# The guest walks 1000 pages per second on both hosts, and half as many during post-copy from 100 s to 101 s.
 STOP_S, RESUME_S, COMPLETED_S, END_S = 99.9, 100.0, 101.0, 104.0
 
 
@@ -95,7 +96,7 @@ def text_of(packed: str) -> list[str]:
 
 
 def without(name: str, **data: Any) -> Callable[[Readings], None]:
-    """Break readings: take away the events of that name."""
+    """Break readings by removing the matching events."""
 
     def change(found: Readings) -> None:
         found.events = [
@@ -113,7 +114,7 @@ def test_measurements() -> None:
     mb = 1000 / 256  # 1000 pages
     assert found["measurements"] == {
         "stop_and_copy_ms": pytest.approx(100.0),
-        # 1 s less 0.4 s on a processor and 0.2 s in its queue
+        # 1 s minus 0.4 s on a processor and 0.2 s in its queue
         "page_wait_ms": pytest.approx(400.0),
         "downtime_ms": pytest.approx(500.0),
         "total_migration_time_s": pytest.approx(1.1),
@@ -138,7 +139,7 @@ def test_instruments_events_and_files() -> None:
     assert found["instruments"]["cgroup"]["values"] == {"throttled_ms": 250.0}
     assert found["instruments"]["qemu_blocktime"]["values"] == {"postcopy_blocktime": 12}
     assert found["instruments"]["request_trace"]["values"] == {"requests": 1000, "asked_kb": 4.0, "sent_kb": 40.0}
-    assert found["instruments"]["cpu_latency"] == {"present": False, "reason": "not asked for", "values": {}}
+    assert found["instruments"]["cpu_latency"] == {"present": False, "reason": "not requested", "values": {}}
     assert found["clock_offset"] == {"offset_ms": 2.0, "bound_ms": 0.5}
     assert found["memory_verified"] is True
     times = {(item["host"], item["name"]): item["time_s"] for item in found["events"]}
@@ -158,7 +159,7 @@ def test_instruments_events_and_files() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"taken_over": True}, "an interrupted migration was brought home; nothing of it was measured"),
+        ({"taken_over": True}, "an interrupted migration was completed; it was not measured"),
         ({"recoveries": 2}, "the migration stalled and was recovered 2 times"),
         ({"observation_end_s": 100.8}, "the migration ended 0.2 s after the observation window"),
         ({"verified": Verified(256, 3)}, "the guest's memory is wrong on 3 of 256 pages"),
@@ -183,39 +184,39 @@ def test_instruments_events_and_files() -> None:
         ),
     ],
 )
-def test_every_rule_makes_a_trial_invalid(changes: dict[str, Any], reason: str) -> None:
+def test_a_trial_that_breaks_a_rule_is_invalid(changes: dict[str, Any], reason: str) -> None:
     validity = build(options(), readings(**changes))["validity"]
     assert validity == {"valid": False, "reasons": [reason]}
 
 
-def test_a_migration_that_ended_before_post_copy() -> None:
+def test_a_migration_that_ended_before_post_copy_is_invalid() -> None:
     found = readings()
     without("MIGRATION", status="postcopy-active")(found)
     validity = build(options(), found)["validity"]
     assert "the migration ended before post-copy began" in validity["reasons"]
 
 
-def test_what_is_close_enough_does_not_contradict() -> None:
+def test_small_differences_between_instruments_are_tolerated() -> None:
     assert build(options(), readings(requests_seen=1020))["validity"]["valid"]
     few = {"ram": {"postcopy-requests": 10, "transferred": 0, "normal": 0}}
     assert build(options(), readings(requests_seen=26, source_migrate=few))["validity"]["valid"]
     assert not build(options(), readings(requests_seen=27, source_migrate=few))["validity"]["valid"]
 
 
-def test_rules_hold_only_where_they_were_asked_for() -> None:
+def test_rules_apply_only_to_what_was_requested() -> None:
     push = readings(capabilities={"postcopy-ram": True}, verified=None, observation_end_s=None, requests_seen=None)
     assert build(options(method=Method(transfer="push"), verify=False, observation_s=None), push)["validity"]["valid"]
 
 
-def test_a_lost_connection_or_a_guest_that_was_home_is_no_measurement() -> None:
+def test_a_lost_connection_or_a_guest_already_home_is_invalid() -> None:
     lost = build(options(), readings(connections_lost=["source"]))["validity"]
-    assert lost["reasons"] == ["the connection to the source's libvirt was lost meanwhile"]
+    assert lost["reasons"] == ["the connection to the source's libvirt was lost"]
     home = build(options(), readings(was_home=True))
     assert home["was_home"] is True
     assert home["validity"]["valid"] is False
 
 
-def test_nothing_read_is_null_and_never_zero() -> None:
+def test_missing_readings_give_none_and_never_zero() -> None:
     found = build(options(), Readings())
     assert set(found["measurements"].values()) == {None}
     assert len(found["measurements"]) == 16
@@ -246,9 +247,7 @@ def test_nothing_read_is_null_and_never_zero() -> None:
     ],
     ids=["stop", "schedstat", "cgroup", "qemu", "observation", "switch"],
 )
-def test_a_missing_reading_takes_with_it_what_needs_it_and_no_more(
-    change: Callable[[Readings], None], missing: set[str]
-) -> None:
+def test_a_missing_reading_affects_only_what_needs_it(change: Callable[[Readings], None], missing: set[str]) -> None:
     found = readings()
     change(found)
     measurements = build(options(), found)["measurements"]

@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""Which guests may be ended and replaced: ours, and no other."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Which guests may be destroyed and replaced: only ours."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ class Guest:
         self.alive = False
 
 
-def test_ours_is_what_carries_the_mark() -> None:
+def test_a_guest_with_the_mark_is_ours() -> None:
     assert is_ours(Guest(OURS))
 
 
@@ -47,7 +48,7 @@ def test_ours_is_what_carries_the_mark() -> None:
         "<domain><description>&lt;guest xmlns='https://github.com/vcsp/testbed/guest/1'/&gt;</description></domain>",
     ],
 )
-def test_anything_else_is_left_alone(libvirt: SimpleNamespace, xml: str) -> None:
+def test_any_other_guest_is_left_alone(libvirt: SimpleNamespace, xml: str) -> None:
     guest = Guest(xml)
     assert not is_ours(guest)
     with pytest.raises(GuestError, match="choose another guest_name"):
@@ -55,7 +56,7 @@ def test_anything_else_is_left_alone(libvirt: SimpleNamespace, xml: str) -> None
     assert guest.alive
 
 
-def test_ours_is_ended_and_none_is_no_error(libvirt: SimpleNamespace) -> None:
+def test_our_guest_is_destroyed_and_a_missing_one_is_no_error(libvirt: SimpleNamespace) -> None:
     def nobody(_name: str) -> Guest:
         raise libvirt.libvirtError(libvirt.VIR_ERR_NO_DOMAIN)
 
@@ -65,14 +66,14 @@ def test_ours_is_ended_and_none_is_no_error(libvirt: SimpleNamespace) -> None:
     assert remove(SimpleNamespace(lookupByName=nobody), "vcsp-guest") is False
 
 
-def test_a_missing_state_is_noticed_before_a_guest_is_ended(tmp_path: Path, libvirt: SimpleNamespace) -> None:
+def test_a_missing_state_is_noticed_before_a_guest_is_destroyed(tmp_path: Path, libvirt: SimpleNamespace) -> None:
     guest = Guest(OURS)
     with pytest.raises(GuestError, match=r"run playbooks/guest\.yml"):
         restore(SimpleNamespace(lookupByName=lambda _name: guest), "vcsp-guest", tmp_path / "none.save")
     assert guest.alive
 
 
-def test_workloads_have_files_of_their_own() -> None:
+def test_every_workload_has_its_own_file() -> None:
     every = [Workload(mb, pattern, work) for mb in (8, 64) for pattern in ("sequential", "random") for work in (1, 10)]
     assert len({workload.file_name for workload in every}) == len(every)
     assert Workload(8, "random", 4).file_name == "0008mb-random-w4.save"

@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""Where a guest stands, for what an earlier call may have left behind at any moment."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Where a guest stands, for everything an earlier call may have left behind."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ SEEN = st.builds(Seen, STATUSES, RUN_STATES, st.booleans())
     [
         (None, None, Standing.ABSENT),
         (Seen("none", "running"), None, Standing.READY),
-        (Seen("completed", "running"), None, Standing.READY),  # restored from a file: that was a migration, too
+        (Seen("completed", "running"), None, Standing.READY),  # restored from a file, which is a migration, too
         (Seen("cancelled", "running"), None, Standing.READY),
         (Seen("none", "paused"), None, Standing.STOPPED),
         (Seen("active", "running"), None, Standing.MIGRATING),
@@ -37,7 +38,7 @@ SEEN = st.builds(Seen, STATUSES, RUN_STATES, st.booleans())
         (Seen("postcopy-paused", "postmigrate"), Seen("postcopy-paused", "running", True), Standing.HALF),
         (Seen("completed", "postmigrate"), Seen("completed", "running", True), Standing.ENDED),
         (Seen("postcopy-paused", "paused"), Seen("completed", "running", True), Standing.ENDED),
-        # A guest that came here earlier, and another one of its name that was restored on the source since.
+        # A guest that was migrated here earlier, and one of the same name restored on the source since.
         (Seen("completed", "running"), Seen("completed", "running", True), Standing.OCCUPIED),
         (Seen("none", "running"), Seen("none", "running"), Standing.OCCUPIED),
         (Seen("none", "running"), Seen("completed", "running", True), Standing.OCCUPIED),
@@ -47,7 +48,7 @@ SEEN = st.builds(Seen, STATUSES, RUN_STATES, st.booleans())
         (None, Seen("postcopy-paused", "running", True), Standing.LOST),
     ],
 )
-def test_every_place_has_a_name(source: Seen | None, destination: Seen | None, expected: Standing) -> None:
+def test_standings(source: Seen | None, destination: Seen | None, expected: Standing) -> None:
     assert standing(source, destination) is expected
 
 
@@ -57,12 +58,12 @@ def test_a_guest_that_is_not_ours_is_never_a_half(source: Seen | None, destinati
 
 
 @given(SEEN, st.none() | SEEN)
-def test_a_source_that_runs_is_never_ended(source: Seen, destination: Seen | None) -> None:
+def test_a_running_source_is_never_destroyed(source: Seen, destination: Seen | None) -> None:
     if source.run_state == "running" and destination is not None and destination.run_state == "running":
         assert standing(source, destination) is Standing.OCCUPIED
 
 
 @given(SEEN, SEEN)
-def test_only_a_destination_that_still_waits_is_ended_to_start_afresh(source: Seen, destination: Seen) -> None:
+def test_only_a_waiting_destination_is_destroyed_to_start_afresh(source: Seen, destination: Seen) -> None:
     if standing(source, destination) is Standing.WAITING:
         assert destination.run_state == "inmigrate"

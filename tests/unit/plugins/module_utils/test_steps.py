@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""The next step of a migration: its rules in every situation, and a model of two QEMUs that it must bring home."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The next step of a migration: its rules in every situation, and a model of two QEMUs whose guest must get home."""
 
 from __future__ import annotations
 
@@ -36,19 +37,19 @@ POSTCOPY = Situation("postcopy-active", "postcopy-active", switching=True, switc
 
 
 @given(SITUATIONS)
-def test_a_guest_that_was_seen_in_postcopy_is_never_rolled_back(now: Situation) -> None:
+def test_a_guest_once_in_postcopy_is_never_rolled_back(now: Situation) -> None:
     if now.switched or (now.started and not now.phase.reversible):
         assert next_step(now) not in (Step.ROLL_BACK, Step.START, Step.SWITCH)
 
 
 @given(SITUATIONS)
-def test_finished_only_when_the_destination_has_it_all(now: Situation) -> None:
+def test_finished_only_when_the_destination_has_all_memory(now: Situation) -> None:
     if next_step(now) is Step.FINISH:
         assert now.destination == "completed"
 
 
 @given(SITUATIONS)
-def test_nothing_is_recovered_before_both_sides_are_paused(now: Situation) -> None:
+def test_no_recovery_before_both_sides_are_paused(now: Situation) -> None:
     if next_step(now) is Step.RECOVER:
         assert {now.source, now.destination} == {"postcopy-paused"}
 
@@ -61,7 +62,7 @@ def test_nothing_is_recovered_before_both_sides_are_paused(now: Situation) -> No
         (Situation("active", "active"), Step.SWITCH),
         (Situation("active", "active", failure="cancelled"), Step.ROLL_BACK),
         (Situation("active", "active", switching=True), Step.SWITCH),  # the command may have been lost
-        # A cancel now might cross the switch; only a migration that moves no more is given back.
+        # A cancel might race with the switch; only a migration without progress is rolled back.
         (Situation("active", "active", switching=True, failure="cancelled"), Step.WAIT),
         (Situation("active", "active", switching=True, failure="cancelled", quiet_s=16), Step.ROLL_BACK),
         (Situation("device", "active", switching=True, quiet_s=16), Step.ROLL_BACK),
@@ -90,7 +91,7 @@ def test_steps(now: Situation, expected: Step) -> None:
 
 
 class TwoQemus(RuleBasedStateMachine):
-    """QEMU's statuses as its documentation has them, a link that breaks and heals, an operator who cancels."""
+    """QEMU's statuses as documented, a link that breaks and heals, an operator who cancels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,7 +164,7 @@ class TwoQemus(RuleBasedStateMachine):
         assert not (self.given_back and self.now.switched)
 
     def teardown(self) -> None:
-        """Once the link is there and the guest has walked, it comes home in a few steps."""
+        """Once the link is up and the guest has walked, the guest gets home in a few steps."""
         self.heal()
         for _attempt in range(12):
             self.walk()

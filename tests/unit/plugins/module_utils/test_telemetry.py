@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""The lines of the guest's workload, as it sends them and as a broken one might."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Lines of the guest's workload, well-formed and broken."""
 
 from __future__ import annotations
 
@@ -52,7 +53,7 @@ def test_every_kind_of_line() -> None:
         "verified 1 -1",
     ],
 )
-def test_half_a_line_is_nothing(line: str) -> None:
+def test_a_malformed_line_is_none(line: str) -> None:
     assert parse(line, "source", 0) is None
 
 
@@ -62,7 +63,7 @@ def test_no_line_raises(line: str) -> None:
 
 
 @given(st.integers(0, 2**63), st.integers(0, 2**63), st.integers(0, 2**63), st.integers(0, 2**63))
-def test_every_sample_of_the_workload_is_understood(time_ns: int, pages: int, stalls: int, stall_ns: int) -> None:
+def test_every_sample_is_parsed(time_ns: int, pages: int, stalls: int, stall_ns: int) -> None:
     found = parse(f"sample boot {time_ns} {pages} {stalls} {stall_ns}", "source", 1.0)
     assert isinstance(found, Sample)
     assert (found.pages, found.stalls) == (pages, stalls)
@@ -75,27 +76,27 @@ def heard(*pieces: bytes) -> Channel:
     return channel
 
 
-def test_lines_come_in_pieces() -> None:
+def test_lines_may_arrive_in_pieces() -> None:
     channel = heard(b"7 8\nsample a 1 2", b" 3 4\nverified", b" 5 0\nready a\nsample a 1")
     assert [sample.pages for sample in channel.samples] == [2]
     assert channel.verified == [Verified(5, 0)]
     assert channel.ready == "a"
 
 
-def test_a_line_without_end_fills_no_memory_and_is_dropped() -> None:
+def test_an_endless_line_is_dropped_and_does_not_fill_memory() -> None:
     channel = heard(b"sample a 1 2 3 4", *[b" 5" * 30000] * 20)
     assert len(channel._rest) <= LINE_BYTES + 1
     channel._readable(SimpleNamespace(recv=lambda _size: b" 6\nsample a 1 7 3 4\n"), 0, None)
     assert [sample.pages for sample in channel.samples] == [7]
 
 
-def test_a_flood_of_samples_fills_no_memory() -> None:
+def test_a_flood_of_samples_does_not_fill_memory() -> None:
     channel = heard(*[b"sample a 1 2 3 4\nverified 1 0\n" * 1000] * (SAMPLES_MAX // 1000 + 1))
     assert len(channel.samples) == SAMPLES_MAX
     assert len(channel.verified) == 1
 
 
-def test_walkers_neither_come_nor_go() -> None:
+def test_samples_with_other_walkers_are_dropped() -> None:
     channel = heard(b"sample a 1 2 3 4 1 1\nsample a 2 3 3 4 3\nsample a 3 4 3 4 2 2\n")
     assert [sample.visits for sample in channel.samples] == [(1, 1), (2, 2)]
 

@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""The arguments that the migration module refuses before it touches anything."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Arguments that the migration module refuses before it touches anything."""
 
 from __future__ import annotations
 
@@ -28,7 +29,7 @@ def defaults(spec: dict[str, Any]) -> dict[str, Any]:
     return {name: option.get("default") for name, option in spec.items()}
 
 
-def test_the_defaults_are_fine() -> None:
+def test_the_defaults_are_accepted() -> None:
     assert problems(params()) == []
 
 
@@ -41,7 +42,7 @@ def test_the_defaults_are_fine() -> None:
         ("observation_s", 0.1),
     ],
 )
-def test_the_limits_themselves_are_fine(name: str, value: float) -> None:
+def test_values_at_the_limits_are_accepted(name: str, value: float) -> None:
     assert problems(params(**{name: value})) == []
 
 
@@ -59,7 +60,7 @@ def test_the_limits_themselves_are_fine(name: str, value: float) -> None:
         ("cpu_latency_us", -1),
     ],
 )
-def test_what_makes_no_sense_is_refused_by_name_and_value(name: str, value: float) -> None:
+def test_an_invalid_value_is_refused_with_its_option(name: str, value: float) -> None:
     (problem,) = problems(params(**{name: value}))
     assert problem.startswith(f"{name}: ")
     assert str(value) in problem
@@ -89,18 +90,18 @@ def test_all_problems_are_reported_at_once() -> None:
         ("migration_address", "[2001:db8::12]"),
     ],
 )
-def test_what_names_no_guest_or_host_is_refused(name: str, value: str) -> None:
+def test_an_invalid_guest_or_host_is_refused(name: str, value: str) -> None:
     (problem,) = problems(params(**{name: value}))
     assert problem.startswith(f"{name}: ")
     assert value in problem
 
 
 @pytest.mark.parametrize("name", ["x'; touch pwned; '", "<web>&1", "a\nb", "Gäst ☃"])
-def test_a_guest_of_any_name_may_be_migrated(name: str) -> None:
+def test_a_guest_may_have_any_name_that_libvirt_accepts(name: str) -> None:
     assert problems(params(name=name)) == []
 
 
-def test_the_documentation_is_that_of_the_arguments() -> None:
+def test_the_documentation_matches_the_arguments() -> None:
     options = yaml.safe_load(postcopy_migration.DOCUMENTATION)["options"]
     options |= yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]
     assert {name: undescribed(option) for name, option in options.items()} == ARGUMENTS
@@ -113,7 +114,7 @@ def undescribed(option: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def test_a_bad_method_is_refused_by_place() -> None:
+def test_a_bad_method_setting_is_refused_by_its_path() -> None:
     (problem,) = problems(params(method=method(vcpu_quota_percent=101)))
     assert problem == "method.vcpu_quota_percent: is 101; must be from 1 to 100"
 
@@ -124,10 +125,10 @@ def test_a_bad_method_is_refused_by_place() -> None:
         ({"name": "web1", "method": {"vcpu_quota_percent": 50}}, None),
         (
             {"name": "web1", "vcpu_quota_percent": 50, "postcopy_preempt": True},
-            "vcpu_quota_percent, postcopy_preempt: settings of the method; write "
+            "vcpu_quota_percent, postcopy_preempt: method settings; write "
             "method: {vcpu_quota_percent: 50, postcopy_preempt: true}",
         ),
     ],
 )
-def test_settings_beside_the_method_are_refused_with_what_to_write(given: dict[str, Any], expected: str | None) -> None:
+def test_settings_outside_the_method_are_refused_with_advice(given: dict[str, Any], expected: str | None) -> None:
     assert misplaced(given) == expected
