@@ -2,7 +2,7 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 #
-# build.sh RELEASE TARGET: builds the guest image of a Debian release into the folder TARGET, whole or not at all:
+# build.sh RELEASE TARGET: builds the guest image of a Debian release in the folder TARGET, atomically:
 #   root.squashfs  vmlinuz  initrd  SHA256SUMS
 # Run from the folder that holds workload.c and its companions. Needs root, mmdebstrap, squashfs-tools and gcc.
 set -eu
@@ -15,7 +15,7 @@ trap 'exit 129' HUP INT TERM
 
 cc -O2 -Wall -Wextra -static -pthread -o "$work/vcsp-workload" workload.c
 
-# The mirror that this machine already uses for Debian; without one mmdebstrap's default.
+# The Debian mirror that this machine already uses, if any; otherwise mmdebstrap's default.
 mirror=$(apt-get indextargets --format '$(ORIGIN) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
     awk '$1 == "Debian" && $2 == "main" { print $3; exit }')
 

@@ -3,17 +3,17 @@
 //
 // The workload of a guest under test (paper, section 4.1: "a stress test program ... controlled by a working window").
 //
-// Walks a working window of W MiB page after page, one walker a CPU, each in a slice of its own. A visit reads the
+// Walks a working window of W MiB page by page, with one walker per CPU, each in its own slice. A visit reads the
 // whole page `work` times and counts itself in the page's first word; the rest of the page is pseudo-random and never
 // changes. So the expected content of every page is known at any time, and "verify" proves that migration lost none.
 //
-// Spoken over a virtio-serial port, a line each:
+// The protocol on the virtio-serial port, one message per line:
 //   host to guest   start WINDOW_MB sequential|random WORK     verify     stop
-//   guest to host   ready BOOT                                 each second while no window is walked and the system
-//                                                              has nothing else to do, as after its boot
+//   guest to host   ready BOOT                                 every second while no window is walked and the system
+//                                                              is otherwise idle, as after booting
 //                   sample BOOT TIME_NS PAGES STALLS STALL_NS VISITS...
-//                                                              each 100 ms; all cumulative, VISITS of each walker
-//                   verified PAGES BAD                         PAGES looked at, BAD of them wrong
+//                                                              every 100 ms; all cumulative, VISITS per walker
+//                   verified PAGES BAD                         PAGES checked, BAD of them wrong
 //                   error TEXT
 // A stall is a first access to a page that took longer than STALL_NS_MIN: the guest's own view of a post-copy fault.
 
@@ -79,8 +79,8 @@ static uint64_t expected_word(uint64_t page, unsigned word)
     return mix(page * PAGE_WORDS + word);
 }
 
-// The page visited at a step of a sweep. Random: a fixed permutation of 2^bits (each line is bijective), walked until
-// it falls inside the slice. Any `pages` visits in a row touch every page once, wherever migration catches the walker.
+// The page visited at a step of a sweep. Random: a fixed permutation of 2^bits (each line is bijective), iterated until
+// it falls in the slice. Any `pages` consecutive visits touch every page once, wherever migration catches the walker.
 static uint64_t page_at(const struct walker *w, uint64_t step)
 {
     if (!w->random)
@@ -154,7 +154,7 @@ static void resume_walkers(void)
     pthread_mutex_unlock(&pause_lock);
 }
 
-// Number of pages whose content is not what the walk so far must have left.
+// Number of pages whose content does not match the walk so far.
 static uint64_t count_bad_pages(void)
 {
     uint64_t bad = 0;
@@ -187,7 +187,7 @@ static void stop_walkers(void)
     leave = false;
 }
 
-// What the boot has read is of no use any more, and would only be migrated.
+// What was read while booting is no longer needed, and would only be migrated.
 static void drop_caches(void)
 {
     const int file = open("/proc/sys/vm/drop_caches", O_WRONLY | O_CLOEXEC);
@@ -233,14 +233,14 @@ static const char *start_walkers(unsigned long window_mb, bool random, unsigned 
     return NULL;
 }
 
-// The port takes nothing while no host listens: a line is then dropped, never waited for.
+// While no host listens, the port accepts nothing: the line is dropped, never waited for.
 static void say(int port, const char *line)
 {
     ssize_t done = write(port, line, strlen(line));
     (void)done;
 }
 
-// An answer is waited for: right after a host has begun to listen the guest's kernel may not have noticed yet.
+// Retries, because the guest's kernel may not have noticed yet that a host has begun to listen.
 static void answer(int port, const char *line)
 {
     for (int tries = 0; tries < ANSWER_TRIES && write(port, line, strlen(line)) < 0; tries++)
@@ -271,7 +271,7 @@ static void obey(int port, const char *command)
     }
 }
 
-// Whether the processors idled for most of the time since the last call.
+// Whether the processors were mostly idle since the last call.
 static bool is_idle(void)
 {
     static unsigned long long idle_before, all_before;
@@ -331,7 +331,7 @@ int main(int argc, char **argv)
     char boot[64];
     read_boot_id(boot, sizeof boot);
     mlockall(MCL_CURRENT);
-    struct sched_param above = {.sched_priority = 10};  // telemetry goes before the walkers
+    struct sched_param above = {.sched_priority = 10};  // telemetry takes precedence over the walkers
     sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &above);
 
     char command[128];
@@ -349,7 +349,7 @@ int main(int argc, char **argv)
         const uint64_t left = next > now_ns() ? next - now_ns() : 0;
         if (poll(&wait, 1, (int)(left / 1000000u) + 1) <= 0)
             continue;
-        if (wait.revents & POLLHUP) {  // nobody listens: told at once every time, also as something to read
+        if (wait.revents & POLLHUP) {  // nobody listens: poll returns at once every time, POLLIN set as well
             usleep((useconds_t)(left / 1000u) + 1);
             continue;
         }

@@ -1,15 +1,15 @@
-// SPDX-License-Identifier: GPL-3.0-or-later
 // Copyright: vcsp.testbed contributors
+// GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 //
 // Prefetching for stock QEMU: lengthens the page requests of a post-copy destination while QEMU sends them.
 //
 // QEMU's return path (migration/migration.c, migrate_send_rp_message_req_pages) sends, big endian,
 //     u16 type, u16 length, u64 start, u32 bytes             type 4: same RAMBlock as before
 //     ... , u8 name length, name                             type 3: RAMBlock named
-// The source takes any multiple of the page inside the RAMBlock and sends those pages of it that it has not sent yet:
-// the bitmap test of the paper's algorithms 2 and 4. A request that leaves the RAMBlock ends the migration.
+// The source accepts any multiple of the page size within the RAMBlock and sends those pages that it has not sent yet:
+// the bitmap test of the paper's algorithms 2 and 4. A request beyond the RAMBlock ends the migration.
 //
-// How many pages a request asks for is the policy's (module_utils/policies.py), four numbers in struct settings.
+// The policy (module_utils/_destination/policies.py) sets how many pages to request: four numbers in struct settings.
 
 #include <linux/bpf.h>
 #include <linux/in.h>
@@ -28,10 +28,10 @@ struct header {
 struct settings {
     __u64 netns_cookie;  // network namespace of the destination
     __u32 port;          // local port of the migration
-    __u32 before_pages;  // so many of the pages asked for lie before the missing one
-    __u32 pages;         // pages asked for by a request that starts a stream
-    __u32 growth;        // every request that continues it asks for so many times more,
-    __u32 max_pages;     // up to here
+    __u32 before_pages;  // requested pages that precede the missing one
+    __u32 pages;         // pages per request that starts a stream
+    __u32 growth;        // factor by which each request that continues it grows,
+    __u32 max_pages;     // up to this many pages
 };
 
 struct name {
@@ -39,24 +39,24 @@ struct name {
 };
 
 struct block {
-    __u64 used_bytes;    // a multiple of the page
+    __u64 used_bytes;    // a multiple of page_bytes
     __u32 page_bytes;
-    __u32 number;        // from 1; 0 is a RAMBlock that is not to be extended: all zeros
+    __u32 number;        // from 1; 0 (and all else 0) is a RAMBlock whose requests are not extended
 };
 
 struct state {
-    __u64 requests;      // requests seen; beyond the trace's end they are only counted
+    __u64 requests;      // requests seen; once the trace is full they are only counted
     __u64 connections;
-    struct block block;  // the one named last
+    struct block block;  // the last one named
 };
 
 struct request {
     __u64 time_ns;       // CLOCK_MONOTONIC
-    __u64 start;         // asked by QEMU,
-    __u32 asked;         // and how many bytes
-    __u32 sent;          // bytes asked after extension,
-    __u32 before;        // so many of them before start
-    __u32 block;         // its number
+    __u64 start;         // offset requested by QEMU
+    __u32 asked;         // bytes requested by QEMU
+    __u32 sent;          // bytes requested after extension,
+    __u32 before;        // of which this many precede start
+    __u32 block;         // number of the RAMBlock
 };
 
 struct stream {
@@ -115,8 +115,8 @@ int adopt(struct bpf_sock_ops *ops)
     if (!set || !now || ops->op != BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB || ops->local_port != set->port ||
         bpf_get_netns_cookie(ops) != set->netns_cookie)
         return 1;
-    // QEMU leaves Nagle on. A request then waits for the acknowledgement of the one before, and once the source has
-    // sent something back on this connection it delays that by 40 ms: measured, a stall with every background page.
+    // QEMU leaves Nagle on, so a request waits for the acknowledgement of the previous one, which the source delays by
+    // 40 ms once it has sent something back on this connection: measured, a stall with every background page.
     int on = 1;
     bpf_setsockopt(ops, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));  // since Linux 6.1; without it only slower
     __u32 peer = bpf_ntohl(ops->remote_port);
@@ -125,7 +125,7 @@ int adopt(struct bpf_sock_ops *ops)
     return 1;
 }
 
-// The RAMBlock that a type 3 request names; 0 when it is not to be extended, or not all of the name is there.
+// The RAMBlock that a type 3 request names; 0 if its requests are not extended, or the name is incomplete.
 static __always_inline const struct block *named(const struct header *header, const void *end)
 {
     struct name name = {};
@@ -145,11 +145,11 @@ static __always_inline const struct block *named(const struct header *header, co
     return bpf_map_lookup_elem(&blocks, &name);
 }
 
-// Pages that the policy asks for at this place. A request continues a stream when it lies after the stream's last one,
-// in what that asked for (a guest is often faster than the pages under way to it) or up to one window further on.
+// Pages that the policy requests at this offset. A request continues a stream if it starts after the stream's last one,
+// within what that requested (a guest is often faster than the pages on their way to it) or up to one window beyond.
 static __always_inline __u32 window(const struct settings *set, const struct block *block, __u64 start, __u64 time_ns)
 {
-    struct stream *stream = &streams[0];  // else it replaces the one that has been quiet for longest
+    struct stream *stream = &streams[0];  // otherwise it replaces the stream that has been quiet for longest
     __u32 pages = set->pages;
     for (int i = 0; i < STREAMS; i++) {
         struct stream *one = &streams[i];
@@ -184,13 +184,13 @@ int extend(struct sk_msg_md *message)
     struct header *header = message->data;
     const void *end = message->data_end;
     if (unseen || (const void *)(&header->length + 1) > end) {
-        now->block = none;  // for it may have named another one
+        now->block = none;  // it may have named another one
         return SK_PASS;
     }
     const __u16 type = bpf_ntohs(header->type);
     if (type != REQUEST_PAGES && type != REQUEST_PAGES_ID)
         return SK_PASS;
-    const int whole = size == 4u + bpf_ntohs(header->length);  // neither a piece of a message nor several
+    const int whole = size == 4u + bpf_ntohs(header->length);  // not a fragment, and not several messages
     if (type == REQUEST_PAGES_ID) {
         const struct block *found = whole ? named(header, end) : 0;
         now->block = found ? *found : none;
@@ -204,7 +204,7 @@ int extend(struct sk_msg_md *message)
     const __u32 asked = bpf_ntohl(header->bytes);
     __u64 from = start, to = start + asked;
     if (asked == page && !(start & (page - 1)) && start < block.used_bytes) {
-        const __u32 most = 0xffffffff / block.page_bytes;  // what the length has room for
+        const __u32 most = 0xffffffff / block.page_bytes;  // what the length field can hold
         __u64 pages = window(set, &block, start, time_ns), before = set->before_pages;
         if (pages > most)
             pages = most;

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The roles' templates with hostile values: what is put in comes out as itself, and as nothing else."""
+"""The roles' templates with hostile values: every value comes out as itself and nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 NICE = {"guest_memory_mb": 512, "guest_vcpus": 1, "guest_accelerator": "tcg"}
-# All that XML can hold but line ends, which its attributes turn into blanks.
+# Everything XML can hold except line ends, which its attributes turn into blanks.
 xml_text = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"), min_size=1)
 
 
@@ -40,7 +40,7 @@ def shape(element: ElementTree.Element) -> list[object]:
 @given(xml_text, xml_text, xml_text)
 @example("</name><evil/>", "' type='x", "&lt;")
 @example("x'; touch pwned; '", "../../etc", "]]>")
-def test_no_value_gets_out_of_its_place(accelerator: str, name: str, path: str, thp: str) -> None:
+def test_no_value_escapes_its_element(accelerator: str, name: str, path: str, thp: str) -> None:
     nice = {**NICE, "guest_accelerator": accelerator}
     wanted = shape(
         ElementTree.fromstring(DOMAIN.render(nice, guest_name="a", guest_image_path="/b", guest_thp="never"))
@@ -55,7 +55,7 @@ def test_no_value_gets_out_of_its_place(accelerator: str, name: str, path: str, 
 
 
 @pytest.mark.parametrize("value", ["1</memory><evil/>", "lots", "$(id)"])
-def test_sizes_are_numbers(value: str) -> None:
+def test_sizes_are_always_numbers(value: str) -> None:
     nice = {**NICE, "guest_memory_mb": value, "guest_vcpus": value}
     root = ElementTree.fromstring(DOMAIN.render(nice, guest_name="a", guest_image_path="/b", guest_thp="never"))
     assert (root.findtext("memory") or "").isdecimal()
@@ -64,13 +64,13 @@ def test_sizes_are_numbers(value: str) -> None:
 
 @pytest.mark.parametrize("name", ["boot.sh.j2", "services.sh.j2"])
 @pytest.mark.parametrize("folder", ["/var/lib/lab", "/x'; echo pwned; '", "/x\necho pwned", "/$(echo pwned)", "/a b"])
-def test_a_folder_is_one_word_of_the_labs_scripts(name: str, folder: str) -> None:
+def test_a_folder_is_one_word_in_the_labs_scripts(name: str, folder: str) -> None:
     script = template("local_lab", name).render(local_lab_state_dir=folder, ansible_managed="managed")
     before, found, _after = script.partition("common=")
     assert found
     assignment = script[len(before) :].split("\nstate=")[0].split("\nkeep_running()")[0]
-    said = subprocess.run(
+    done = subprocess.run(
         ["sh", "-c", f'{assignment}\nprintf %s "$common"'], capture_output=True, text=True, check=True
     )
-    assert said.stdout == folder
+    assert done.stdout == folder
     assert subprocess.run(["sh", "-n"], input=script, text=True).returncode == 0

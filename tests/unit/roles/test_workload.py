@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The guest's workload program, compiled here and driven over a pseudo-terminal in place of the virtio-serial port."""
+"""The guest's workload program, compiled here and driven over a pseudo-terminal instead of the virtio-serial port."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def program() -> Iterator[Path]:
 
 
 class Workload:
-    """The running program, and this end of its port."""
+    """The running program, and our end of its port."""
 
     def __init__(self, program: Path) -> None:
         self._port, self._other_end = os.openpty()
         tty.setraw(self._other_end)
         path = os.ttyname(self._other_end)
         user = None
-        if os.geteuid() == 0:  # in the guest it also drops the machine's caches and takes a real-time priority
+        if os.geteuid() == 0:  # as root it would drop the machine's caches and take a real-time priority
             user = NOBODY
             os.chown(path, NOBODY, NOBODY)
         self.process = subprocess.Popen(["nice", "-n", "19", str(program), path], user=user)
@@ -57,7 +57,7 @@ class Workload:
         os.write(self._port, command.encode() + b"\n")
 
     def wait_for(self, wanted: Callable[[str], bool], timeout_s: float = 30) -> str:
-        """The next line that is wanted."""
+        """The next line for which ``wanted`` is true."""
         deadline_s = time.monotonic() + timeout_s
         while (left_s := deadline_s - time.monotonic()) > 0:
             if self.lines:
@@ -67,7 +67,7 @@ class Workload:
             elif select.select([self._port], [], [], left_s)[0]:
                 *lines, self._rest = (self._rest + os.read(self._port, 65536)).split(b"\n")
                 self.lines += [line.decode() for line in lines]
-        raise AssertionError("the workload did not say what it should")
+        raise AssertionError("the workload did not send the expected line")
 
     def sample(self) -> Sample:
         found = parse(self.wait_for(lambda line: line.startswith("sample ")), "source", time.monotonic())
@@ -81,12 +81,12 @@ class Workload:
         return found
 
     def hang_up(self) -> None:
-        """Leave the port: nobody listens any more."""
+        """Close the port, so that nobody listens any more."""
         os.close(self._port)
         self._port = -1
 
     def thread_cpu_s(self) -> dict[int, float]:
-        """Processor time of each thread of the program; the first is the one that reports."""
+        """Processor time of each thread of the program; the first thread is the one that reports."""
         tasks = Path(f"/proc/{self.process.pid}/task")
         fields = {int(task.name): (task / "stat").read_text().rpartition(")")[2].split() for task in tasks.iterdir()}
         return {task: (int(stat[11]) + int(stat[12])) / os.sysconf("SC_CLK_TCK") for task, stat in fields.items()}
@@ -107,7 +107,7 @@ def workload(program: Path) -> Iterator[Workload]:
 
 
 def expected_word(page: int, word: int) -> int:
-    """splitmix64 of the word's place in the window, as the program's own comment has it."""
+    """splitmix64 of the word's position in the window, as in the program."""
     x = (page * PAGE_BYTES // 8 + word + 0x9E3779B97F4A7C15) & MASK
     x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & MASK
     x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & MASK
@@ -115,7 +115,7 @@ def expected_word(page: int, word: int) -> int:
 
 
 def find_window(pid: int) -> int:
-    """Address of the window in the memory of the program."""
+    """Address of the window in the program's memory."""
     start = struct.pack("=3Q", *(expected_word(0, word) for word in (1, 2, 3)))
     with open(f"/proc/{pid}/mem", "rb") as memory:
         for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
@@ -124,11 +124,11 @@ def find_window(pid: int) -> int:
                 memory.seek(address + 8)
                 if memory.read(len(start)) == start:
                     return address
-    raise AssertionError("the window is nowhere in the program's memory")
+    raise AssertionError("the window is not in the program's memory")
 
 
 @pytest.mark.parametrize("pattern", ["sequential", "random"])
-def test_the_window_is_walked_and_found_as_it_must_be(workload: Workload, pattern: str) -> None:
+def test_the_window_is_walked_and_verifies(workload: Workload, pattern: str) -> None:
     workload.send(f"start 8 {pattern} 1")
     first = workload.sample()
     assert first.boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
@@ -142,7 +142,7 @@ def test_the_window_is_walked_and_found_as_it_must_be(workload: Workload, patter
 
 
 @pytest.mark.parametrize("pattern", ["sequential", "random"])
-def test_one_wrong_byte_is_noticed(workload: Workload, pattern: str) -> None:
+def test_a_corrupted_page_is_noticed(workload: Workload, pattern: str) -> None:
     workload.send(f"start 8 {pattern} 1")
     workload.sample()
     try:
@@ -151,7 +151,7 @@ def test_one_wrong_byte_is_noticed(workload: Workload, pattern: str) -> None:
             memory.seek(address + 1000 * PAGE_BYTES + 4000)
             memory.write(b"\x00\x01\x02\x03\x04\x05\x06\x07")
     except PermissionError:
-        pytest.skip("this system does not let anybody write to the memory of another process")
+        pytest.skip("this system does not allow writing to another process's memory")
     assert workload.verify() == Verified(WINDOW_PAGES, 1)
 
 
@@ -165,7 +165,7 @@ def test_a_new_window_starts_over(workload: Workload) -> None:
     assert workload.sample().pages < before.pages
 
 
-def test_what_makes_no_sense_is_answered_with_an_error(workload: Workload) -> None:
+def test_an_invalid_command_is_answered_with_an_error(workload: Workload) -> None:
     for command in ("verify", "dance", "start eight sequential 1"):
         workload.send(command)
         assert workload.wait_for(lambda line: not line.startswith("ready ")).startswith("error ")
@@ -173,12 +173,12 @@ def test_what_makes_no_sense_is_answered_with_an_error(workload: Workload) -> No
     assert workload.verify() == Verified(WINDOW_PAGES, 0)
 
 
-def test_nobody_who_listens_costs_no_processor(workload: Workload) -> None:
+def test_reporting_costs_no_processor_time_if_nobody_listens(workload: Workload) -> None:
     workload.send("start 8 sequential 1")
     workload.sample()
     workload.hang_up()
     before_s = workload.thread_cpu_s()
     time.sleep(1)
     used_s = {task: now_s - before_s[task] for task, now_s in workload.thread_cpu_s().items()}
-    # At its real-time priority it would keep the guest's walkers, and its kernel's own work, from running.
+    # At its real-time priority, a busy reporter would starve the guest's walkers and its kernel's own work.
     assert used_s.pop(workload.process.pid) < 0.25 * max(used_s.values())
