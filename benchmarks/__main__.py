@@ -1,4 +1,5 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # ruff: noqa: T201 - printing is what a command line is for
 """The command line: ``python -m benchmarks``, in the root of the checkout."""
 
@@ -13,7 +14,7 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 _EXAMPLES = """examples:
-  make lab provision                            the embedded lab, which engine needs
+  make lab provision                            set up the embedded lab, which engine needs
   python -m benchmarks engine                   into benchmarks/ENGINE.md
   ansible-playbook experiment.yml -e scenario=benchmarks/policies.yml
   python -m benchmarks policies                 into benchmarks/POLICIES.md and benchmarks/policies.svg
@@ -65,13 +66,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     engine = commands.add_parser("engine", help="what the prefetch program, a page fault and the push cost")
-    engine.add_argument("--repeats", type=int, default=30, help="how often each arm runs (default: 30)")
-    engine.add_argument("--seed", type=int, default=1, help="what the order of the arms is drawn from (default: 1)")
+    engine.add_argument("--repeats", type=int, default=30, help="number of runs per arm (default: 30)")
+    engine.add_argument("--seed", type=int, default=1, help="seed for the order of the arms (default: 1)")
     engine.add_argument(
         "--again",
         type=Path,
         metavar="FILE",
-        help="measure nothing, write the table of results/benchmarks/engine-*.json",
+        help="measure nothing; rewrite the tables from a results/benchmarks/engine-*.json",
     )
     policies = commands.add_parser("policies", help="table and figure of an experiment with policies.yml")
     policies.add_argument(

@@ -3,9 +3,9 @@
 # ruff: noqa: T201 - printing is what a benchmark is for
 """How long the tables and figures of very many trials take: ``python benchmarks/analysis_10k.py [TRIALS]``.
 
-Synthesises two experiments (10,000 trials each unless told otherwise) in a temporary directory, and runs in a process
-of its own each: all tables of a report, the whole ``report`` (tables, figures and page), and ``compare``. Prints the
-seconds of each and its peak of resident memory. Exit status 1 when one takes longer than 20 s or more than 1 GiB.
+Synthesises two experiments (10,000 trials each by default) in a temporary directory and runs, each in its own process:
+all tables of a report, the whole ``report`` (tables, figures and page), and ``compare``. Prints the time and peak
+resident memory of each. Exits with 1 if one takes longer than 20 s or more than 1 GiB.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ import_module("benchmarks")  # which makes ansible_collections.vcsp.testbed impo
 LIMIT_S = 20.0
 LIMIT_MIB = 1024.0
 WINDOWS_MB = (8, 16, 32, 64)
-# name -> quota in percent, pages of prefetching, downtime as part of post-copy's
+# name -> quota in percent, prefetched pages, downtime as a fraction of post-copy's
 METHODS = {
     "post-copy": (100, 1, 1.0),
     "post-copy-prefetching": (100, 10, 0.5),
@@ -48,7 +48,7 @@ HOST = {
 
 
 def synthesise(directory: Path, trials: int, seed: int) -> None:
-    """Write an experiment as the testbed writes them, but for syncing each file to the disk."""
+    """Write an experiment as the testbed does, but without syncing each file to disk."""
     from ansible_collections.vcsp.testbed.analysis.data.telemetry import TELEMETRY_FILE
     from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import (
         EXPERIMENT_FILE,
@@ -140,7 +140,7 @@ def _trials(experiment: dict[str, Any], random: np.random.Generator) -> Iterator
 
 
 def _readings(window_mb: int, method: dict[str, Any], random: np.random.Generator) -> dict[str, Any]:
-    """Return events, measurements and instruments of one trial, which scatter by 10 %."""
+    """Return the events, measurements and instruments of one trial, scattered by 10 %."""
     factor = METHODS[method["name"]][2] * float(np.exp(0.1 * random.standard_normal()))
     wait_ms, blackout_ms, total_s = (
         20 * window_mb * factor,
@@ -193,14 +193,14 @@ def _readings(window_mb: int, method: dict[str, Any], random: np.random.Generato
 
 
 def _telemetry(random: np.random.Generator) -> str:
-    """Return 13 s of a guest's reports, ten a second."""
+    """Return 13 s of a guest's reports, ten per second."""
     pages = np.cumsum(random.integers(3000, 9000, 130)).tolist()
     rows = [f"{number / 10 - 5:.4f},source,{count},0,0.000" for number, count in enumerate(pages)]
     return "\n".join(["time_s,host,pages,stalls,stall_ms", *rows, ""])
 
 
 def measure(what: str, baseline: Path, new: Path) -> int:
-    """Do one of the things to measure, print what it took, and return the exit status."""
+    """Run one of the measured tasks, print what it took, and return the exit status."""
     begin = time.perf_counter()
     if what == "tables":
         from ansible_collections.vcsp.testbed.analysis.presentation.tables import table3_markdown, text_table
@@ -225,7 +225,7 @@ def measure(what: str, baseline: Path, new: Path) -> int:
 
 
 def main() -> int:
-    """Synthesise here and measure in processes of their own, so that each peak is that of its work alone."""
+    """Synthesise here and measure in separate processes, so that each peak is that task's alone."""
     if len(sys.argv) == 5 and sys.argv[1] == "--measure":
         return measure(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
     trials = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
@@ -233,7 +233,7 @@ def main() -> int:
         baseline, new = Path(directory) / "baseline", Path(directory) / "new"
         for seed, path in enumerate((baseline, new)):
             synthesise(path, trials, seed)
-        print(f"{trials} trials an experiment")
+        print(f"{trials} trials per experiment")
         command = [sys.executable, __file__, "--measure"]
         found = [
             subprocess.run([*command, what, str(baseline), str(new)], check=False).returncode

@@ -3,8 +3,8 @@
 # ruff: noqa: T201 - printing is what a benchmark is for
 """How long the heatmap of a long request trace takes: ``python benchmarks/analysis_heatmap.py [REQUESTS]``.
 
-Synthesises a trace (10 million requests unless told otherwise) in a temporary directory, reads it, draws its heatmap,
-and prints the seconds of each step and the peak of resident memory. Exit status 1 when it takes longer than 5 s.
+Synthesises a trace (10 million requests by default) in a temporary directory, reads it, draws its heatmap, and prints
+the time of each step and the peak resident memory. Exits with 1 if it takes longer than 5 s.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def synthesise(path: Path, requests: int) -> None:
             number = np.arange(first, min(first + CHUNK, requests))
             page = np.where(number % 2, random.integers(0, pages, len(number)), number % pages)
             lines = zip((number * 1e-4).tolist(), (page * 4096).tolist(), strict=True)
-            file.writelines(f"{at:.6f},pc.ram,{start},4096,{start},40960\n" for at, start in lines)
+            file.writelines(f"{time_s:.6f},pc.ram,{start},4096,{start},40960\n" for time_s, start in lines)
 
 
 def measure(path: Path) -> int:
@@ -58,7 +58,7 @@ def measure(path: Path) -> int:
 
 
 def main() -> int:
-    """Synthesise here and measure in a process of its own, so that the peak is that of the analysis alone."""
+    """Synthesise here and measure in a separate process, so that the peak is that of the analysis alone."""
     if len(sys.argv) == 3 and sys.argv[1] == "--measure":
         sys.path.insert(0, str(ROOT))
         import_module("benchmarks")  # which makes ansible_collections.vcsp.testbed importable

@@ -1,9 +1,10 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # ruff: noqa: T201 - progress is printed
-"""What the migration engine costs: migrations in arms that differ in one thing, and a ping-pong, in turns.
+"""What the migration engine costs: migrations in arms that differ in one thing each, and a ping-pong, interleaved.
 
-A repeat runs every arm once, in an order of its own. A ratio is taken within a repeat, so that what drifts on the
-machine meets both of its sides alike; over the repeats it has a median and an interval.
+A repeat runs every arm once, in random order. A ratio is taken within a repeat, so that drift of the machine affects
+both sides alike; over the repeats it has a median and an interval.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.controlle
 from . import lab, report
 
 Measured = dict[str, float]
-Repeat = dict[str, Measured]  # arm -> what was measured; without the arms that failed
+Repeat = dict[str, Measured]  # arm -> what was measured, without the arms that failed
 Arm = Callable[[lab.Guests], Measured]
 
 RATE_MBIT = 1000
-# The push needs more memory, so that what it moves outweighs what every migration costs.
+# The push needs more memory, so that the transfer outweighs the fixed cost of a migration.
 DEMAND_MB, PUSH_MB = 32, 256
 SCENARIO = {
     "name": "benchmark",
@@ -41,12 +42,15 @@ SCENARIO = {
 }
 PING_PONG = Path(__file__).with_name("floor.py")
 ROUNDS = 5000
-# A page with its header on a wire of the link's rate.
+# Time of a page with its header on a wire at the link's rate.
 WIRE_US = (8 + 4096) * 8 / RATE_MBIT
 
 
 def ping_pong(_guests: lab.Guests) -> Measured:
-    """Median round trips, µs; see floor.py."""
+    """Median round trips in µs; see floor.py.
+
+    :raises BenchmarkError: the ping-pong failed.
+    """
     address = lab.HOSTS["destination"]["migration_address"]
     with lab.python("destination", PING_PONG, "destination", address, str(ROUNDS)) as asking:
         assert asking.stdout is not None
@@ -57,12 +61,15 @@ def ping_pong(_guests: lab.Guests) -> Measured:
         finally:
             asking.kill()
     if not found:
-        raise lab.BenchmarkError("the ping-pong failed; what it said stands above")
+        raise lab.BenchmarkError("the ping-pong failed; see its output above")
     return found
 
 
 def migration(guests: lab.Guests, window_mb: int, prefetch_program: str | None = None, **method: Any) -> Measured:
-    """Run one migration, and reduce its result to what the ratios need."""
+    """Run one migration, and reduce its result to what the ratios need.
+
+    :raises BenchmarkError: it failed, or ran with the program in the wrong state.
+    """
     workload = {"window_mb": window_mb, "pattern": "sequential", "work_per_page": 20}
     options = {} if prefetch_program is None else {"prefetch_program": prefetch_program}
     result = lab.migrate(guests, workload, method, **options)
@@ -81,7 +88,7 @@ def migration(guests: lab.Guests, window_mb: int, prefetch_program: str | None =
 
 
 def demand_paging(result: Mapping[str, Any]) -> Measured:
-    """Page wait per request, and the guest's time for a page, µs; this is its samples' median, without rare stalls."""
+    """Page wait per request, and the guest's time per page, in µs; a median over samples, so without rare stalls."""
     end_s = next((event["time_s"] for event in result["events"] if event["name"] == "WINDOW_WALKED"), None)
     if end_s is None:
         return {}
@@ -98,7 +105,7 @@ def demand_paging(result: Mapping[str, Any]) -> Measured:
 
 _demand = partial(migration, window_mb=DEMAND_MB, transfer="demand")
 _push = partial(migration, window_mb=PUSH_MB, transfer="push")
-# Without the program a migration of one page a request goes on, and says that it has no request trace.
+# With one page per request, a migration works without the program, and reports that it has no request trace.
 _no_program = {"prefetch_program": "/nonexistent"}
 ARMS: Mapping[str, Arm] = {
     "ping-pong": ping_pong,
@@ -121,7 +128,7 @@ class Ratio:
     at_least: float | None = None
 
     def row(self, repeats: Sequence[Repeat]) -> list[str]:
-        """Return its line of the table. A repeat in which one of its arms failed has no part in it."""
+        """Return its line of the table, without repeats in which one of its arms failed."""
         found = []
         for repeat in repeats:
             try:
@@ -135,13 +142,13 @@ class Ratio:
 
     @property
     def wanted(self) -> str:
-        """The bound as it stands in the table."""
+        """The bound as the table shows it."""
         if self.at_most is not None:
             return f"≤ {self.at_most:.2f}"
         return "-" if self.at_least is None else f"≥ {self.at_least:.2f}"
 
     def held(self, ratio: report.Spread) -> str:
-        """Say whether the median is as wanted, and whether its interval leaves a doubt about that."""
+        """Say whether the median is as wanted, and whether its interval leaves any doubt."""
         if self.at_most is None and self.at_least is None:
             return "-"
         middle, *ends = (
@@ -158,7 +165,7 @@ RATIOS = (
         at_most=1.05,
     ),
     Ratio(
-        "demand paging, time for a page in the median 0.1 s: program loaded / not loaded",
+        "demand paging, time per page in the median 0.1 s: program loaded / not loaded",
         lambda arm: arm["demand"]["page_us"] / arm["demand, not loaded"]["page_us"],
     ),
     Ratio(
@@ -182,11 +189,11 @@ RATIOS = (
         lambda arm: arm["demand"]["fault_us"] / (arm["ping-pong"]["page_us"] + WIRE_US),
     ),
     Ratio(
-        "10 pages a request, page wait per request / ping-pong",
+        "10 pages per request, page wait per request / ping-pong",
         lambda arm: arm["demand, 10 pages"]["fault_us"] / arm["ping-pong"]["page_us"],
     ),
     Ratio(
-        "10 pages a request, page wait in all / with 1 page",
+        "10 pages per request, total page wait / with 1 page",
         lambda arm: arm["demand, 10 pages"]["page_wait_ms"] / arm["demand"]["page_wait_ms"],
     ),
     Ratio(
@@ -205,32 +212,31 @@ PING_PONGS = {
     "page_us": "4104 bytes: a page with its header",
     "program_us": "the same, requests through the program",
 }
-# Key, head, digits.
+# Key, column head, digits.
 COLUMNS = (
     ("fault_us", "page wait per request, µs", 0),
-    ("page_us", "time for a page, µs", 0),
-    ("page_wait_ms", "page wait in all, ms", 0),
+    ("page_us", "time per page, µs", 0),
+    ("page_wait_ms", "total page wait, ms", 0),
     ("requests", "requests", 0),
     ("total_s", "total migration time, s", 2),
     ("link_mbit_per_s", "Mbit/s", 0),
 )
 HOW_TO_READ = """\
-- *Not loaded* differs in more than the program: the program also sets `TCP_NODELAY` on QEMU's sockets. Where
-  acknowledgements are delayed, that removes stalls of 40 ms, far more than the program costs: there *not loaded* is not
-  only cheaper but also lacks that cure. The lab's migration route has `quickack 1`, with which these stalls do not
-  arise; besides, a rare stall does not change the time for a page in the median 0.1 s of the walk, which holds the
-  guest's own work on the page, too; and both connections of the ping-pong have `TCP_NODELAY`, so they differ in the
-  program alone.
+- *Not loaded* differs in more than the program, which also sets `TCP_NODELAY` on QEMU's sockets. Where acknowledgements
+  are delayed, that removes stalls of 40 ms, far more than the program costs: there, *not loaded* saves the cost but
+  keeps the stalls. The lab's migration route has `quickack 1`, which prevents them. Besides, a rare stall does not
+  change the time per page in the median 0.1 s of the walk, which includes the guest's own work on the page, and both
+  connections of the ping-pong have `TCP_NODELAY`, so they differ in the program alone.
 - The ping-pong is what the network and its wake-ups cost without QEMU. The lab's link (tbf) lets a single page pass at
-  once: its first two lines differ by less than a page takes on a wire of that rate. Hence two multiples.
-- With several pages a request, the guest also waits for pages that are on their way and that it need not ask for.
+  once: the first two lines differ by less than a page takes on a wire at that rate. Hence two multiples.
+- With several pages per request, the guest also waits for pages that are on their way already and need no request.
 - The push's ratio cannot be 1: the link's rate counts frames, whose headers add 4.6 % to what QEMU counts.
 """
 
 
 @dataclass
 class Run:
-    """All that was measured, and where; a JSON file."""
+    """Everything that was measured, and on what machine; stored as JSON."""
 
     command: str
     host: Mapping[str, Any]
@@ -242,7 +248,7 @@ class Run:
     def read(cls, path: Path) -> Run:
         """Read what `save` wrote.
 
-        :raise BenchmarkError: the file is none of those.
+        :raises BenchmarkError: it is not such a file.
         """
         try:
             return cls(**json.loads(path.read_text()))
@@ -262,7 +268,7 @@ class Run:
             f"Written by `{self.command}`. {report.machine(self.host, self.controller)}. Link of {RATE_MBIT} Mbit/s "
             f"between the hosts of the embedded lab; a guest of 512 MB with one vCPU walks {DEMAND_MB} MB (demand) or "
             f"{PUSH_MB} MB (push).",
-            "Medians over the repeats with their 95 % intervals. A ratio is one of measurements in the same repeat.",
+            "Medians over the repeats with their 95 % intervals. A ratio compares measurements of the same repeat.",
             report.table(
                 ["ratio", "median [95 % interval]", "wanted", "held", "n"],
                 [ratio.row(self.repeats) for ratio in RATIOS],
@@ -281,7 +287,7 @@ class Run:
             HOW_TO_READ.rstrip(),
         ]
         if self.failures:
-            parts.append("Failed, and in no number above:\n\n" + "\n".join(f"- {line}" for line in self.failures))
+            parts.append("Failed, and not included above:\n\n" + "\n".join(f"- {line}" for line in self.failures))
         return "\n\n".join(parts) + "\n"
 
 
@@ -292,15 +298,15 @@ def cell(measured: Sequence[Measured], key: str, digits: int) -> str:
 
 
 def run(repeats: int, seed: int, path: Path) -> Run:
-    """Run every arm so many times; print how it goes, and save it to ``path`` after each repeat.
+    """Run every arm that many times; print the progress, and save the results to ``path`` after each repeat.
 
-    :raise BenchmarkError: there is no lab, or no guest.
+    :raises BenchmarkError: there is no lab, or no guest.
     """
     order = random.Random(seed)
     controller = provenance()
     with lab.taken():
         lab.check_link(RATE_MBIT)
-        print("saving the guests; the first time this takes a minute", flush=True)
+        print("saving the guests, which takes a minute the first time", flush=True)
         guests = lab.save_guests(SCENARIO)
         command = f"python -m benchmarks engine --repeats {repeats} --seed {seed}"
         found = Run(command, guests.hosts["destination"], controller)
@@ -310,11 +316,11 @@ def run(repeats: int, seed: int, path: Path) -> Run:
             for name in order.sample(list(ARMS), len(ARMS)):
                 try:
                     measured[name] = ARMS[name](guests)
-                    told = ", ".join(f"{key} {value:.4g}" for key, value in measured[name].items())
+                    outcome = ", ".join(f"{key} {value:.4g}" for key, value in measured[name].items())
                 except lab.BenchmarkError as error:
-                    told = f"failed: {error}"
+                    outcome = f"failed: {error}"
                     found.failures.append(f"repeat {number}, {name}: {str(error).splitlines()[0]}")
-                print(f"[{number}/{repeats}] {name}: {told}", flush=True)
+                print(f"[{number}/{repeats}] {name}: {outcome}", flush=True)
             found.repeats.append(measured)
             found.save(path)
             left_s = (time.monotonic() - began_s) / number * (repeats - number)

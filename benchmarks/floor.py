@@ -1,16 +1,17 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # ruff: noqa: T201 - what it prints is its result
 """The floor of a page fault: a TCP ping-pong between the lab's hosts that looks to the network like page requests.
 
-    floor.py destination ADDRESS ROUNDS    listens, prints its two ports, asks, prints its medians in µs; both as JSON
+    floor.py destination ADDRESS ROUNDS    listens, prints its two ports, requests, prints medians in µs; both as JSON
     floor.py source ADDRESS PORT PORT      connects to both, and answers until they are closed
 
-As in QEMU the destination listens, and asks over what it has accepted. A request has 16 bytes (return path message
-REQ_PAGES: be16 type, be16 length, be64 start, be32 bytes), a page of the answer 8 bytes of header and 4096 of its own
+As in QEMU, the destination listens and sends its requests over the accepted connections. A request has 16 bytes (return
+path message REQ_PAGES: be16 type, be16 length, be64 start, be32 bytes), a page of the answer has 4096 and a header of 8
 (QEMU migration/migration.c, migrate_send_rp_message_req_pages; migration/ram.c, save_page_header). TCP_NODELAY is on.
-One of the two connections is adopted by the prefetch program, which lengthens nothing: their difference is its cost.
+The prefetch program adopts one of the two connections and lengthens nothing: the difference between them is its cost.
 
-The rounds do nothing but system calls; a version in C was no faster than the scatter of either.
+The rounds do nothing but system calls; a version in C was faster by no more than the scatter.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ REQUEST = struct.Struct(">HHQI")
 REQ_PAGES_ID, REQ_PAGES = 3, 4
 BLOCK = Block("pc.ram", PAGE_BYTES, 1 << 30)
 PROGRAM = Path("/var/lib/libvirt/vcsp/prefetch.bpf.o")
-# What is timed: a connection, and the bytes asked for. Without a page it shows what the size of the answer costs.
+# What is timed: the connection, and the bytes requested. "header" shows what the size of the answer costs.
 CASES = {"header": ("plain", 0), "page": ("plain", PAGE_BYTES), "program": ("program", PAGE_BYTES)}
 ROUNDS_AT_ONCE = 100
 
 
 def destination(address: str, rounds: int) -> None:
-    """Time ``rounds`` round trips of each case, in turns of random order."""
+    """Time ``rounds`` round trips of each case, interleaved in random order."""
     listeners = {name: socket.create_server((address, 0)) for name in ("plain", "program")}
     ports = {name: listener.getsockname()[1] for name, listener in listeners.items()}
     times: dict[str, list[float]] = {case: [] for case in CASES}
@@ -64,7 +65,7 @@ def destination(address: str, rounds: int) -> None:
 
 
 def round_trips_us(connection: socket.socket, wanted_bytes: int) -> list[float]:
-    """Ask for so many bytes of memory, again and again; the time of each answer, µs."""
+    """Request that many bytes of memory repeatedly; returns the time of each answer in µs."""
     size = HEADER_BYTES + wanted_bytes
     requests = [REQUEST.pack(REQ_PAGES, 12, number * PAGE_BYTES, wanted_bytes) for number in range(ROUNDS_AT_ONCE)]
     answer = memoryview(bytearray(size))
@@ -76,7 +77,7 @@ def round_trips_us(connection: socket.socket, wanted_bytes: int) -> list[float]:
         received = receive(answer, size, whole)
         found.append((now_ns() - before_ns) / 1000)
         if received != size:
-            raise SystemExit("the source ended the connection")
+            raise SystemExit("the source closed the connection")
     return found
 
 
@@ -90,7 +91,7 @@ def source(address: str, *ports: str) -> None:
 
 
 def answer_all(address: str, port: int) -> None:
-    """Send for each request as many bytes as QEMU would."""
+    """Answer each request with as many bytes as QEMU would."""
     answers = {wanted_bytes: bytes(HEADER_BYTES + wanted_bytes) for wanted_bytes in (0, PAGE_BYTES)}
     request = memoryview(bytearray(512))
     with socket.create_connection((address, port)) as connection:

@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""The embedded lab as benchmarks use it: commands and modules on its hosts, and guests to migrate."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The embedded lab for benchmarks: commands and modules on its hosts, and guests to migrate."""
 
 from __future__ import annotations
 
@@ -25,17 +26,17 @@ INVENTORY: Mapping[str, Any] = yaml.safe_load((ROOT / "inventory/local/group_var
 HOSTS = {host["name"]: host for host in INVENTORY["local_lab_hosts"]}
 SSH_DIR = Path(INVENTORY["local_lab_state_dir"]) / "ssh"
 GUEST = "vcsp-guest"
-# Saving guests takes minutes, all else seconds; what takes this long hangs.
+# Saving guests takes minutes, all else seconds; anything that takes this long hangs.
 TIMEOUT_S = 1200
 
 
 class BenchmarkError(Exception):
-    """A benchmark cannot run, or a part of it failed; the message says why and what to do."""
+    """A benchmark cannot run, or part of it failed; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Guests:
-    """Saved guests to migrate: where the source has them, and what the hosts said of themselves (testbed_info)."""
+    """Saved guests to migrate: where they are on the source, and what testbed_info returned for the hosts."""
 
     state_dir: str
     hosts: Mapping[str, Any]
@@ -43,9 +44,9 @@ class Guests:
 
 @contextmanager
 def taken() -> Iterator[None]:
-    """Have the lab for oneself, and leave no guest there.
+    """Have the lab to oneself, and leave no guest there.
 
-    :raise BenchmarkError: there is no lab, or it is in use.
+    :raises BenchmarkError: there is no lab, or it is in use.
     """
     if os.geteuid() != 0:
         raise BenchmarkError("the embedded lab needs root")
@@ -64,7 +65,7 @@ def taken() -> Iterator[None]:
 
 
 def ssh(host: str) -> list[str]:
-    """Return what to put before a command for a lab host."""
+    """Return the command prefix that runs a command on a lab host."""
     return [
         "ssh", "-F", "/dev/null", "-i", str(SSH_DIR / "id_ed25519"), "-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes",
         "-o", "LogLevel=ERROR", "-o", "ConnectTimeout=10", "-o", f"UserKnownHostsFile={SSH_DIR / 'known_hosts'}",
@@ -73,39 +74,39 @@ def ssh(host: str) -> list[str]:
 
 
 def python(host: str, script: Path, *arguments: str) -> subprocess.Popen[str]:
-    """Start a script with the host's own Python; it can import the collection, whose checkout lab hosts can see."""
+    """Start a script with the host's own Python; it can import the collection from the checkout, which hosts share."""
     command = ["env", f"PYTHONPATH={ROOT / 'collections'}", "python3", str(script), *arguments]
     return subprocess.Popen([*ssh(host), shlex.join(command)], stdout=subprocess.PIPE, text=True)
 
 
 def check_link(rate_mbit: int) -> None:
-    """Make sure that the destination's migration link has this rate, and acknowledges at once.
+    """Make sure that the destination's migration link has this rate and acknowledges at once.
 
-    :raise BenchmarkError: it has not.
+    :raises BenchmarkError: it does not.
     """
 
-    def told(command: str) -> str:
+    def shown(command: str) -> str:
         command = f"{command} show dev {MIGRATION_DEVICE}"
         return subprocess.run([*ssh("destination"), command], capture_output=True, text=True, check=False).stdout
 
-    rates = [qdisc["options"]["rate"] * 8 / 1e6 for qdisc in json.loads(told("tc -j qdisc")) if qdisc["kind"] == "tbf"]
-    if rates != [rate_mbit] or "quickack 1" not in told("ip route"):
+    rates = [qdisc["options"]["rate"] * 8 / 1e6 for qdisc in json.loads(shown("tc -j qdisc")) if qdisc["kind"] == "tbf"]
+    if rates != [rate_mbit] or "quickack 1" not in shown("ip route"):
         raise BenchmarkError(f"the lab's link must have {rate_mbit} Mbit/s and quickack 1: run 'make lab' first")
 
 
 def save_guests(scenario: Mapping[str, Any]) -> Guests:
-    """Have a saved guest for each workload of a scenario.
+    """Make sure that there is a saved guest for each workload of a scenario.
 
-    :raise BenchmarkError: a guest cannot be made, or the destination cannot load the prefetch program.
+    :raises BenchmarkError: a guest cannot be saved, or the destination cannot load the prefetch program.
     """
     with tempfile.TemporaryDirectory() as directory:
-        path, told = Path(directory, "scenario.yml"), Path(directory, "guests.json")
+        path, output = Path(directory, "scenario.yml"), Path(directory, "guests.json")
         path.write_text(yaml.safe_dump(dict(scenario)))
-        files = ["-e", f"scenario={path}", "-e", f"guests_file={told}"]
+        files = ["-e", f"scenario={path}", "-e", f"guests_file={output}"]
         done = _ansible("ansible-playbook", "benchmarks/guests.yml", *files)
         if done.returncode:
             raise BenchmarkError(f"the guests could not be saved:\n{done.stdout}{done.stderr}")
-        guests = Guests(**json.loads(told.read_text()))
+        guests = Guests(**json.loads(output.read_text()))
     ebpf = guests.hosts["destination"]["ebpf"]
     if not ebpf["usable"]:
         raise BenchmarkError(
@@ -115,9 +116,9 @@ def save_guests(scenario: Mapping[str, Any]) -> Guests:
 
 
 def migrate(guests: Guests, workload: Mapping[str, Any], method: Mapping[str, Any], **options: Any) -> dict[str, Any]:
-    """Restore the guest of a workload on the source, migrate it, verify and end it; return the module's result.
+    """Restore the guest of a workload on the source, migrate, verify and end it; return the module's result.
 
-    :raise BenchmarkError: something of it failed, or the measurement does not count.
+    :raises BenchmarkError: a step failed, or the measurement does not count.
     """
     module("source", "saved_guest", name=GUEST, state="running", directory=guests.state_dir, workload=workload)
     try:
@@ -135,7 +136,7 @@ def migrate(guests: Guests, workload: Mapping[str, Any], method: Mapping[str, An
 
 
 def end_guests() -> None:
-    """End what a migration may have left, the destination's half first."""
+    """End whatever a migration may have left, the destination's half first."""
     for host in ("destination", "source"):
         module(host, "saved_guest", name=GUEST, state="absent")
 
@@ -143,13 +144,13 @@ def end_guests() -> None:
 def module(host: str, name: str, /, **arguments: Any) -> dict[str, Any]:
     """Run a module of the collection on a host and return its result.
 
-    :raise BenchmarkError: it failed.
+    :raises BenchmarkError: it failed.
     """
     done = _ansible("ansible", host, "-m", f"vcsp.testbed.{name}", "-a", json.dumps(arguments))
     try:
         result: dict[str, Any] = json.loads(done.stdout.partition("=> ")[2])
     except ValueError:
-        raise BenchmarkError(f"{name} on {host} gave no result:\n{done.stdout}{done.stderr}") from None
+        raise BenchmarkError(f"{name} on {host} returned no result:\n{done.stdout}{done.stderr}") from None
     if done.returncode:
         raise BenchmarkError(f"{name} on {host}: {result['msg']}")
     return result

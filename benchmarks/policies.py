@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""Prefetch policies compared: an experiment with ``policies.yml`` as one table and one figure."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A comparison of prefetch policies: an experiment with ``policies.yml`` as one table and one figure."""
 
 from __future__ import annotations
 
@@ -25,9 +26,9 @@ FIGURE = "policies.svg"
 
 
 def results(directory: Path) -> dict[str, str]:
-    """Return the table and the figure of an experiment, file name -> text.
+    """Return the table and the figure of an experiment, as file name -> text.
 
-    :raises InputError: it is no experiment, or has no valid trial.
+    :raises InputError: it is not an experiment, or has no valid trial.
     """
     experiment = read_experiment(directory)
     trials = tidy(experiment)
@@ -47,9 +48,9 @@ def results(directory: Path) -> dict[str, str]:
         "# Prefetch policies",
         f"Written by `{EXPERIMENT} && python -m benchmarks policies`. "
         f"{report.machine(provenance['destination'], provenance['controller'])}. {progress(experiment)}.",
-        f"Demand paging of a window of {window}; medians with their 95 % intervals, which up to five repeats are the "
-        "whole range. `fixed` and `around` with one page are plain demand paging. `readahead` begins with the pages "
-        "given, and doubles them on a stream, up to 128.",
+        f"Demand paging of a window of {window}; medians with their 95 % intervals, which are the whole range up to "
+        "five repeats. `fixed` and `around` with one page are plain demand paging. `readahead` starts with the given "
+        "number of pages, and doubles it on a stream, up to 128.",
         report.table(
             ["policy, pages a request", *(f"{pattern}: {METRICS[metric].lower()}" for pattern, metric in CELLS)],
             rows(points),
@@ -60,7 +61,7 @@ def results(directory: Path) -> dict[str, str]:
 
 
 def medians(trials: pd.DataFrame) -> pd.DataFrame:
-    """Return a row a policy, number of pages, pattern and metric: ``median``, ``low``, ``high``, ``n``."""
+    """Return a row per policy, number of pages, pattern and metric: ``median``, ``low``, ``high``, ``n``."""
     found = [
         {"policy": policy, "pages": pages, "pattern": pattern, "metric": metric, **report.spread(values)._asdict()}
         for (policy, pages, pattern), group in trials.groupby(["policy", "pages", "pattern"])
@@ -68,7 +69,7 @@ def medians(trials: pd.DataFrame) -> pd.DataFrame:
         if (values := group[metric].dropna().tolist())
     ]
     points = pd.DataFrame(found)
-    # One page asks for nothing before or after it: it begins the curve of both.
+    # With one page there is nothing before or after it: it starts both curves.
     alone = points[(points["policy"] == "fixed") & (points["pages"] == 1)]
     return pd.concat([points, alone.assign(policy="around")], ignore_index=True)
 
@@ -90,7 +91,7 @@ def rows(points: pd.DataFrame) -> list[list[str]]:
 
 
 def figure(points: pd.DataFrame, window: str) -> str:
-    """Return the figure as SVG text: a panel a metric and pattern, a curve a policy, intervals drawn."""
+    """Return the figure as SVG text: a panel per metric and pattern, a curve with intervals per policy."""
     columns = [
         alt.vconcat(*(panel(points, pattern, metric) for metric in METRICS), title=f"{pattern} walk")
         for pattern in PATTERNS

@@ -1,5 +1,6 @@
-# SPDX-License-Identifier: GPL-3.0-or-later
-"""What the benchmarks' results share: medians with their spread, the machine's facts, Markdown tables."""
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the benchmarks' reports share: medians with their spread, facts about the machine, Markdown tables."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ CONFIDENCE = 0.95
 
 
 class Spread(NamedTuple):
-    """A median and its 95 % interval, with the number of values that they come from."""
+    """A median and its 95 % interval, with the number of values behind them."""
 
     median: float
     low: float
@@ -26,10 +27,10 @@ class Spread(NamedTuple):
 
 
 def spread(values: Sequence[float]) -> Spread:
-    """Return the median of ``values`` with its interval between two of them, which needs no distribution.
+    """Return the median of ``values`` with an interval between two of them, which assumes no distribution.
 
-    The number of values below the true median is binomial. Fewer than six values give no 95 %: the interval is their
-    whole range, which for five holds the median with 94 %.
+    The number of values below the true median is binomial. Fewer than six values cannot give 95 %: the interval is then
+    their whole range, which for five values covers the median with 94 %.
     """
     ordered, n = sorted(values), len(values)
     place = max(1, int(stats.binom.ppf((1 - CONFIDENCE) / 2, n, 0.5)))
@@ -37,7 +38,7 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def machine(host: Mapping[str, Any], controller: Mapping[str, Any]) -> str:
-    """Say on what was measured: what ``testbed_info`` tells of a lab host, and the controller of its checkout."""
+    """Describe the machine measured on, from a lab host's ``testbed_info`` and the controller's provenance."""
     accelerator = host["accelerator"]["name"].upper()
     return (
         f"{host['cpu']['count']} x {host['cpu']['model']}, {host['distribution']}, kernel {host['kernel']}; "
