@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
 from ._destination.policies import POLICIES, Policy, policy
@@ -23,20 +23,13 @@ from ._destination.quota import PERIOD_MAX_US, PERIOD_MIN_US, QUOTA_MIN_US
 PAGES_MAX = 1 << 28
 
 
-def _setting(
-    default: Any,
-    *text: str,
-    unit: str = "",
-    minimum: float | None = None,
-    maximum: float | None = None,
-    choices: tuple[str, ...] = (),
-) -> Any:
+def _setting(default: Any, *text: str, unit: str = "", allowed: tuple[Any, ...] = ()) -> Any:
     """A field of `Method`.
 
     :param text: sentences; the first says what the setting is. Names and values are in backticks.
+    :param allowed: the values of a text; the least and the largest number.
     """
-    limits = {"minimum": minimum, "maximum": maximum, "choices": choices}
-    return field(default=default, metadata={"text": text, "unit": unit, **limits})
+    return field(default=default, metadata={"text": text, "unit": unit, "allowed": allowed})
 
 
 @dataclass(frozen=True)
@@ -48,8 +41,7 @@ class Method:
         "Share of a processor that each vCPU gets on the destination, from its resume until all memory is there.",
         "`100` sets no quota.",
         unit="%",
-        minimum=1,
-        maximum=100,
+        allowed=(1, 100),
     )
     vcpu_period_us: int = _setting(
         10000,
@@ -57,15 +49,14 @@ class Method:
         "The shorter it is, the more evenly the guest is slowed; a paused guest waits for the rest of a period.",
         f"Quota times period must be {QUOTA_MIN_US} µs or more, the least that Linux grants.",
         unit="µs",
-        minimum=PERIOD_MIN_US,
-        maximum=PERIOD_MAX_US,
+        allowed=(PERIOD_MIN_US, PERIOD_MAX_US),
     )
     vcpu_quota_until: str = _setting(
         "completed",
         "What lifts the quota.",
         "`completed` is the last page, as in the paper.",
         "`working-set` is as soon as the guest has walked its working window once, or requests no more pages.",
-        choices=("working-set", "completed"),
+        allowed=("working-set", "completed"),
     )
     prefetch_pages: int = _setting(
         1,
@@ -73,8 +64,7 @@ class Method:
         "`1` is plain demand paging; more needs eBPF on the destination.",
         "A page is the guest memory's own: 4 KiB, or 2 MiB on huge pages of hugetlbfs.",
         unit="pages",
-        minimum=1,
-        maximum=PAGES_MAX,
+        allowed=(1, PAGES_MAX),
     )
     prefetch_policy: str = _setting(
         "fixed",
@@ -83,14 +73,13 @@ class Method:
         "`around` takes those before and after it.",
         "`readahead` takes the next ones, twice as many with each request that continues a sequential stream, up to "
         "`prefetch_max_pages`; after a jump it starts again with `prefetch_pages`.",
-        choices=tuple(POLICIES),
+        allowed=tuple(POLICIES),
     )
     prefetch_max_pages: int | None = _setting(
         None,
         "The most pages that `readahead` requests at once; 128 if not given.",
         unit="pages",
-        minimum=1,
-        maximum=PAGES_MAX,
+        allowed=(1, PAGES_MAX),
     )
     transfer: str = _setting(
         "demand",
@@ -98,7 +87,7 @@ class Method:
         "`demand` is the paper's demand paging: nothing, until the guest has walked its working window once or "
         "requests no more pages; then the rest, so that the migration ends. Needs QEMU 8.0.",
         "`push` is QEMU's ordinary behaviour: everything, from the start.",
-        choices=("demand", "push"),
+        allowed=("demand", "push"),
     )
     postcopy_preempt: bool | None = _setting(
         None,
@@ -110,8 +99,7 @@ class Method:
         "Limit of the background push; with `demand`, of what is left after the walk.",
         "`0` sets no limit.",
         unit="MB/s",
-        minimum=0,
-        maximum=1_000_000,
+        allowed=(0, 1_000_000),
     )
 
     @classmethod
@@ -179,14 +167,13 @@ _TYPES = {"int": "integer", "float": "number", "str": "string", "bool": "boolean
 
 def argument_spec() -> dict[str, dict[str, Any]]:
     """The settings as suboptions of an Ansible module."""
-    return {
-        entry.name: {
-            "type": _kind(entry),
-            **({"choices": list(entry.metadata["choices"])} if entry.metadata["choices"] else {}),
-            **({} if entry.default is None else {"default": entry.default}),
-        }
-        for entry in fields(Method)
-    }
+    found: dict[str, dict[str, Any]] = {entry.name: {"type": kind(entry)} for entry in fields(Method)}
+    for entry in fields(Method):
+        if kind(entry) == "str":
+            found[entry.name]["choices"] = list(entry.metadata["allowed"])
+        if entry.default is not None:
+            found[entry.name]["default"] = entry.default
+    return found
 
 
 def documentation() -> dict[str, dict[str, Any]]:
@@ -197,53 +184,36 @@ def documentation() -> dict[str, dict[str, Any]]:
 
 def json_schema() -> dict[str, dict[str, Any]]:
     """The settings as properties of a JSON schema."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for entry in fields(Method):
-        kind, limits = _TYPES[_kind(entry)], entry.metadata
-        schema: dict[str, Any] = {"type": [kind, "null"] if entry.default is None else kind, "default": entry.default}
-        if limits["choices"]:
-            schema["enum"] = list(limits["choices"])
-        schema.update({key: limits[key] for key in ("minimum", "maximum") if limits[key] is not None})
-        found[entry.name] = schema
+        json_type, allowed = _TYPES[kind(entry)], entry.metadata["allowed"]
+        schema = {"type": [json_type, "null"] if entry.default is None else json_type, "default": entry.default}
+        limits = (
+            {"enum": list(allowed)}
+            if kind(entry) == "str"
+            else dict(zip(("minimum", "maximum"), allowed, strict=False))
+        )
+        found[entry.name] = {**schema, **limits}
     return found
 
 
-def table() -> str:
-    """The settings as a Markdown table."""
-    rows = ["| setting | default | allowed | what it is |", "| --- | --- | --- | --- |"]
-    for entry in fields(Method):
-        shown = "not set" if entry.default is None else f"`{entry.default}`"
-        rows.append(f"| `{entry.name}` | {shown} | {_allowed(entry)} | {' '.join(entry.metadata['text'])} |")
-    return "\n".join(rows)
-
-
-def _allowed(entry: Any) -> str:
-    """The allowed values of a setting, in a few words."""
-    limits = entry.metadata
-    if limits["choices"]:
-        return ", ".join(f"`{choice}`" for choice in limits["choices"])
-    if _kind(entry) == "bool":
-        return "`true`, `false`"
-    return f"{limits['minimum']:,} to {limits['maximum']:,} {limits['unit']}"
-
-
-def _kind(entry: Any) -> str:
+def kind(entry: Field[Any]) -> str:
+    """The type of a setting, as Python and Ansible call it."""
     return str(entry.type).removesuffix(" | None")
 
 
-def _outside(entry: Any, value: Any) -> str | None:
-    limits = entry.metadata
-    if value is None and entry.default is None:
+def _outside(entry: Field[Any], value: Any) -> str | None:
+    allowed = entry.metadata["allowed"]
+    if not allowed or (value is None and entry.default is None):
         return None
-    if limits["choices"] and value not in limits["choices"]:
-        return f"{entry.name}: is {value}; use one of {', '.join(limits['choices'])}"
-    least, most = limits["minimum"], limits["maximum"]
-    if least is not None and not least <= value <= most:  # also refuses NaN, which fails every comparison
-        return f"{entry.name}: is {value}; must be from {least} to {most}"
-    return None
+    if kind(entry) == "str":
+        return None if value in allowed else f"{entry.name}: is {value}; use one of {', '.join(allowed)}"
+    least, most = allowed
+    # Also refuses NaN, which fails every comparison.
+    return None if least <= value <= most else f"{entry.name}: is {value}; must be from {least} to {most}"
 
 
-def _ansible_text(entry: Any) -> list[str]:
+def _ansible_text(entry: Field[Any]) -> list[str]:
     names = {other.name for other in fields(Method)}
 
     def markup(match: re.Match[str]) -> str:

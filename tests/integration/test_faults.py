@@ -149,7 +149,7 @@ def assert_migrated(done: Done, *reasons: str) -> dict[str, Any]:
 
 def lost(host: str) -> str:
     """The reason that a lost connection is."""
-    return f"the connection to the {host}'s libvirt was lost meanwhile"
+    return f"the connection to the {host}'s libvirt was lost"
 
 
 CUT: Step = ("run", "ip link set mig0 down")
@@ -202,7 +202,7 @@ def test_the_module_is_killed_and_called_again(guest: Migrate, at_moment: AtMome
     assert done.returncode != 0
     assert bpf_programs() == set(), "the program lives no longer than its process"
     again = guest(**{**moment.settings, "max_postcopy_bandwidth_mb_per_s": 0})
-    returned = assert_migrated(again, "an interrupted migration was brought home; nothing of it was measured")
+    returned = assert_migrated(again, "an interrupted migration was completed; it was not measured")
     assert returned["taken_over"] is True
     once_more = guest(**moment.settings)
     assert result(once_more)["was_home"] is True
