@@ -188,11 +188,8 @@ def json_schema() -> dict[str, dict[str, Any]]:
     for entry in fields(Method):
         json_type, allowed = _TYPES[kind(entry)], entry.metadata["allowed"]
         schema = {"type": [json_type, "null"] if entry.default is None else json_type, "default": entry.default}
-        limits = (
-            {"enum": list(allowed)}
-            if kind(entry) == "str"
-            else dict(zip(("minimum", "maximum"), allowed, strict=False))
-        )
+        bounds = dict(zip(("minimum", "maximum"), allowed, strict=False))
+        limits = {"enum": list(allowed)} if kind(entry) == "str" else bounds
         found[entry.name] = {**schema, **limits}
     return found
 
