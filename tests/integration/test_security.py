@@ -118,18 +118,19 @@ def test_a_name_that_no_guest_has_is_refused(lab: Path, name: str, says: str) ->
 
 def test_qemu_listens_on_the_migration_address_while_a_migration_is_expected(guest: Migrate) -> None:
     assert qemu_listens("source") == qemu_listens("destination") == []
-    # It listens from before the baseline to the switch, when the last connection comes.
     look = [("run", "ss -Hltnp"), ("run", "ssh root@source ss -Hltnp")]
-    settings = {"transfer": "demand", "prefetch_pages": 10, "window_mb": 8, "baseline_s": 5, "verify": True}
+    # The push is held down, lest the migration ends while it is looked at.
     steps = [("await", "baseline"), *look, ("await", "post-copy"), ("rate", 4096), *look, ("rate", 0)]
+    settings = {"transfer": "demand", "prefetch_pages": 10, "window_mb": 8, "baseline_s": 5, "verify": True}
     done, seen = follow(lambda: guest(**settings), *steps)
     assert done.returncode == 0, done.stdout
-    expecting, on_the_way = seen[1:3], seen[5:7]
-    assert expecting[1].source != "active" and on_the_way[1].split, seen
-    (address,) = qemu_sockets(expecting[0].output)
+    (here, there), (here_later, there_later) = seen[1:3], seen[5:7]
+    assert there.source != "active" and there_later.split, seen
+    (address,) = qemu_sockets(here.output)
     assert address.rpartition(":")[0] == MIGRATION_ADDRESS["destination"]
-    assert qemu_sockets(expecting[1].output) == []
-    assert [qemu_sockets(one.output) for one in on_the_way] == [[], []]
+    # QEMU may stop listening as soon as all connections are there, and opens no other port.
+    assert qemu_sockets(here_later.output) in ([], [address])
+    assert qemu_sockets(there.output) == qemu_sockets(there_later.output) == []
     assert "running" in on("destination", "virsh", "domstate", "vcsp-guest")
     assert qemu_listens("destination") == qemu_listens("source") == []
 

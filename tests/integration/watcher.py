@@ -86,7 +86,6 @@ def look() -> dict[str, Any]:
             item["label"].startswith("charchannel") and not item["filename"].startswith("disconnected")
             for item in devices
         ),
-        "module": subprocess.run(["pgrep", "-x", "python3"], capture_output=True).returncode == 0,
     }
 
 
@@ -99,9 +98,9 @@ def wait_for(condition: Callable[[], Any], what: str) -> None:
 
 
 def run(host: str, command: str) -> str:
-    where = [] if host == "destination" else ["ssh", f"root@{host}"]
-    words = [*where, command] if where else ["sh", "-c", command]
-    return subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True).stdout
+    words = ["sh", "-c", command] if host == "destination" else ["ssh", f"root@{host}", command]
+    pipe, both = subprocess.PIPE, subprocess.STDOUT
+    return subprocess.run(words, stdout=pipe, stderr=both, text=True, timeout=PATIENCE_S).stdout
 
 
 def take(verb: str, value: Any) -> str:
@@ -128,7 +127,8 @@ def main() -> None:
     report = []
     for verb, value in json.loads(sys.argv[1]):
         output = take(verb, value)
-        report.append({"step": [verb, value], "output": output, **look()})
+        module = run("destination", "pgrep -x python3") != ""
+        report.append({"step": [verb, value], "output": output, "module": module, **look()})
     print(json.dumps(report))
 
 
