@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from .cgroups import NO_CGROUP_V2, PROC, cpu_hierarchies, path_in
 from .policies import Policy
 
 BPF_SK_MSG_VERDICT = 7
@@ -87,18 +88,15 @@ def guest_blocks(ramblocks: Sequence[Block], backends: Collection[str]) -> list[
     return [block for block in ramblocks if block.name.rpartition("/")[2] in backends]
 
 
-def cgroup_of(pid: int, proc: Path = Path("/proc")) -> Path:
+def cgroup_of(pid: int, proc: Path = PROC) -> Path:
     """Directory of a process's cgroup in the v2 hierarchy, to which sockops programs attach.
 
     :raises PrefetchError: no cgroup v2 hierarchy is mounted.
     """
-    groups = (proc / str(pid) / "cgroup").read_text().splitlines()
-    path = next((line.split("::", 1)[1] for line in groups if line.startswith("0::")), "/")
-    for line in (proc / "self" / "mounts").read_text().splitlines():
-        _device, point, kind, *_rest = line.split()
-        if kind == "cgroup2":
-            return Path(point + path)
-    raise PrefetchError("no cgroup v2 hierarchy is mounted, which sockops programs need")
+    for version, point in cpu_hierarchies(proc):
+        if version == 2:
+            return point / (path_in(2, pid, proc) or "")
+    raise PrefetchError(NO_CGROUP_V2)
 
 
 def load_libbpf() -> ctypes.CDLL:

@@ -14,8 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from .._destination.cgroups import NO_CGROUP_V2, PROC, cpu_hierarchies
 from .._destination.policies import policy
-from .._destination.prefetch import Block, Prefetch, PrefetchError, cgroup_of
+from .._destination.prefetch import Block, Prefetch, PrefetchError
 from .memory import thp_mode
 
 KVM_BOOT_TIMEOUT_S = 10
@@ -132,20 +133,14 @@ def ebpf(program: Path) -> dict[str, Any]:
     return answer(True, "the prefetch program loads and attaches")
 
 
-def cgroup() -> dict[str, Any]:
+def cgroup(proc: Path = PROC) -> dict[str, Any]:
     """Version of the cgroup hierarchy with the CPU controller, and whether the controller is available."""
-    for line in Path("/proc/self/mounts").read_text().splitlines():
-        _device, point, kind, options, *_rest = line.split()
-        if kind == "cgroup" and "cpu" in options.split(","):
-            return {"version": 1, "cpu": True, "reason": f"cgroup v1 at {point}"}
-        if kind == "cgroup2":
-            controllers = (Path(point) / "cgroup.controllers").read_text().split()
-            if "cpu" in controllers:
-                return {"version": 2, "cpu": True, "reason": f"cgroup v2 at {point}"}
-    try:
-        cgroup_of(os.getpid())
-    except PrefetchError as error:
-        return {"version": 1, "cpu": False, "reason": str(error)}
+    hierarchies = cpu_hierarchies(proc)
+    for version, point in hierarchies:
+        if version == 1 or "cpu" in (point / "cgroup.controllers").read_text().split():
+            return {"version": version, "cpu": True, "reason": f"cgroup v{version} at {point}"}
+    if not hierarchies:
+        return {"version": 1, "cpu": False, "reason": NO_CGROUP_V2}
     return {"version": 2, "cpu": False, "reason": "no hierarchy offers the CPU controller"}
 
 
@@ -153,11 +148,10 @@ def provenance() -> dict[str, Any]:
     """Facts about the host that are needed to interpret a result."""
     cpuinfo = Path("/proc/cpuinfo").read_text()
     model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
-    release = dict(re.findall(r'^(\w+)="?([^"\n]*)"?$', Path("/etc/os-release").read_text(), re.MULTILINE))
     return {
         "kernel": platform.release(),
         "cpu": {"model": model[1] if model else platform.machine(), "count": os.cpu_count() or 0},
-        "distribution": release.get("PRETTY_NAME", "unknown"),
+        "distribution": platform.freedesktop_os_release()["PRETTY_NAME"],
         "hostname": platform.node(),
         "boot_id": BOOT_ID.read_text().strip(),
         "thp": thp_mode(),

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-PROC = Path("/proc")
+from .._destination.cgroups import PROC, cpu_hierarchies, path_in
+
 SAMPLE_S = 0.05
 
 
@@ -68,9 +69,12 @@ def throttled_s(threads: Iterable[int], proc: Path = PROC) -> float | None:
     total = None
     for tid in threads:
         found = None
-        for point, path in _cpu_cgroups(tid, proc):
+        for version, point in cpu_hierarchies(proc):
             try:
-                stat = dict(line.split() for line in (point / path.lstrip("/") / "cpu.stat").read_text().splitlines())
+                path = path_in(version, tid, proc)
+                if path is None:
+                    continue
+                stat = dict(line.split() for line in (point / path / "cpu.stat").read_text().splitlines())
             except (OSError, ValueError):
                 continue
             if "throttled_time" in stat:
@@ -81,26 +85,6 @@ def throttled_s(threads: Iterable[int], proc: Path = PROC) -> float | None:
             return None
         total = (total or 0.0) + found
     return total
-
-
-def _cpu_cgroups(tid: int, proc: Path) -> list[tuple[Path, str]]:
-    mounts = []
-    for line in (proc / "self" / "mounts").read_text().splitlines():
-        _device, point, kind, options, *_rest = line.split()
-        if kind == "cgroup2":
-            mounts.append((Path(point), ""))
-        elif kind == "cgroup" and "cpu" in options.split(","):
-            mounts.append((Path(point), "cpu"))
-    try:
-        lines = (proc / str(tid) / "cgroup").read_text().splitlines()
-    except OSError:
-        return []
-    paths = {}
-    for line in lines:
-        _number, controllers, path = line.split(":", 2)
-        for controller in controllers.split(","):
-            paths[controller] = path
-    return [(point, paths[controller]) for point, controller in mounts if controller in paths]
 
 
 def process_of(tid: int, proc: Path = PROC) -> int:

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.module_utils._destination.prefetch import PrefetchError
 from ansible_collections.vcsp.testbed.plugins.module_utils._host import capabilities
 
 
@@ -89,41 +88,39 @@ def test_qemu_runs_as_the_distributions_user_by_default(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize(
-    ("mounts", "controllers", "expected"),
+    ("mounts", "controllers", "version", "cpu", "reason"),
     [
+        ("cgroup2 {0}/v2 cgroup2 rw 0 0\n", "cpuset cpu io", 2, True, "cgroup v2 at {0}/v2"),
         (
-            "cgroup2 /v2 cgroup2 rw 0 0\n",
-            "cpuset cpu io",
-            {"version": 2, "cpu": True, "reason": "cgroup v2 at /v2"},
-        ),
-        (
-            "cgroup2 /v2 cgroup2 rw 0 0\ncgroup /v1 cgroup rw,cpu,cpuacct 0 0\n",
+            "cgroup2 {0}/v2 cgroup2 rw 0 0\ncgroup {0}/v1 cgroup rw,cpu,cpuacct 0 0\n",
             "io",
-            {"version": 1, "cpu": True, "reason": "cgroup v1 at /v1"},
+            1,
+            True,
+            "cgroup v1 at {0}/v1",
         ),
         (
-            "cgroup2 /v2 cgroup2 rw 0 0\ncgroup /v1 cgroup rw,cpuset 0 0\n",
+            "cgroup2 {0}/v2 cgroup2 rw 0 0\ncgroup {0}/v1 cgroup rw,cpuset 0 0\n",
             "io",
-            {"version": 2, "cpu": False, "reason": "no hierarchy offers the CPU controller"},
+            2,
+            False,
+            "no hierarchy offers the CPU controller",
         ),
-        ("proc /proc proc rw 0 0\n", "", {"version": 1, "cpu": False, "reason": "no v2 here"}),
+        (
+            "proc /proc proc rw 0 0\n",
+            "",
+            1,
+            False,
+            "no cgroup v2 hierarchy is mounted, which sockops programs need",
+        ),
     ],
 )
-def test_cgroup(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mounts: str, controllers: str, expected: dict[str, object]
-) -> None:
-    def cgroup_of(_pid: int) -> Path:
-        if "cgroup2" not in mounts:
-            raise PrefetchError("no v2 here")
-        return Path("/v2")
-
-    for name, text in (("proc/self/mounts", mounts), ("v2/cgroup.controllers", controllers)):
+def test_cgroup(tmp_path: Path, mounts: str, controllers: str, version: int, cpu: bool, reason: str) -> None:
+    for name, text in (("self/mounts", mounts.format(tmp_path)), ("v2/cgroup.controllers", controllers)):
         file = tmp_path / name
         file.parent.mkdir(parents=True)
         file.write_text(text)
-    monkeypatch.setattr(capabilities, "Path", lambda path: tmp_path / str(path).lstrip("/"))
-    monkeypatch.setattr(capabilities, "cgroup_of", cgroup_of)
-    assert capabilities.cgroup() == expected
+    found = capabilities.cgroup(tmp_path)
+    assert found == {"version": version, "cpu": cpu, "reason": reason.format(tmp_path)}
 
 
 def test_kvm_is_not_tried_without_a_kernel(tmp_path: Path) -> None:
