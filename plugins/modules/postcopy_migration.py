@@ -175,7 +175,8 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.vcsp.testbed.plugins.module_utils import _method as methods
 from ansible_collections.vcsp.testbed.plugins.module_utils._host import endpoints
-from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import LIBVIRT_IMPORT_ERROR, ConnectionFailed
+from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import ConnectionFailed
+from ansible_collections.vcsp.testbed.plugins.module_utils._libvirt import LIBVIRT_IMPORT_ERROR
 from ansible_collections.vcsp.testbed.plugins.module_utils._measure.result import build
 from ansible_collections.vcsp.testbed.plugins.module_utils._migration.errors import MigrationError
 from ansible_collections.vcsp.testbed.plugins.module_utils._migration.transaction import Migration

@@ -102,16 +102,8 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible_collections.vcsp.testbed.plugins.module_utils._guest import saved_guest
 from ansible_collections.vcsp.testbed.plugins.module_utils._host import endpoints
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.domain import find
-from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import (
-    LIBVIRT_IMPORT_ERROR,
-    ConnectionFailed,
-    connect,
-)
-
-try:
-    import libvirt
-except ImportError:
-    pass
+from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import ConnectionFailed, connect
+from ansible_collections.vcsp.testbed.plugins.module_utils._libvirt import LIBVIRT_IMPORT_ERROR, libvirt
 
 
 def main() -> None:

@@ -106,11 +106,8 @@ from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.vcsp.testbed.plugins.module_utils._host import capabilities
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.memory import memory
-from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import (
-    LIBVIRT_IMPORT_ERROR,
-    ConnectionFailed,
-    connect,
-)
+from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import ConnectionFailed, connect
+from ansible_collections.vcsp.testbed.plugins.module_utils._libvirt import LIBVIRT_IMPORT_ERROR
 
 
 def libvirt_version() -> dict[str, str] | None:

@@ -12,10 +12,7 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
-try:
-    import libvirt
-except ImportError:  # reported by qmp.py
-    pass
+from .._libvirt import libvirt
 
 NAMESPACE = "https://github.com/vcsp/testbed/quota/1"
 UNLIMITED = -1

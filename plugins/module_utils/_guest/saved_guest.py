@@ -15,12 +15,8 @@ from typing import Any
 from xml.etree import ElementTree
 
 from .._host import domain as domains
+from .._libvirt import libvirt
 from .telemetry import Channel
-
-try:
-    import libvirt
-except ImportError:  # reported by qmp.py
-    pass
 
 # In the domain's metadata; only guests that carry it are ever destroyed or replaced.
 MARK = "{https://github.com/vcsp/testbed/guest/1}guest"

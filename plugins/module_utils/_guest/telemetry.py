@@ -9,10 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-try:
-    import libvirt
-except ImportError:  # reported by qmp.py
-    pass
+from .._libvirt import libvirt
 
 CHANNEL = "vcsp.telemetry"
 PAGE_BYTES = 4096

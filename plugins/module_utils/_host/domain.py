@@ -8,10 +8,7 @@ import time
 from typing import Any
 from xml.etree import ElementTree
 
-try:
-    import libvirt
-except ImportError:  # reported by qmp.py
-    pass
+from .._libvirt import libvirt
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 ElementTree.register_namespace("qemu", QEMU_NAMESPACE)

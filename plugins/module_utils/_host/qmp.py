@@ -16,14 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-try:
-    import libvirt
-    import libvirt_qemu
-
-    LIBVIRT_IMPORT_ERROR: ImportError | None = None
-except ImportError as _error:
-    LIBVIRT_IMPORT_ERROR = _error
-
+from .._libvirt import libvirt, libvirt_qemu
 
 # Long enough for SSH and a busy host, short compared to a migration's time limit.
 CONNECT_TIMEOUT_S = 15.0
