@@ -19,17 +19,7 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import
 class ActionModule(ControllerAction):
     """Begins or resumes an experiment and holds its locks, or gives them back."""
 
-    ARGUMENTS: ClassVar = {
-        "argument_spec": {
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "results_dir": {"type": "path", "required": True},
-            "experiment_id": {"type": "str"},
-            "scenario": {"type": "dict"},
-            "provenance": {"type": "dict", "default": {}},
-            "lock_path": {"type": "path", "default": str(lock.default_path())},
-        },
-        "required_if": [("state", "present", ["scenario"]), ("state", "absent", ["experiment_id"])],
-    }
+    REQUIRED_IF: ClassVar = [("state", "present", ["scenario"]), ("state", "absent", ["experiment_id"])]
 
     def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Do it and return what the documentation describes."""
@@ -49,7 +39,7 @@ class ActionModule(ControllerAction):
             raise experiment.ExperimentError("experiment_id: say which experiment to release")
         experiment.check_id(experiment_id)
         directory = Path(arguments["results_dir"]).absolute() / experiment_id
-        paths = [directory / experiment.LOCK_FILE, Path(arguments["lock_path"])]
+        paths = [directory / experiment.LOCK_FILE, Path(arguments["lock_path"] or lock.default_path())]
         if self._task.check_mode:
             return {"changed": any(path.exists() for path in paths), "experiment_id": experiment_id}
         released = [lock.release(path, controller.playbook_pid()) for path in paths]
@@ -62,7 +52,7 @@ class ActionModule(ControllerAction):
         experiment_id = str(experiment_id or experiment.default_id(scenario))
         experiment.check_id(experiment_id)
         directory = Path(arguments["results_dir"]).absolute() / experiment_id
-        locks = [Path(arguments["lock_path"]), directory / experiment.LOCK_FILE]
+        locks = [Path(arguments["lock_path"] or lock.default_path()), directory / experiment.LOCK_FILE]
         provenance = {**given, "controller": {**controller.provenance(), **given.get("controller", {})}}
         pid = controller.playbook_pid()
         if self._task.check_mode:

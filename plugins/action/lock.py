@@ -16,18 +16,11 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.action im
 class ActionModule(ControllerAction):
     """Takes or gives back the machine's lock in the name of the running ansible-playbook."""
 
-    ARGUMENTS: ClassVar = {
-        "argument_spec": {
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-            "path": {"type": "path", "default": str(lock.default_path())},
-            "purpose": {"type": "str"},
-        },
-        "required_if": [("state", "present", ["purpose"])],
-    }
+    REQUIRED_IF: ClassVar = [("state", "present", ["purpose"])]
 
     def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Do it and return what the documentation describes."""
-        path, pid = Path(arguments["path"]), controller.playbook_pid()
+        path, pid = Path(arguments["path"] or lock.default_path()), controller.playbook_pid()
         try:
             if arguments["state"] == "absent":
                 if not self._task.check_mode:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from ansible.errors import AnsibleActionFail
 
@@ -18,17 +18,6 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records impo
 
 class ActionModule(ControllerAction):
     """Writes the record of one trial into the directory of its experiment."""
-
-    ARGUMENTS: ClassVar = {
-        "argument_spec": {
-            "experiment_dir": {"type": "path", "required": True},
-            "experiment_id": {"type": "str", "required": True},
-            "trial": {"type": "dict", "required": True},
-            "result": {"type": "dict", "default": {}},
-            "failure": {"type": "str"},
-            "provenance": {"type": "dict", "default": {}},
-        },
-    }
 
     def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Do it and return what the documentation describes."""

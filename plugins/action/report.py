@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from ansible.errors import AnsibleActionFail
 
@@ -15,8 +15,6 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors impor
 
 class ActionModule(ControllerAction):
     """Hands the records of an experiment to the analysis."""
-
-    ARGUMENTS: ClassVar = {"argument_spec": {"experiment_dir": {"type": "path", "required": True}}}
 
     def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Do it and return what the documentation describes."""

@@ -4,30 +4,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from importlib import import_module
 from typing import Any, ClassVar
 
+import yaml
 from ansible.plugins.action import ActionBase
 
 from .._records.atomic import keep_from_others
 
 
 class ControllerAction(ActionBase):
-    """An action that runs on the controller alone.
+    """An action that runs on the controller alone; its options are those that its module documents.
 
-    :cvar ARGUMENTS: what ``validate_argument_spec`` is given.
+    :cvar REQUIRED_IF: options that others require, as ``validate_argument_spec`` takes them.
     """
 
     TRANSFERS_FILES = False
     _requires_connection = False
     _supports_check_mode = True
-    ARGUMENTS: ClassVar[Mapping[str, Any]]
+    REQUIRED_IF: ClassVar[Sequence[tuple[str, str, list[str]]]] = ()
 
     def run(self, tmp: None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Check the arguments, act, and return what the documentation describes."""
         returned: dict[str, Any] = super().run(tmp, task_vars)
         keep_from_others()
-        _validation, arguments = self.validate_argument_spec(**self.ARGUMENTS)
+        module = import_module(type(self).__module__.replace(".plugins.action.", ".plugins.modules."))
+        options = yaml.safe_load(module.DOCUMENTATION)["options"]
+        _validation, arguments = self.validate_argument_spec(options, required_if=self.REQUIRED_IF)
         return {**returned, **self.act(arguments)}
 
     def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
