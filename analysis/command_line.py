@@ -53,7 +53,7 @@ def _report(directory: Path) -> int:
 
     paths = report(directory)
     for entry in (*paths.summary.experiment.skipped, *paths.summary.curves.skipped):
-        print(f"skipped {entry.name}: {entry.reason}", file=sys.stderr)
+        print(f"skipped {entry}", file=sys.stderr)
     for warning in paths.summary.warnings:
         print(f"warning: {warning}", file=sys.stderr)
     if paths.summary.failed:

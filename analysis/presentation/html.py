@@ -70,7 +70,7 @@ def report_html(summary: Summary, figures: Figures) -> str:
         "trial_count": len(experiment.records),
         "methods": experiment.methods,
         "workloads": list(dict.fromkeys(cell.workload for cell in experiment.planned)),
-        "invalid": [record for record in experiment.records if not record.valid],
+        "invalid": experiment.invalid,
         "skipped": experiment.skipped,
         "not_drawn": [*summary.curves.skipped, *figures.skipped],
         "warnings": summary.warnings,

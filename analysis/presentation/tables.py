@@ -50,16 +50,14 @@ def table3_markdown(summary: Summary) -> str:
         parts.append(_bullets(verdict_sentences(summary.table)))
         parts += _table(summary.table, "baseline") + _table(summary.table, "paper") + _up_to(summary.table)
     if summary.warnings:
-        parts += ["## Warnings", _bullets([str(warning) for warning in summary.warnings])]
+        parts += ["## Warnings", _bullets(summary.warnings)]
     for found in findings(summary):
         rows = [found.head, ["---"] * len(found.head), *([_escape(field) for field in line] for line in found.lines)]
         parts += [f"## {found.title}", _escape(found.explanation), _rows(rows)]
     parts += ["## Notes", _bullets(notes(experiment, summary.table))]
-    invalid = [f"{record.trial_id}: {'; '.join(record.reasons)}" for record in experiment.records if not record.valid]
-    skipped = [f"{entry.name}: {entry.reason}" for entry in (*experiment.skipped, *summary.curves.skipped)]
     for title, lines in (
-        ("Invalid trials", invalid),
-        ("Skipped", skipped),
+        ("Invalid trials", experiment.invalid),
+        ("Skipped", (*experiment.skipped, *summary.curves.skipped)),
         ("Missing trials", missing_lines(experiment.missing)),
     ):
         if lines:
@@ -115,8 +113,8 @@ def _rows(lines: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(fields) + " |" for fields in lines)
 
 
-def _bullets(lines: Sequence[str]) -> str:
-    return "\n".join(f"- {_escape(line)}" for line in lines)
+def _bullets(lines: Sequence[object]) -> str:
+    return "\n".join(f"- {_escape(str(line))}" for line in lines)
 
 
 def _escape(text: str) -> str:

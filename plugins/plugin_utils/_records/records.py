@@ -106,6 +106,9 @@ class Skipped:
     name: str
     reason: str
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.reason}"
+
 
 @dataclass(frozen=True)
 class Experiment:
@@ -140,6 +143,11 @@ class Experiment:
             for method in self.methods
             for repeat in range(1, self.scenario["repeats"] + 1)
         )
+
+    @property
+    def invalid(self) -> tuple[Skipped, ...]:
+        """The readable trials that enter no mean."""
+        return tuple(Skipped(each.trial_id, "; ".join(each.reasons)) for each in self.records if not each.valid)
 
     @cached_property
     def missing(self) -> tuple[Cell, ...]:
