@@ -12,15 +12,11 @@ from .._destination.prefetch import Prefetch, PrefetchError
 from .._guest.telemetry import Channel, has_channel
 from .._host import domain as domains
 from .._host.qmp import Monitor, QmpError
+from .._libvirt import libvirt
 from .._measure.instruments import SchedStat, process_of
 from . import fitness, undo
 from .errors import MigrationFailed
 from .session import Incoming, Session
-
-try:
-    import libvirt
-except ImportError:  # reported by qmp.py
-    pass
 
 # QEMU switches to post-copy from within an iteration of pre-copy. At this rate, pre-copy moves next to nothing first:
 # the paper's post-copy transfers the CPU state before any memory.

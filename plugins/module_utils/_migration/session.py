@@ -13,6 +13,7 @@ from typing import Any
 
 from .._destination.prefetch import Prefetch
 from .._host.qmp import ConnectionFailed, GuestGone, Host, Monitor, QmpError
+from .._libvirt import libvirt
 from .._measure.readings import Readings
 from .._options import Options
 from . import fitness
@@ -22,11 +23,6 @@ from .event_log import EventLog
 from .pace import Pace, Watch
 from .steps import Situation
 from .whereabouts import Whereabouts, unknown
-
-try:
-    import libvirt
-except ImportError:  # reported by qmp.py
-    pass
 
 # Shortest time between two attempts at the same action.
 RETRY_S = 1.0
