@@ -5,11 +5,11 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: lab
-short_description: Make or remove the embedded lab of two virtual hosts
+short_description: Set up or remove the embedded lab of two virtual hosts
 version_added: 0.1.0
 description:
-  - Makes two virtual hosts on this machine out of Linux namespaces, joined by a migration link shaped with tbf and by a
-    management network, and mends what is missing of them.
+  - Sets up two virtual hosts on this machine from Linux namespaces, joined by a migration link shaped with tbf and by a
+    management network, and repairs what is missing.
   - Needs the files that the role P(vcsp.testbed.local_lab#role) puts into O(state_dir); use the role.
   - Removes only what it made itself.
 author:
@@ -17,7 +17,7 @@ author:
 options:
   state:
     description:
-      - V(present) makes and mends, V(restarted) also ends and starts the hosts, V(absent) removes the lab.
+      - V(present) sets up and repairs, V(restarted) also restarts the hosts, V(absent) removes the lab.
     type: str
     choices: [present, restarted, absent]
     default: present
@@ -28,15 +28,15 @@ options:
   state_dir:
     description:
       - Directory that holds C(boot.sh), which PID 1 of each host runs, and a folder for each host.
-      - One of the lab's own, since the role removes it with all that it holds; another is refused.
+      - Must hold nothing but the lab's files, because the role removes it with everything in it; others are refused.
     type: path
     default: /var/lib/vcsp-lab
   run_dir:
-    description: Directory for what is true only while the lab runs, of the lab's own, too.
+    description: Directory for the lab's runtime state. Must hold nothing else, either.
     type: path
     default: /run/vcsp-lab
   owner:
-    description: Checkout that the lab belongs to. A living lab of another checkout is refused.
+    description: Checkout that the lab belongs to. The module refuses a running lab of another checkout.
     type: path
     required: true
   hosts:
@@ -71,7 +71,7 @@ options:
     default: 1000
   cpu_percent:
     description:
-      - Share of this machine's processors that each host may use; below V(100), which is no limit, it is a slower host.
+      - Share of this machine's processors that each host may use, in percent; V(100) sets no limit.
       - Needs the CPU controller of cgroups. cgroup v1 refuses a guest's vCPU quota that exceeds its host's share.
     type: int
     default: 100

@@ -6,7 +6,7 @@ A host is a network, mount, UTS, IPC, PID and cgroup namespace (namespaces(7)); 
 process ends everything the host ever started. Two networks join the hosts: ``management`` (a bridge in a namespace of
 its own, with one leg to the controller) and ``migration`` (a veth pair shaped with tbf(8) on both ends).
 
-Nothing here is imported by the rest of the collection: for roles and modules a lab host is a host behind SSH.
+The rest of the collection imports none of this: to roles and modules a lab host is just a host behind SSH.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ Runner = Callable[[list[str]], tuple[int, str, str]]
 
 
 class LabError(Exception):
-    """The lab cannot be made, found or removed; the message says what to do."""
+    """The lab cannot be set up, found or removed; the message says what to do."""
 
 
 @dataclass(frozen=True)
 class Step:
-    """One thing that is not yet as it should be, and how to mend it."""
+    """One thing that is missing, and how to set it up."""
 
     what: str
     do: Callable[[], None]
@@ -60,7 +60,7 @@ def tbf_burst_bytes(rate_mbit: int) -> int:
 
 
 class Lab:
-    """Compares the machine with a Spec and mends it, step by step.
+    """Compares the machine with a Spec and repairs it, step by step.
 
     :raises LabError: a command failed, or the lab belongs to somebody else.
     """
@@ -80,7 +80,7 @@ class Lab:
         return owner
 
     def check_owner(self) -> None:
-        """Refuse to touch a living lab of another checkout.
+        """Refuse to touch a running lab of another checkout.
 
         A lab whose processes are gone, or whose checkout was deleted, is free to take.
         """
@@ -286,7 +286,7 @@ class Lab:
         groups = self._cpu_groups(host)
         if not groups:
             raise LabError(
-                f"cpu_percent: {self.spec.cpu_percent} % cannot be kept to, because this machine's cgroups have no CPU "
+                f"cpu_percent: {self.spec.cpu_percent} % cannot be enforced: this machine's cgroups have no CPU "
                 "controller for the lab: enable it, or use 100"
             )
         for group in groups:

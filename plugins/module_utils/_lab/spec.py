@@ -1,8 +1,8 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the embedded lab shall look like, and what of that is refused before anything is touched.
+"""The specification of the embedded lab, checked before anything is changed.
 
-Its names become files, devices, cgroups and words of configuration files; its folders are removed by teardown.
+Its names become files, devices, cgroups and words in configuration files; teardown removes its folders.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from pathlib import Path
 # Names of namespaces, cgroups, folders and network devices at once; a device's has 15 characters at most (IFNAMSIZ).
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 DEVICE_NAME_MAX = 15
-# Devices and namespaces beside those of the hosts, folders beside theirs in the state directory, and the machine.
+# Other devices, namespaces and folders of the lab, and the machine itself.
 _TAKEN = ("bridge", "controller", "switch", "lo", "ssh", "hosts", "localhost")
-_EXPECTED = 'is no name here: use at most {} lower-case letters, digits and "-", a letter or digit first and last'
+_EXPECTED = (
+    'is not allowed as a name: use at most {} lower-case letters, digits and "-", a letter or digit first and last'
+)
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,11 @@ class Host:
 
 @dataclass(frozen=True)
 class Spec:
-    """What the lab shall look like.
+    """The specification of a lab.
 
     :ivar name: prefix of every namespace, device and cgroup that the lab makes.
     :ivar state_dir: keys, configuration and disks of the hosts; removed by teardown.
-    :ivar run_dir: what is true only while the lab runs.
+    :ivar run_dir: the lab's runtime state; removed by teardown.
     :ivar rate_mbit: rate of the migration link in Mbit/s, both directions.
     :ivar cpu_percent: share of the machine's processors that each host may use; 100 is no limit.
     """
@@ -64,7 +66,7 @@ class Spec:
 
 
 def problems(spec: Spec) -> list[str]:
-    """What is wrong with the names, addresses and folders of a lab, before anything is touched."""
+    """What is wrong with the names, addresses, limits and folders of a lab; empty if nothing is."""
     found = []
     longest = DEVICE_NAME_MAX - len("-ctl")
     if not _is_label(spec.name, longest):
@@ -108,20 +110,20 @@ def _address_problems(spec: Spec) -> Iterator[str]:
             try:
                 found[network].append(ipaddress.IPv4Interface((ipaddress.IPv4Address(text), spec.prefix_length)))
             except ValueError:
-                yield f"{option}: {text!r} is no IPv4 address"
+                yield f"{option}: {text!r} is not an IPv4 address"
         if len({address.network for address in found[network]}) > 1:
             yield f"the addresses of the {network} network are not all in one /{spec.prefix_length}"
     every = [address for members in found.values() for address in members]
     if len(set(every)) != len(every):
-        yield "two addresses are the same: the controller and the hosts have one each on every network of theirs"
+        yield "two addresses are the same: give the controller and each host its own on every network"
     if {address.network for address in found["management"]} & {address.network for address in found["migration"]}:
         yield "management and migration addresses are in one network: give them two"
 
 
 def _folder_problem(folder: Path, mark: str) -> str | None:
-    """Why a folder cannot be the lab's, which is removed with all that it holds.
+    """Why a folder cannot be the lab's, which teardown removes with everything in it.
 
-    :param mark: name of a file that tells a folder of the lab.
+    :param mark: name of a file that only the lab's folder has.
     """
     if not re.fullmatch(r"(/[A-Za-z0-9_][A-Za-z0-9._-]*){2,}", str(folder)):
         return 'cannot be the lab\'s: use a path such as /var/lib/vcsp-lab, of letters, digits, ".", "_" and "-"'
@@ -130,9 +132,9 @@ def _folder_problem(folder: Path, mark: str) -> str | None:
     except FileNotFoundError:
         return None
     except NotADirectoryError:
-        return "is no folder: choose another path"
+        return "is not a folder: choose another path"
     except PermissionError:
         return None  # not root, which is said elsewhere
     if mark not in entries and not entries <= {"ssh"}:
-        return "holds something that is not the lab's, and the lab's folder is removed with it: choose another path"
+        return "holds something that is not the lab's, which teardown would remove with it: choose another path"
     return None

@@ -102,7 +102,7 @@ def test_somebody_elses_folder_is_refused_because_teardown_would_remove_it(tmp_p
     assert "not the lab's" in problems(spec)[0]
     (folder / "boot.sh").touch()
     assert problems(spec) == []
-    assert "no folder" in problems(replace(SPEC, run_dir=folder / "boot.sh"))[0]
+    assert "not a folder" in problems(replace(SPEC, run_dir=folder / "boot.sh"))[0]
 
 
 def test_all_problems_are_reported_at_once() -> None:
