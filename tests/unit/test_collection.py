@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LINKS = ROOT / "collections" / "ansible_collections" / "vcsp" / "testbed"
 ROLES = sorted(path.parent for path in (ROOT / "roles").glob("*/meta"))
 PLUGINS = {
-    kind: sorted(f"vcsp.testbed.{path.stem}" for path in (ROOT / "plugins" / folder).glob("*.py"))
+    kind: sorted({f"vcsp.testbed.{path.stem}" for path in (ROOT / "plugins" / folder).glob("*.*")})
     for kind, folder in (("module", "modules"), ("callback", "callback"), ("filter", "filter"), ("lookup", "lookup"))
 }
 
