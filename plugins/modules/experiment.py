@@ -51,15 +51,10 @@ options:
       - Defaults to C(/run/lock/vcsp-testbed.lock), or to that name in the temporary directory if the former is not
         writable.
     type: path
+extends_documentation_fragment: [vcsp.testbed.controller]
 attributes:
   check_mode:
     description: In check mode everything is checked and returned, but nothing is created, linked or locked.
-    support: full
-  diff_mode:
-    description: There is no difference to show.
-    support: none
-  action:
-    description: Runs on the controller.
     support: full
 seealso:
   - module: vcsp.testbed.record

@@ -29,15 +29,10 @@ options:
   purpose:
     description: What the lock is held for, shown to whoever else wants it. Required if O(state=present).
     type: str
+extends_documentation_fragment: [vcsp.testbed.controller]
 attributes:
   check_mode:
     description: In check mode the lock is not taken, but a lock that another process holds is still an error.
-    support: full
-  diff_mode:
-    description: There is no difference to show.
-    support: none
-  action:
-    description: Runs on the controller.
     support: full
 seealso:
   - module: vcsp.testbed.experiment

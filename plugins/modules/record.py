@@ -43,15 +43,10 @@ options:
     description: Facts about the C(source), the C(destination) and the C(controller).
     type: dict
     default: {}
+extends_documentation_fragment: [vcsp.testbed.controller]
 attributes:
   check_mode:
     description: In check mode nothing is written, and the message says so.
-    support: full
-  diff_mode:
-    description: There is no difference to show.
-    support: none
-  action:
-    description: Runs on the controller.
     support: full
 seealso:
   - module: vcsp.testbed.experiment

@@ -18,15 +18,10 @@ options:
     description: Directory of the experiment, as returned by M(vcsp.testbed.experiment).
     type: path
     required: true
+extends_documentation_fragment: [vcsp.testbed.controller]
 attributes:
   check_mode:
     description: In check mode nothing is read or written, and the message says so.
-    support: full
-  diff_mode:
-    description: There is no difference to show.
-    support: none
-  action:
-    description: Runs on the controller.
     support: full
 seealso:
   - module: vcsp.testbed.experiment
