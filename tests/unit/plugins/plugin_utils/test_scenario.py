@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import math
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,9 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import
 ROOT = Path(__file__).resolve().parents[4]
 # Ten to the power of twenty values in twenty lines.
 BOMB = "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 20))
+# Those that scenarios rely on, and those of settings that are added later.
 METHOD_DEFAULTS: dict[str, Any] = {
+    **asdict(Method()),
     "vcpu_quota_percent": 100,
     "vcpu_period_us": 10000,
     "vcpu_quota_until": "completed",
