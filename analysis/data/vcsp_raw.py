@@ -26,10 +26,11 @@ from typing import Any
 
 import numpy as np
 
+from ...plugins.plugin_utils._experiment.record import unchecked
 from ...plugins.plugin_utils._records.errors import InputError
 from ...plugins.plugin_utils._records.printable import printable
 from ...plugins.plugin_utils._records.records import TRIALS_DIRECTORY, scenario_hash, write_experiment, write_record
-from ...plugins.plugin_utils._records.schema import SCHEMA_VERSION, measurement_names
+from ...plugins.plugin_utils._records.schema import SCHEMA_VERSION
 from .telemetry import HEADER, PAGES_PER_MB, SAMPLE_S, TELEMETRY_FILE
 
 # The settings are those of the paper's Table 2.
@@ -47,8 +48,13 @@ _MEASUREMENTS = {
 _FILE_NAME = re.compile(
     rf"({'|'.join(_METHODS)})([1-9][0-9]{{0,2}})_({'|'.join(_MEASUREMENTS)}|throughput)\.csv", re.ASCII
 )
-_GUEST = {"memory_mb": 2048, "vcpus": None, "thp": None}
-_LINK = {"rate_mbit": None}
+# Of the experiment and of each trial.
+_SETTINGS = {
+    "guest": {"memory_mb": 2048, "vcpus": None, "thp": None},
+    "link": {"rate_mbit": None},
+    "baseline_s": None,
+    "observation_s": None,
+}
 _REMARKS = (
     "The authors' throughput series state neither their workload nor when migration begins: throughput therefore"
     " belongs to trials whose workload is not stated, and Figure 6 marks no migration.",
@@ -150,10 +156,7 @@ def _experiment(runs: Mapping[tuple[str, int], _Run], digest: str) -> dict[str, 
         "name": "vcsp-raw",
         "repeats": max(number for _, number in runs),
         "seed": None,
-        "guest": _GUEST,
-        "link": _LINK,
-        "baseline_s": None,
-        "observation_s": None,
+        **_SETTINGS,
         "workloads": workloads,
         "methods": [_method(key) for key in _METHODS if any(method == key for method, _ in runs)],
     }
@@ -199,31 +202,17 @@ def _record(
 ) -> dict[str, Any]:
     method = _method(key)
     workload = "whole-run" if window_mb is None else f"{window_mb:04d}mb"
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "experiment_id": experiment["experiment_id"],
-        "trial": {
-            "id": f"r{repeat:02d}-{workload}-{method['name']}",
-            "index": index,
-            "total": total,
-            "repeat": repeat,
-            "workload": _workload(window_mb),
-            "method": method,
-            "guest": _GUEST,
-            "link": _LINK,
-            "baseline_s": None,
-            "observation_s": None,
-        },
-        "started_at": None,
-        "ended_at": None,
-        "provenance": {"source": {}, "destination": {}, "controller": {}},
-        "events": [],
-        "clock_offset": None,
-        "measurements": {name: values.get(name) for name in measurement_names()},
-        "instruments": {},
-        "memory_verified": None,
-        "validity": {"valid": True, "reasons": []},
+    trial = {
+        "id": f"r{repeat:02d}-{workload}-{method['name']}",
+        "index": index,
+        "total": total,
+        "repeat": repeat,
+        "workload": _workload(window_mb),
+        "method": method,
+        **_SETTINGS,
     }
+    result = {"measurements": values, "validity": {"valid": True, "reasons": []}}
+    return unchecked(experiment["experiment_id"], trial, result, None, {})
 
 
 def _workload(window_mb: int | None) -> dict[str, Any]:

@@ -37,14 +37,14 @@ def build(
     """
     try:
         files = {name: _unpack(content) for name, content in (result.get("files") or {}).items()}
-        record = _record(experiment_id, trial, result, failure, provenance)
+        record = unchecked(experiment_id, trial, result, failure, provenance)
         problems = record_problems(record)
     except (_PackingError, AttributeError, KeyError, TypeError) as error:
         problems = [f"{type(error).__name__}: {error}"]
     if problems:
         reasons = [failure] if failure else []
         reasons.append(f"what the trial returned is not a valid record: {'; '.join(problems)}")
-        files, record = {}, _record(experiment_id, trial, {}, " / ".join(reasons), provenance)
+        files, record = {}, unchecked(experiment_id, trial, {}, " / ".join(reasons), provenance)
     return record, files
 
 
@@ -59,7 +59,7 @@ def _unpack(content: str) -> bytes:
         raise _PackingError(f"files: not base64 of zlib: {error}") from error
 
 
-def _record(
+def unchecked(
     experiment_id: str,
     trial: Mapping[str, Any],
     result: Mapping[str, Any],
