@@ -12,30 +12,23 @@ from .figures.converter import bundle, pngs
 from .figures.every import draw_figures
 from .presentation.html import report_html
 from .presentation.tables import table3_markdown, text_table
-from .statistics.table3 import table3_csv
+from .statistics.table3 import CSV_FILES, table3_csv
 from .summary import Summary, summarise
 
-__all__ = ["ReportPaths", "report", "text_table"]
+__all__ = ["Report", "report", "text_table"]
 
 REPORT_DIRECTORY = "report"
 
 
 @dataclass(frozen=True)
-class ReportPaths:
-    """The files of a report and what they show; the CSV tables are None without a Table 3 (see ``summary.notice``).
+class Report:
+    """The web page of a report, which all other files are beside, and what they show."""
 
-    :ivar figures: the SVG files; each has a PNG file beside it
-    """
-
-    table3_csv: Path | None
-    table3_paper_convention_csv: Path | None
-    table3_md: Path
-    figures: tuple[Path, ...]
     html: Path
     summary: Summary
 
 
-def report(directory: Path) -> ReportPaths:
+def report(directory: Path) -> Report:
     """Write the report of the experiment in ``directory``, finished or not, into ``directory/report``.
 
     Every file is replaced as a whole. If no Table 3 can be made, the CSV tables of an earlier report are removed, lest
@@ -51,26 +44,14 @@ def report(directory: Path) -> ReportPaths:
     target.mkdir(exist_ok=True)
     for name, figure in figures.by_file.items():
         write_file(target / name, figure.svg.encode("utf-8"))
-    drawn = tuple(target / name for name in figures.by_file)
-    converted = pngs(drawn)
+    converted = pngs([target / name for name in figures.by_file])
     page = report_html(summary, figures)
-    baseline_csv, paper_csv = target / "table3.csv", target / "table3_paper_convention.csv"
-    if summary.table is None:
-        baseline_csv.unlink(missing_ok=True)
-        paper_csv.unlink(missing_ok=True)
-    else:
-        write_file(baseline_csv, table3_csv(summary.table, "baseline").encode("utf-8"))
-        write_file(paper_csv, table3_csv(summary.table, "paper").encode("utf-8"))
-    table_md, html = target / "table3.md", target / "report.html"
-    write_file(table_md, table3_markdown(summary).encode("utf-8"))
-    write_file(html, page.encode("utf-8"))
+    for name, convention in CSV_FILES.items():
+        if summary.table is None:
+            (target / name).unlink(missing_ok=True)
+        else:
+            write_file(target / name, table3_csv(summary.table, convention).encode("utf-8"))
+    write_file(target / "table3.md", table3_markdown(summary).encode("utf-8"))
+    write_file(target / "report.html", page.encode("utf-8"))
     converted.result()
-    has_table = summary.table is not None
-    return ReportPaths(
-        baseline_csv if has_table else None,
-        paper_csv if has_table else None,
-        table_md,
-        drawn,
-        html,
-        summary,
-    )
+    return Report(target / "report.html", summary)

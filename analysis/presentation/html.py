@@ -22,7 +22,7 @@ from ..figures.every import Figures
 from ..figures.style import Figure
 from ..statistics.metrics import METRICS, published
 from ..statistics.requests import ACCURACY
-from ..statistics.table3 import table3_csv
+from ..statistics.table3 import CSV_FILES, table3_csv
 from ..summary import Summary
 from .findings import findings
 from .html_data import data_url, listed, page_data
@@ -45,12 +45,10 @@ def report_html(summary: Summary, figures: Figures) -> str:
     experiment = summary.experiment
     ids = [record.trial_id for record in listed(experiment)]
     parts = {
-        "experiment": experiment.experiment,
+        "summary": summary,
+        "experiment": experiment,
         "progress": progress(experiment),
         "valid_count": sum(record.valid for record in experiment.records),
-        "planned_count": len(experiment.planned),
-        "notice": summary.notice,
-        "table": summary.table,
         "verdicts": verdict_sentences(summary.table) if summary.table else [],
         "contradictions": contradictions(summary.table) if summary.table else [],
         "classes": {"improvement": "better", "worse": "worse"},
@@ -67,13 +65,8 @@ def report_html(summary: Summary, figures: Figures) -> str:
         "number": _number,
         "notes": notes(experiment, summary.table),
         "trials": summary.trials.set_index("trial_id", drop=False).loc[ids].to_dict("records"),
-        "trial_count": len(experiment.records),
-        "methods": experiment.methods,
         "workloads": list(dict.fromkeys(cell.workload for cell in experiment.planned)),
-        "invalid": experiment.invalid,
-        "skipped": experiment.skipped,
         "not_drawn": [*summary.curves.skipped, *figures.skipped],
-        "warnings": summary.warnings,
         "findings": findings(summary),
         "missing": missing_lines(experiment.missing),
         "instruments": _instruments(summary),
@@ -117,8 +110,7 @@ def _downloads(summary: Summary) -> dict[str, str]:
     """Return file name -> data URL of the tables."""
     texts = {"trials.csv": summary.trials.to_csv(index=False, lineterminator="\n")}
     if summary.table is not None:
-        texts["table3.csv"] = table3_csv(summary.table, "baseline")
-        texts["table3_paper_convention.csv"] = table3_csv(summary.table, "paper")
+        texts |= {name: table3_csv(summary.table, convention) for name, convention in CSV_FILES.items()}
     return {name: data_url(text.encode("utf-8"), "text/csv") for name, text in texts.items()}
 
 

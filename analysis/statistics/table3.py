@@ -29,6 +29,8 @@ from .metrics import METRICS, Metric
 BASELINE = "post-copy"
 
 Convention = Literal["baseline", "paper"]
+# File name -> convention of the CSV tables.
+CSV_FILES: Mapping[str, Convention] = {"table3.csv": "baseline", "table3_paper_convention.csv": "paper"}
 
 
 class NoTableError(InputError):

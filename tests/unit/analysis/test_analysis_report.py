@@ -15,7 +15,7 @@ import experiment_factory as factory
 import pytest
 
 from ansible_collections.vcsp.testbed.analysis.command_line import main
-from ansible_collections.vcsp.testbed.analysis.report import ReportPaths, report, text_table
+from ansible_collections.vcsp.testbed.analysis.report import Report, report, text_table
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import write_experiment
 
@@ -58,18 +58,16 @@ class _Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def paths(tmp_path_factory: pytest.TempPathFactory) -> ReportPaths:
+def paths(tmp_path_factory: pytest.TempPathFactory) -> Report:
     """The report of a finished experiment."""
     return report(factory.full(tmp_path_factory.mktemp("finished")))
 
 
-def test_a_finished_experiment_gives_all_files(paths: ReportPaths) -> None:
+def test_a_finished_experiment_gives_all_files(paths: Report) -> None:
     directory = paths.html.parent
     drawn = [f"{name}.{kind}" for name in FIGURES for kind in ("png", "svg")]
     assert sorted(path.name for path in directory.iterdir()) == sorted([*drawn, "report.html", *TABLES])
-    assert paths.table3_csv == directory / "table3.csv"
-    assert sorted(path.name for path in paths.figures) == [f"{name}.svg" for name in FIGURES]
-    assert all(path.with_suffix(".png").read_bytes().startswith(b"\x89PNG") for path in paths.figures)
+    assert all(path.read_bytes().startswith(b"\x89PNG") for path in directory.glob("*.png"))
     assert all(path.stat().st_size for path in directory.iterdir())
 
     page = _Page(paths.html.read_text())
@@ -89,11 +87,10 @@ def test_a_finished_experiment_gives_all_files(paths: ReportPaths) -> None:
 
 def test_an_experiment_of_two_methods_and_one_repeat(tmp_path: Path) -> None:
     paths = report(factory.full(tmp_path, ("post-copy", "vcsp-prefetching"), (8,), repeats=1))
-    assert paths.table3_csv is not None
-    lines = paths.table3_csv.read_text().splitlines()
+    lines = paths.html.with_name("table3.csv").read_text().splitlines()
     assert len(lines) == 2
     assert lines[1].startswith("vcsp-prefetching,50.0000,,,1,")
-    assert "no interval: some workload has a single valid trial" in paths.table3_md.read_text()
+    assert "no interval: some workload has a single valid trial" in paths.html.with_name("table3.md").read_text()
 
 
 def test_an_unfinished_experiment_says_what_is_left_out_and_why(tmp_path: Path) -> None:
@@ -108,7 +105,7 @@ def test_an_unfinished_experiment_says_what_is_left_out_and_why(tmp_path: Path) 
     (tmp_path / "trials" / "cut" / "record.json").write_text('{"schema_version": 1, "<script>')
     paths = report(tmp_path)
     page = _Page(paths.html.read_text())
-    markdown = paths.table3_md.read_text()
+    markdown = paths.html.with_name("table3.md").read_text()
     for text in (page.text, markdown, text_table(paths.summary)):
         assert "3 of 6 trials recorded: 2 valid, 1 invalid; 3 missing; 1 unusable entries skipped" in text
     assert page.tags.count("script") == 3  # the data, the libraries, and the page's own
@@ -133,13 +130,13 @@ def test_without_a_comparison_there_is_a_notice_and_no_table(
     stale.parent.mkdir()
     stale.write_text("of an earlier report")
     paths = report(tmp_path)
-    assert paths.table3_csv is paths.table3_paper_convention_csv is None
+    assert not list(paths.html.parent.glob("*.csv"))
     assert not stale.exists()
     assert expected in str(paths.summary.notice)
     assert expected in _Page(paths.html.read_text()).text
-    assert expected in paths.table3_md.read_text()
+    assert expected in paths.html.with_name("table3.md").read_text()
     assert expected in text_table(paths.summary)
-    assert "|" not in paths.table3_md.read_text()
+    assert "|" not in paths.html.with_name("table3.md").read_text()
 
 
 def test_only_failed_trials_give_reasons_and_no_table(tmp_path: Path) -> None:
@@ -148,7 +145,7 @@ def test_only_failed_trials_give_reasons_and_no_table(tmp_path: Path) -> None:
         tmp_path, of, [factory.record(of, name, reasons=["no userfaultfd"]) for name in ("post-copy", "vcsp")]
     )
     paths = report(tmp_path)
-    assert paths.table3_csv is None
+    assert not list(paths.html.parent.glob("*.csv"))
     assert "none of the 2 trials that were read is valid" in str(paths.summary.notice)
     assert "no userfaultfd" in _Page(paths.html.read_text()).text
 
@@ -167,13 +164,13 @@ def test_records_that_are_all_malformed_give_no_table(tmp_path: Path) -> None:
     for path in (tmp_path / "trials").glob("*/record.json"):
         path.write_text(path.read_text()[:-10])
     paths = report(tmp_path)
-    assert paths.table3_csv is None
+    assert not list(paths.html.parent.glob("*.csv"))
     assert "none of the 0 trials that were read is valid" in str(paths.summary.notice)
     assert len(paths.summary.experiment.skipped) == 4
 
 
 def test_the_command_prints_the_table_and_the_path_and_gives_the_same_files_again(
-    paths: ReportPaths, capsys: pytest.CaptureFixture[str]
+    paths: Report, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = {path.name: path.read_bytes() for path in paths.html.parent.iterdir()}
     assert main(["report", str(paths.html.parents[1])]) == 0
