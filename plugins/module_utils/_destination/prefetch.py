@@ -189,14 +189,12 @@ class Prefetch:
     @property
     def connections(self) -> int:
         """Migration connections adopted so far."""
-        connections: int = STATE.unpack_from(self._state)[1]
-        return connections
+        return int(STATE.unpack_from(self._state)[1])
 
     @property
     def requests_seen(self) -> int:
         """Requests sent so far, recorded or not."""
-        requests: int = STATE.unpack_from(self._state)[0]
-        return requests
+        return int(STATE.unpack_from(self._state)[0])
 
     def requests(self) -> Iterator[Request]:
         """The trace, oldest first."""
@@ -233,8 +231,7 @@ class Prefetch:
         self._status(self._lib.bpf_map_update_elem(self._descriptor(name), key, value, 0), f"write the map {name}")
 
     def _descriptor(self, name: str) -> int:
-        descriptor: int = self._lib.bpf_map__fd(self._map(name))
-        return descriptor
+        return int(self._lib.bpf_map__fd(self._map(name)))
 
     def _map(self, name: str) -> Any:
         return self._check(self._lib.bpf_object__find_map_by_name(self._object, name.encode()), f"find the map {name}")

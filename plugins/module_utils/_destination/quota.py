@@ -32,13 +32,7 @@ def throttle(domain: Any, percent: int, period_us: int) -> None:
     """
     before = domain.schedulerParametersFlags(libvirt.VIR_DOMAIN_AFFECT_LIVE)
     note = ElementTree.Element("throttled", {"period": str(before["vcpu_period"]), "quota": str(before["vcpu_quota"])})
-    domain.setMetadata(
-        libvirt.VIR_DOMAIN_METADATA_ELEMENT,
-        ElementTree.tostring(note, encoding="unicode"),
-        "vcsp",
-        NAMESPACE,
-        libvirt.VIR_DOMAIN_AFFECT_LIVE,
-    )
+    _note(domain, ElementTree.tostring(note, encoding="unicode"))
     _set(domain, period_us, quota_us(percent, period_us))
 
 
@@ -55,8 +49,12 @@ def lift(domain: Any) -> bool:
         raise
     note = ElementTree.fromstring(text)
     _set(domain, int(note.attrib["period"]), int(note.attrib["quota"]))
-    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, None, "vcsp", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    _note(domain, None)
     return True
+
+
+def _note(domain: Any, text: str | None) -> None:
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, "vcsp", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
 
 def _set(domain: Any, period_us: int, quota: int) -> None:

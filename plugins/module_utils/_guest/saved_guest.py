@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -99,22 +100,18 @@ def make(connection: Any, name: str, xml: str, path: Path, workload: Workload, b
 
 def _boot(connection: Any, name: str, xml: str, timeout_s: float) -> Any:
     domain = connection.createXML(xml)
-    channel = Channel("source")
-    try:
+    with closing(Channel("source")) as channel:
         channel.open(domain)
         message = f"the guest {name} did not boot within {timeout_s:.0f} s; see its console log"
         _wait(lambda: channel.ready, timeout_s, message)
-    finally:
-        channel.close()
     return domain
 
 
 def _start(connection: Any, name: str, workload: Workload) -> Any:
     domain = connection.lookupByName(name)
-    channel = Channel("source")
     # Filling the window takes an emulated processor a while.
     timeout_s = 60 + workload.window_mb * 0.2
-    try:
+    with closing(Channel("source")) as channel:
         channel.open(domain)
         _wait(lambda: channel.ready, 30, f"the guest {name} did not respond after it was restored")
         channel.send(workload.command)
@@ -124,8 +121,6 @@ def _start(connection: Any, name: str, workload: Workload) -> Any:
             f"the workload of {workload.window_mb} MB did not start within {timeout_s:.0f} s: "
             "is the guest's memory too small?",
         )
-    finally:
-        channel.close()
     return domain
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,10 +145,8 @@ class Channel:
         if stream is None:
             return
         for end in (stream.eventRemoveCallback, stream.abort):
-            try:
+            with suppress(libvirt.libvirtError):  # the guest or the connection is already gone
                 end()
-            except libvirt.libvirtError:  # the guest or the connection is already gone
-                pass
 
 
 def has_channel(xml: str) -> bool:

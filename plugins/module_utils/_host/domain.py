@@ -12,31 +12,30 @@ from .._libvirt import libvirt
 
 QEMU_NAMESPACE = "http://libvirt.org/schemas/domain/qemu/1.0"
 ElementTree.register_namespace("qemu", QEMU_NAMESPACE)
+_QEMU = f"{{{QEMU_NAMESPACE}}}"  # before a tag
 
 
 def incoming_xml(source_xml: str) -> str:
     """The guest's XML, changed to wait for an incoming migration (``-incoming defer``)."""
     root = ElementTree.fromstring(without_incoming(source_xml))
-    tag = f"{{{QEMU_NAMESPACE}}}"
-    command_line = root.find(f"{tag}commandline")
+    command_line = root.find(f"{_QEMU}commandline")
     if command_line is None:
-        command_line = ElementTree.SubElement(root, f"{tag}commandline")
+        command_line = ElementTree.SubElement(root, f"{_QEMU}commandline")
     for value in ("-incoming", "defer"):
-        ElementTree.SubElement(command_line, f"{tag}arg", {"value": value})
+        ElementTree.SubElement(command_line, f"{_QEMU}arg", {"value": value})
     return ElementTree.tostring(root, encoding="unicode")
 
 
 def is_incoming(xml: str) -> bool:
     """Whether a guest was started to wait for a migration, as with ``incoming_xml``."""
-    arguments = ElementTree.fromstring(xml).iterfind(f"./{{{QEMU_NAMESPACE}}}commandline/{{{QEMU_NAMESPACE}}}arg")
+    arguments = ElementTree.fromstring(xml).iterfind(f"./{_QEMU}commandline/{_QEMU}arg")
     return "-incoming" in [argument.get("value") for argument in arguments]
 
 
 def without_incoming(xml: str) -> str:
     """The XML without the ``-incoming`` of an earlier migration, which would keep the guest from starting."""
     root = ElementTree.fromstring(xml)
-    tag = f"{{{QEMU_NAMESPACE}}}"
-    command_line = root.find(f"{tag}commandline")
+    command_line = root.find(f"{_QEMU}commandline")
     if command_line is not None:
         arguments = list(command_line)
         for index, argument in enumerate(arguments):

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError  # the built-in one only since Python 3.11
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,10 +140,8 @@ class Host:
     def close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            try:
+            with suppress(libvirt.libvirtError):  # already lost
                 connection.close()
-            except libvirt.libvirtError:  # already lost
-                pass
 
 
 class Monitor:
@@ -240,8 +238,7 @@ class Monitor:
 
     def human(self, command: str) -> str:
         """Output of a human monitor command, for the few facts that QMP lacks."""
-        text: str = self.execute("human-monitor-command", command_line=command)
-        return text
+        return str(self.execute("human-monitor-command", command_line=command))
 
     def listen(self, callback: Callable[[Event], None]) -> None:
         """Call ``callback`` for every event of this guest, in the event loop's thread."""
@@ -268,10 +265,8 @@ class Monitor:
         """Stop listening for events."""
         registration, self._registration, self._callback = self._registration, None, None
         if registration is not None:
-            try:
+            with suppress(libvirt.libvirtError):  # the connection is gone, and the registration with it
                 libvirt_qemu.qemuMonitorEventDeregister(*registration)
-            except libvirt.libvirtError:  # the connection is gone, and the registration with it
-                pass
 
     def capabilities(self) -> dict[str, bool]:
         return {item["capability"]: item["state"] for item in self.execute("query-migrate-capabilities")}

@@ -66,8 +66,7 @@ def measure(options: Options, readings: Readings, resumed: float | None) -> dict
         )
     if found["page_wait_ms"] is not None and found["stop_and_copy_ms"] is not None:
         found["downtime_ms"] = found["page_wait_ms"] + found["stop_and_copy_ms"]
-    if readings.throttled_s is not None:
-        found["throttled_ms"] = readings.throttled_s * 1000
+    found["throttled_ms"] = _ms(readings.throttled_s)
     if found["sent_kb"] is not None and found["total_migration_time_s"]:
         found["link_mbit_per_s"] = found["sent_kb"] * 1024 * 8 / 1e6 / found["total_migration_time_s"]
     found.update(guest_view(options, readings, stopped, resumed, completed))
