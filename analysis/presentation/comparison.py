@@ -13,10 +13,9 @@ from dataclasses import asdict
 from ...plugins.plugin_utils._records.printable import printable
 from ...plugins.plugin_utils._records.records import Experiment
 from ..comparison import ALPHA, Change, Comparison
-from ..statistics.metrics import METRICS
+from ..statistics.metrics import TITLES
 from .wording import aligned
 
-_TITLES = {metric.name: metric.title for metric in METRICS}
 _OVERALL = "all workloads"
 _HEAD = ("method", "metric", "change", "95 % interval", "n", "verdict")
 
@@ -70,7 +69,7 @@ def comparison_junit(comparison: Comparison) -> str:
         case = ElementTree.SubElement(suite, "testcase", classname="compare", name="samples are alike")
         ElementTree.SubElement(case, "error", type="not comparable", message=obstacle)
     for change in comparison.changes:
-        name = f"{_TITLES[change.metric]}, {change.workload or _OVERALL}"
+        name = f"{TITLES[change.metric]}, {change.workload or _OVERALL}"
         case = ElementTree.SubElement(suite, "testcase", classname=change.method, name=name)
         text = ", ".join(f"{key} {value}" for key, value in zip(_HEAD[2:], _fields(change)[2:], strict=True))
         if change.decides and change.verdict == "regression":
@@ -111,7 +110,7 @@ def _fields(change: Change) -> tuple[str, ...]:
     pct = "-" if change.pct is None else f"{change.pct:+.1f}"
     ends = "-" if change.low is None or change.high is None else f"[{change.low:+.1f}, {change.high:+.1f}]"
     n = f"{change.n_new} / {change.n_baseline}"
-    return change.method, _TITLES[change.metric], pct, ends, n, change.verdict
+    return change.method, TITLES[change.metric], pct, ends, n, change.verdict
 
 
 def _explanation(comparison: Comparison) -> str:

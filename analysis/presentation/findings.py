@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 from ..statistics.agreement import INSTRUMENTS
 from ..statistics.decomposition import PARTS, mean_losses, mean_parts
-from ..statistics.metrics import METRICS
+from ..statistics.metrics import TITLES
 from ..summary import Summary
 from .wording import interval, percent
 
-_TITLES = {metric.name: metric.title for metric in METRICS}
 _LOSSES = {"stall_loss_s": "stall loss (s)", "slow_down_percent": "slow-down (%)"}
 
 
@@ -40,7 +39,7 @@ def _effects(summary: Summary) -> Findings:
         ("metric", "effect", "improvement (%)", "95 % interval", "verdict", "n"),
         tuple(
             (
-                _TITLES[effect.metric],
+                TITLES[effect.metric],
                 effect.factor,
                 percent(effect.estimate),
                 interval(effect.estimate),
@@ -96,7 +95,7 @@ def _self_checks(summary: Summary) -> Findings:
         ("metric", "how", "repeats per side", "comparisons", "false differences (%)"),
         tuple(
             (
-                _TITLES[check.metric],
+                TITLES[check.metric],
                 check.how,
                 str(check.repeats),
                 str(check.comparisons),

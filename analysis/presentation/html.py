@@ -44,15 +44,15 @@ def report_html(summary: Summary, figures: Figures) -> str:
     )
     experiment = summary.experiment
     ids = [record.trial_id for record in listed(experiment)]
+    rows = summary.table.rows if summary.table else ()
     parts = {
         "summary": summary,
         "experiment": experiment,
         "progress": progress(experiment),
-        "valid_count": sum(record.valid for record in experiment.records),
         "verdicts": verdict_sentences(summary.table) if summary.table else [],
         "contradictions": contradictions(summary.table) if summary.table else [],
         "classes": {"improvement": "better", "worse": "worse"},
-        "has_best": _has_best(summary),
+        "has_best": any(cell.best for row in rows for cell in row.cells.values()),
         "conventions": CONVENTIONS,
         "metrics": METRICS,
         "definitions": (*METRICS, ACCURACY),
@@ -99,11 +99,6 @@ def _text(name: str) -> str:
 
 def _hash(script: str) -> str:
     return base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-
-
-def _has_best(summary: Summary) -> bool:
-    rows = summary.table.rows if summary.table else ()
-    return any(cell.best for row in rows for cell in row.cells.values())
 
 
 def _downloads(summary: Summary) -> dict[str, str]:

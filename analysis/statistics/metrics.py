@@ -61,6 +61,8 @@ METRICS = (
 )
 
 
+TITLES = {metric.name: metric.title for metric in METRICS}
+
 # Method -> improvement over post-copy in percent in each of METRICS, as text because the paper's digits differ.
 _PUBLISHED_ROWS = {
     "post-copy-prefetching": ("-2", "23", "41", "4"),

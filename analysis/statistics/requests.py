@@ -106,8 +106,7 @@ def prefetch_accuracies(experiment: Experiment) -> tuple[dict[str, float | None]
     accuracies: dict[str, float | None] = {}
     skipped = []
     for record in experiment.records:
-        prefetches = record.method.prefetches
-        if not record.valid or not prefetches or not (record.directory / REQUESTS_FILE).exists():
+        if not record.valid or not record.method.prefetches or not (record.directory / REQUESTS_FILE).exists():
             continue
         try:
             requests = read_requests(record.directory / REQUESTS_FILE)
