@@ -49,10 +49,8 @@ def draw_figures(summary: Summary) -> Figures:
     experiment = replace(summary.experiment, records=records)
     drawn = {}
     for metric in METRICS:
-        number = _BY_WORKLOAD.get(metric.name)
-        if number is not None:
-            figure = workload_figure(trials, methods, metric, f"Figure {number}. ")
-            drawn[f"figure{number}_{metric.name}.svg"] = figure
+        if number := _BY_WORKLOAD.get(metric.name):
+            drawn[f"figure{number}_{metric.name}.svg"] = workload_figure(trials, methods, metric, f"Figure {number}. ")
     drawn[_THROUGHPUT_FILE] = throughput_figure(summary.curves, methods)
     drawn["time_decomposition.svg"] = decomposition_figure(summary.parts, methods)
     traces = typical_traces(experiment)

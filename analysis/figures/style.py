@@ -89,16 +89,12 @@ def zoom(*axes: Literal["x", "y"]) -> alt.Parameter:
 
 def by_method(methods: Sequence[str], shown: Collection[str] | None = None) -> alt.Color:
     """Return the colours of ``methods``, the same in every figure; the legend names those that are ``shown``."""
-    domain = list(methods)
-    scale = alt.Scale(domain=domain, range=colours(methods))
-    return alt.Color("method:N", sort=domain, title=None, scale=scale, legend=_legend(domain, shown))
+    return alt.Color("method:N", **_scaled(methods, colours(methods), shown))
 
 
 def shape_by_method(methods: Sequence[str], shown: Collection[str] | None = None) -> alt.Shape:
     """Return the shapes of ``methods``, as `by_method` does their colours."""
-    domain = list(methods)
-    scale = alt.Scale(domain=domain, range=shapes(methods))
-    return alt.Shape("method:N", sort=domain, title=None, scale=scale, legend=_legend(domain, shown))
+    return alt.Shape("method:N", **_scaled(methods, shapes(methods), shown))
 
 
 def rows_of(column: str, order: Sequence[str]) -> alt.Row:
@@ -107,8 +103,10 @@ def rows_of(column: str, order: Sequence[str]) -> alt.Row:
     return alt.Row(f"{column}:N", sort=list(order), title=None, header=header)
 
 
-def _legend(domain: Sequence[str], shown: Collection[str] | None) -> alt.Legend:
-    return alt.Legend(labelLimit=300, values=[name for name in domain if shown is None or name in shown])
+def _scaled(methods: Sequence[str], marks: list[str], shown: Collection[str] | None) -> dict[str, Any]:
+    legend = alt.Legend(labelLimit=300, values=[name for name in methods if shown is None or name in shown])
+    scale = alt.Scale(domain=list(methods), range=marks)
+    return {"sort": list(methods), "title": None, "scale": scale, "legend": legend}
 
 
 def _numbered(svg: str) -> str:
