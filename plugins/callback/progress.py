@@ -83,17 +83,11 @@ class CallbackModule(DefaultCallback):
         if play.name:
             self._status.say(f"{'»' if self._blocks else '>'} {play.name}", C.COLOR_DEBUG)
 
-    def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:
-        """Show the task as the one running."""
+    def _task_start(self, task: Task, prefix: str | None = None) -> None:
+        """Show the task or handler as the one running."""
         if self._quiet:
             self._begin_task(task)
-        super().v2_playbook_on_task_start(task, is_conditional)
-
-    def v2_playbook_on_handler_task_start(self, task: Task) -> None:
-        """Show the handler as the task running."""
-        if self._quiet:
-            self._begin_task(task)
-        super().v2_playbook_on_handler_task_start(task)
+        super()._task_start(task, prefix)
 
     def _begin_task(self, task: Task) -> None:
         name = task.get_name().strip()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # Options of ansible-playbook that matter for reaching the hosts: name of the parsed option -> option.
@@ -36,8 +36,8 @@ def cleanup_command(playbook: str, options: Mapping[str, Any]) -> list[str]:
             command += [option, str(options[name])]
     if options.get("become"):
         command.append("--become")
-    for value in _texts(options.get("extra_vars") or ()):
-        command += ["--extra-vars", value]
+    for value in options.get("extra_vars") or ():
+        command += ["--extra-vars", value.decode() if isinstance(value, bytes) else str(value)]
     return command
 
 
@@ -52,7 +52,3 @@ def resume_command(arguments: Sequence[str], experiment_id: str) -> list[str]:
     wanted = f"experiment_id={experiment_id}"
     # When an extra variable is given twice, the last one counts.
     return [program, *rest] if wanted in rest else [program, *rest, "-e", wanted]
-
-
-def _texts(values: Iterable[Any]) -> Iterable[str]:
-    return (value.decode() if isinstance(value, bytes) else str(value) for value in values)
