@@ -153,6 +153,4 @@ def has_channel(xml: str) -> bool:
     """Whether a domain XML defines the telemetry channel."""
     from xml.etree import ElementTree
 
-    return any(
-        target.get("name") == CHANNEL for target in ElementTree.fromstring(xml).iterfind("./devices/channel/target")
-    )
+    return ElementTree.fromstring(xml).find(f"./devices/channel/target[@name='{CHANNEL}']") is not None

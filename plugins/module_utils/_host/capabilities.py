@@ -17,7 +17,7 @@ from typing import Any
 from .._destination.cgroups import NO_CGROUP_V2, PROC, cpu_hierarchies
 from .._destination.policies import policy
 from .._destination.prefetch import Block, Prefetch, PrefetchError
-from .memory import thp_mode
+from .memory import first_match, thp_mode
 
 KVM_BOOT_TIMEOUT_S = 10
 # Printed by a kernel without a root file system just before it gives up: everything up to there worked.
@@ -111,12 +111,9 @@ def userfaultfd(qemu_conf: Path = Path("/etc/libvirt/qemu.conf")) -> dict[str, A
 
 def qemu_user(qemu_conf: Path) -> str:
     """User of libvirt's QEMU processes: as set in qemu.conf, else the distribution's account, else root."""
-    try:
-        match = re.search(r'^\s*user\s*=\s*"([^"]+)"', qemu_conf.read_text(), re.MULTILINE)
-    except OSError:
-        match = None
-    if match:
-        return match[1]
+    user = first_match(r'^\s*user\s*=\s*"([^"]+)"', qemu_conf)
+    if user is not None:
+        return user
     try:
         return pwd.getpwnam("libvirt-qemu").pw_name
     except KeyError:
@@ -146,11 +143,10 @@ def cgroup(proc: Path = PROC) -> dict[str, Any]:
 
 def provenance() -> dict[str, Any]:
     """Facts about the host that are needed to interpret a result."""
-    cpuinfo = Path("/proc/cpuinfo").read_text()
-    model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
+    model = first_match(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo"))
     return {
         "kernel": platform.release(),
-        "cpu": {"model": model[1] if model else platform.machine(), "count": os.cpu_count() or 0},
+        "cpu": {"model": model or platform.machine(), "count": os.cpu_count() or 0},
         "distribution": platform.freedesktop_os_release()["PRETTY_NAME"],
         "hostname": platform.node(),
         "boot_id": BOOT_ID.read_text().strip(),

@@ -10,6 +10,15 @@ from pathlib import Path
 PROC = Path("/proc")
 
 
+def first_match(pattern: str, path: Path) -> str | None:
+    """The group of a pattern's first match in a file, by line; None without a match, or if the file is not readable."""
+    try:
+        match = re.search(pattern, path.read_text(), re.MULTILINE)
+    except OSError:
+        return None
+    return match[1] if match else None
+
+
 def memory() -> dict[str, int]:
     """Total and available memory, in MB (proc_meminfo(5))."""
     found = dict(re.findall(r"^(\w+):\s+(\d+) kB", Path("/proc/meminfo").read_text(), re.MULTILINE))
@@ -18,18 +27,10 @@ def memory() -> dict[str, int]:
 
 def thp_mode(path: Path = Path("/sys/kernel/mm/transparent_hugepage/enabled")) -> str | None:
     """The host's setting for transparent huge pages: always, madvise or never; None if unknown."""
-    try:
-        match = re.search(r"\[(\w+)\]", path.read_text())
-    except OSError:
-        return None
-    return match[1] if match else None
+    return first_match(r"\[(\w+)\]", path)
 
 
 def huge_pages_mb(pid: int, proc: Path = PROC) -> float | None:
     """Anonymous memory of a process that is backed by transparent huge pages, in MB; None if unknown."""
-    try:
-        text = (proc / str(pid) / "smaps_rollup").read_text()
-    except OSError:
-        return None
-    match = re.search(r"^AnonHugePages:\s+(\d+) kB", text, re.MULTILINE)
-    return int(match[1]) / 1024 if match else None
+    kb = first_match(r"^AnonHugePages:\s+(\d+) kB", proc / str(pid) / "smaps_rollup")
+    return None if kb is None else int(kb) / 1024
