@@ -87,9 +87,15 @@ def test_the_roles_and_modules_have_the_same_defaults(tmp_path: Path) -> None:
 def test_the_inventory_and_the_command_line_win(tmp_path: Path) -> None:
     defaults = settings(tmp_path, {})
     assert (defaults["scenario_name"], defaults["results_dir"], defaults["embedded_lab"]) == ("quick", "results", False)
-    inventory = {"scenario": "paper", "results_dir": "/elsewhere", "testbed_embedded_lab": True}
+    inventory = {
+        "scenario": "paper",
+        "results_dir": "/elsewhere",
+        "testbed_embedded_lab": True,
+        "hypervisor_dir": "/srv",
+    }
     found = settings(tmp_path, inventory)
     assert (found["scenario_name"], found["results_dir"], found["embedded_lab"]) == ("paper", "/elsewhere", True)
+    assert found["prefetch_program"] == "/srv/prefetch.bpf.o"
     found = settings(tmp_path, inventory, "-e", "scenario=smoke", "-e", "testbed_embedded_lab=false")
     assert (found["scenario_name"], found["results_dir"], found["embedded_lab"]) == ("smoke", "/elsewhere", False)
 
