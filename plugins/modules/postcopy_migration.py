@@ -167,6 +167,7 @@ phase:
   sample: pre-copy
 """
 
+import json
 import time
 from pathlib import Path
 from typing import Any, NoReturn
@@ -243,7 +244,7 @@ def misplaced(given: dict[str, Any]) -> str | None:
     settings = {name: given[name] for name in methods.argument_spec() if name in given}
     if not settings:
         return None
-    listed = ", ".join(f"{name}: {str(value).lower()}" for name, value in settings.items())
+    listed = ", ".join(f"{name}: {json.dumps(value)}" for name, value in settings.items())
     return f"{', '.join(settings)}: method settings; write method: {{{listed}}}"
 
 

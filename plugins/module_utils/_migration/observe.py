@@ -10,10 +10,8 @@ from typing import Any
 from .._guest.telemetry import Channel
 from .._host.memory import huge_pages_mb, thp_mode
 from .errors import MigrationFailed
+from .prepare import TELEMETRY_S
 from .session import Session
-
-# The guest's next line arrives within this time, even on a busy host.
-TELEMETRY_S = 30.0
 
 
 def observe(session: Session) -> None:

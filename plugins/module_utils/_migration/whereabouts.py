@@ -44,12 +44,12 @@ class Whereabouts:
 
     def _where_and_what(self, options: Options) -> tuple[str, str]:
         found, nothing = self.standing, "; nothing needs to be done"
-        if found in (Standing.READY, Standing.WAITING):
-            return "runs on the source", nothing
         if found is Standing.MIGRATING:
             abort = virsh(options.source_uri, "domjobabort", options.name)
-            return "runs on the source, where its migration is still active", f": end that with {abort}"
-        if found is Standing.STOPPED and self.source is not None:
+            return "is on the source, where its migration is still active", f": end that with {abort}"
+        if found in (Standing.READY, Standing.WAITING, Standing.STOPPED) and self.source is not None:
+            if self.source.run_state == "running":
+                return "runs on the source", nothing
             resume = virsh(options.source_uri, "resume", options.name)
             return f"is on the source but not running ({self.source.run_state})", f": resume it with {resume}"
         if found is Standing.HALF:

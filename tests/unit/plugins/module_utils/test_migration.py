@@ -162,6 +162,13 @@ def test_a_switch_whose_reply_was_lost_may_have_happened() -> None:
         (qemu("source", "none"), Qemu("destination"), Phase.PREPARING, "runs on the source; nothing needs to be done"),
         (qemu("source", "failed"), Qemu("destination"), Phase.FAILED, "runs on the source; nothing needs to be done"),
         (qemu("source", "none", "paused"), Qemu("destination"), Phase.PREPARING, "but not running (paused)"),
+        (
+            qemu("source", "failed", "paused"),
+            qemu("destination", "none", "inmigrate"),
+            Phase.FAILED,
+            "not running (paused",
+        ),
+        (qemu("source", "active", "finish-migrate"), Qemu("destination"), Phase.PRECOPY, "is on the source, where"),
         (Qemu("source"), qemu("destination", "completed"), Phase.COMPLETED, "runs on the destination; nothing needs"),
         (Qemu("source"), qemu("destination", "completed", "io-error"), Phase.COMPLETED, "but not running (io-error)"),
         (Qemu("source"), Qemu("destination"), Phase.LOST, "is gone: neither host runs it any more. Start it again"),

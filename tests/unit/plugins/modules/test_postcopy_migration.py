@@ -124,9 +124,9 @@ def test_a_bad_method_setting_is_refused_by_its_path() -> None:
     [
         ({"name": "web1", "method": {"vcpu_quota_percent": 50}}, None),
         (
-            {"name": "web1", "vcpu_quota_percent": 50, "postcopy_preempt": True},
-            "vcpu_quota_percent, postcopy_preempt: method settings; write "
-            "method: {vcpu_quota_percent: 50, postcopy_preempt: true}",
+            {"name": "web1", "vcpu_quota_percent": 50, "prefetch_max_pages": None, "postcopy_preempt": True},
+            "vcpu_quota_percent, prefetch_max_pages, postcopy_preempt: method settings; write "
+            "method: {vcpu_quota_percent: 50, prefetch_max_pages: null, postcopy_preempt: true}",
         ),
     ],
 )
