@@ -3,36 +3,75 @@
 # The Python that .venv is made with, and what the commands below can be given.
 PYTHON ?= python3
 SCENARIO ?= quick
-export SCENARIO
+RESULTS ?= results/latest
+BASELINE ?=
+NEW ?= results/latest
 ARGS ?=
+export SCENARIO RESULTS BASELINE NEW
+
+# A shell set up for other playbooks must not steer these: of its settings only the ones named in docs/commands.md hold.
+KEPT := ANSIBLE_BECOME_PASSWORD_FILE ANSIBLE_CONNECTION_PASSWORD_FILE ANSIBLE_FORCE_COLOR ANSIBLE_HOME \
+  ANSIBLE_LOCAL_TEMP ANSIBLE_LOG_PATH ANSIBLE_NOCOLOR ANSIBLE_VAULT_IDENTITY_LIST ANSIBLE_VAULT_PASSWORD_FILE \
+  ANSIBLE_VERBOSITY
+CONFIG := $(CURDIR)/ansible.cfg
+IGNORED := $(sort $(filter-out $(KEPT) ANSIBLE_CONFIG,$(filter ANSIBLE_%,$(.VARIABLES))) \
+  $(filter PYTHONHOME PYTHONPATH,$(.VARIABLES)) $(if $(filter-out $(CONFIG),$(ANSIBLE_CONFIG)),ANSIBLE_CONFIG))
+unexport $(IGNORED)
+export ANSIBLE_CONFIG := $(CONFIG)
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 # Do not compile ahead of use: hardly any of the thousands of files in Ansible's package is ever imported.
 PIP_OPTIONS := --quiet --disable-pip-version-check --no-compile
 # exec replaces the recipe's shell, so that Ctrl-C reaches the command and its exit status is the recipe's.
-RUN = @PATH="$(BIN):$$PATH"; export PATH; exec
+RUN = @$(if $(IGNORED),echo 'Configured by $(CONFIG); ignored: $(IGNORED)' >&2; )PATH="$(BIN):$$PATH"; export PATH; exec
 
 .DEFAULT_GOAL := help
-.PHONY: help venv experiment lab provision teardown test test-unit test-integration test-long test-stress lint docs bench bench-policies build browser clean
+.PHONY: help experiment smoke report compare doctor lab provision teardown \
+  test test-unit test-integration test-long test-stress lint docs bench bench-policies build browser venv clean
 
 help: ## list the targets
-	@echo 'usage: make TARGET [SCENARIO=quick] [ARGS="options of ansible-playbook"]'
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
-	  printf '%-20s%s\n' "$$name" "$$text"; done
+	@echo 'usage: make TARGET [SCENARIO=quick] [ARGS="options of the command, such as -i inventory/mylab or -v"]'
+	@sed -n -e 's/^##@ /\n/p' -e 's/^\([a-z-]*\):.*## \(.*\)/  \1|\2/p' Makefile | while IFS='|' read -r name text; do \
+	  if [ "$$text" ]; then printf '  %-20s%s\n' "$$name" "$$text"; else printf '%s\n' "$$name"; fi; done
+	@echo; echo 'Settings come from $(CONFIG), which names the inventory (the embedded lab).'
 
+##@ Experiments
 experiment: $(VENV)/.requirements ## run SCENARIO from an empty machine to Table 3 (as root, in the embedded lab)
 	$(RUN) ansible-playbook experiment.yml -e scenario="$$SCENARIO" $(ARGS)
 
-lab: $(VENV)/.requirements ## only make or repair the embedded lab
+smoke: $(VENV)/.requirements ## see in a minute or two whether everything works: the smallest scenario
+	$(RUN) ansible-playbook experiment.yml -e scenario=smoke $(ARGS)
+
+doctor: $(VENV)/.requirements ## list what would stop SCENARIO here, and what to do; changes nothing
+	$(RUN) ansible-playbook playbooks/doctor.yml -e scenario="$$SCENARIO" $(ARGS)
+
+report: $(VENV)/.requirements ## print Table 3 of RESULTS (default: the newest) and write its figures and page
+	$(RUN) python -m analysis report $(ARGS) "$$RESULTS"
+
+compare: $(VENV)/.requirements ## say whether NEW (default: the newest) is worse than BASELINE, two results
+	@[ "$$BASELINE" ] || { echo 'Compare with which results? make compare BASELINE=results/... [NEW=results/...]' >&2; exit 2; }
+	$(RUN) python -m analysis compare $(ARGS) "$$BASELINE" "$$NEW"
+
+##@ Hosts
+lab: $(VENV)/.requirements ## make or repair the embedded lab
 	$(RUN) ansible-playbook playbooks/lab.yml $(ARGS)
 
-provision: $(VENV)/.requirements ## only turn the inventory's hosts into migration hosts
+provision: $(VENV)/.requirements ## turn the inventory's hosts into migration hosts
 	$(RUN) ansible-playbook playbooks/provision.yml $(ARGS)
 
 teardown: $(VENV)/.requirements ## remove the embedded lab; results stay
 	$(RUN) ansible-playbook playbooks/teardown.yml $(ARGS)
 
+##@ Benchmarks
+bench: $(VENV)/.requirements ## measure what the engine costs (as root, after `make lab provision`)
+	$(RUN) python -m benchmarks engine $(ARGS)
+
+bench-policies: $(VENV)/.requirements ## measure the prefetch policies (as root, in the embedded lab)
+	@$(MAKE) --no-print-directory experiment SCENARIO=benchmarks/policies.yml
+	$(RUN) python -m benchmarks policies
+
+##@ Development
 test: $(VENV)/.requirements-dev browser ## everything that CI runs (as root)
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint test-unit
 	@$(MAKE) --no-print-directory test-integration
@@ -54,13 +93,6 @@ lint: $(VENV)/.requirements-dev ## style, types, plugin documentation, and wheth
 
 docs: $(VENV)/.requirements ## update the generated parts of docs/
 	$(RUN) python docs/generate.py
-
-bench: $(VENV)/.requirements ## measure what the engine costs (as root, after `make lab provision`)
-	$(RUN) python -m benchmarks engine $(ARGS)
-
-bench-policies: $(VENV)/.requirements ## measure the prefetch policies (as root, in the embedded lab)
-	$(RUN) ansible-playbook experiment.yml -e scenario=benchmarks/policies.yml $(ARGS)
-	$(RUN) python -m benchmarks policies
 
 build: $(VENV)/.requirements ## build the collection into build/
 	$(RUN) ansible-galaxy collection build --force --output-path build

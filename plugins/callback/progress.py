@@ -70,6 +70,7 @@ class CallbackModule(DefaultCallback):
         self._course: Course | None = None
         self._began = self._trial_began = time.monotonic()
         self._counts: dict[str, int] = {}
+        self._named: set[str] = set()
 
     # What is running
 
@@ -80,7 +81,9 @@ class CallbackModule(DefaultCallback):
             return
         self._play = play  # the default callback needs it for failures
         self._status.end()
-        if play.name:
+        # A check that several playbooks begin with is named once.
+        if play.name and play.name not in self._named:
+            self._named.add(play.name)
             self._status.say(f"{'»' if self._blocks else '>'} {play.name}", C.COLOR_DEBUG)
 
     def _task_start(self, task: Task, prefix: str | None = None) -> None:
