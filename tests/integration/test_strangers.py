@@ -1,0 +1,72 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""A newcomer's machine: a minimal Debian with a fresh clone, in a folder with a space."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from .conftest import ROOT
+from .minimal_debian import MinimalDebian
+
+CHECKOUT = "/srv/vcsp testbed"
+EXPERIMENT = f"cd '{CHECKOUT}' && make experiment SCENARIO=smoke ARGS='-e @/lab.yml'"
+# A shell set up for other playbooks; none of it is right for these.
+SHELL = {
+    "ANSIBLE_BECOME": "True",
+    "ANSIBLE_BECOME_USER": "nobody",
+    "ANSIBLE_CALLBACKS_ENABLED": "nonsense",
+    "ANSIBLE_COLLECTIONS_PATH": "/nowhere",
+    "ANSIBLE_CONFIG": "/nowhere/ansible.cfg",
+    "ANSIBLE_GATHERING": "smart",
+    "ANSIBLE_INVENTORY": "/nowhere/hosts",
+    "ANSIBLE_PYTHON_INTERPRETER": "/nowhere/python",
+    "ANSIBLE_REMOTE_USER": "nobody",
+    "ANSIBLE_ROLES_PATH": "/nowhere",
+    "ANSIBLE_STDOUT_CALLBACK": "nonsense",
+    "ANSIBLE_STRATEGY": "free",
+}
+
+
+@pytest.fixture(scope="module")
+def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinimalDebian]:
+    machine = MinimalDebian(tmp_path_factory.mktemp("debian") / "root")
+    machine.root.mkdir()
+    machine.root.parent.chmod(0o755)
+    try:
+        machine.build()
+        subprocess.run(["git", "clone", "--quiet", ROOT, machine.root / CHECKOUT.lstrip("/")], check=True)
+        yield machine
+    finally:
+        machine.remove()
+
+
+def packages(debian: MinimalDebian) -> str:
+    return (debian.root / "var/lib/dpkg/status").read_text()
+
+
+def test_a_minimal_debian_passes_the_preflight(debian: MinimalDebian) -> None:
+    before = packages(debian)
+    done = debian.run(f"cd '{CHECKOUT}' && make experiment SCENARIO=smoke ARGS='-e @/lab.yml --check'")
+    assert done.returncode == 0, done.stdout
+    assert packages(debian) == before
+
+
+def test_a_user_who_is_not_root_is_told_to_use_sudo(debian: MinimalDebian) -> None:
+    assert debian.run("id newcomer || useradd --create-home newcomer").returncode == 0
+    done = debian.run(f'setpriv --reuid=newcomer --regid=newcomer --clear-groups sh -c "{EXPERIMENT}"', HOME="/tmp")
+    assert done.returncode != 0
+    assert "sudo make experiment" in done.stdout, done.stdout
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.long
+def test_a_minimal_debian_ends_with_table_3(debian: MinimalDebian) -> None:
+    done = debian.run(f"{EXPERIMENT} && make teardown ARGS='-e @/lab.yml'", timeout_s=1800, **SHELL)
+    assert done.returncode == 0, done.stdout
+    assert "Table 3" in done.stdout, done.stdout
+    assert len(list((debian.root / CHECKOUT.lstrip("/") / "results").glob("smoke-*/report/table3.md"))) == 1
+    assert not (debian.root / "var/lib/vcsp-lab").exists()
