@@ -23,6 +23,9 @@ VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
 # Do not compile ahead of use: hardly any of the thousands of files in Ansible's package is ever imported.
 PIP_OPTIONS := --quiet --disable-pip-version-check --no-compile
+# Nobody is there to answer: no question, no restart of services, and a wait for whoever else installs.
+APT := </dev/null DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
+  apt-get -y -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold
 # exec replaces the recipe's shell, so that Ctrl-C reaches the command and its exit status is the recipe's.
 RUN = @$(if $(IGNORED),echo 'Configured by $(CONFIG); ignored: $(IGNORED)' >&2; )PATH="$(BIN):$$PATH"; export PATH; exec
 
@@ -100,7 +103,9 @@ build: $(VENV)/.requirements ## build the collection into build/
 browser: ## install Chromium for the tests of the web report, unless there is a browser (as root)
 	@for program in chromium chromium-browser google-chrome google-chrome-stable; do \
 	  ! command -v $$program >/dev/null || exit 0; done; \
-	  apt-get update -qq && apt-get install -qq --no-install-recommends chromium >/dev/null
+	$(APT) install --no-install-recommends chromium >/dev/null 2>&1 || \
+	{ $(APT) update && $(APT) install --no-install-recommends chromium >/dev/null; } || \
+	{ echo 'apt cannot install Chromium: see above, or install it or Chrome yourself.' >&2; exit 1; }
 
 venv: $(VENV)/.requirements ## make or update .venv
 
