@@ -39,23 +39,25 @@ def program(path: Path, script: str) -> Path:
     return path
 
 
+def tell(name: str, directory: Path) -> dict[str, Any]:
+    copy = {"content": f"{{{{ {name} | to_json }}}}", "dest": f"{directory}/told.json", "mode": "0600"}
+    return {"ansible.builtin.copy": copy, "check_mode": False}
+
+
+def told(directory: Path) -> Any:
+    return json.loads((directory / "told.json").read_text())
+
+
 def test_nothing_but_installed_packages_counts(playbooks: Any, tmp_path: Path) -> None:
     listing = program(tmp_path / "bin" / "dpkg-query", f"#!/bin/sh\ncat <<'END'\n{DPKG}END\n")
     playbooks.environment["PATH"] = f"{listing.parent}:{playbooks.environment['PATH']}"
     tasks = [
         {"ansible.builtin.include_role": {"name": "vcsp.testbed.packages", "tasks_from": "installed.yml"}},
-        {
-            "ansible.builtin.copy": {
-                "content": "{{ packages_installed | to_json }}",
-                "dest": f"{tmp_path}/found",
-                "mode": "0600",
-            },
-            "check_mode": False,
-        },
+        tell("packages_installed", tmp_path),
     ]
     done = playbooks.run(tasks, "--check")
     assert done.returncode == 0, done.stdout
-    assert json.loads((tmp_path / "found").read_text()) == {
+    assert told(tmp_path) == {
         "dpkg": "1.22.6",
         "libaio1t64": "0.3.113-8",
         "libaio1": "0.3.113-8",
@@ -63,6 +65,21 @@ def test_nothing_but_installed_packages_counts(playbooks: Any, tmp_path: Path) -
         "tzdata": "2025b-4",
         "tzdata-bookworm": "",
     }
+
+
+@pytest.mark.parametrize(
+    ("version", "missing"), [("1:7.2+dfsg-7+deb12u15", ["qemu-system-x86"]), ("1:8.2.2+ds-0ubuntu1", [])]
+)
+def test_a_qemu_that_is_too_old_is_missing(playbooks: Any, tmp_path: Path, version: str, missing: list[str]) -> None:
+    names = yaml.safe_load((ROOT / "roles" / "hypervisor" / "vars" / "main.yml").read_text())
+    others = [*names["_hypervisor_tool_packages"], *names["_hypervisor_header_packages"], "qemu-utils"]
+    libvirt = ["libvirt-daemon", "libvirt-daemon-driver-qemu", "libvirt-clients", "libvirt-daemon-system"]
+    machine = {"packages_installed": dict.fromkeys([*others, *libvirt], "1") | {"qemu-system-x86": version}}
+    facts = {"name": "vcsp.testbed.hypervisor", "tasks_from": "facts.yml", "public": True}
+    tasks = [{"ansible.builtin.include_role": facts}, tell("_hypervisor_missing_packages", tmp_path)]
+    done = playbooks.run(tasks, "-e", json.dumps(machine))
+    assert done.returncode == 0, done.stdout
+    assert told(tmp_path) == missing
 
 
 @pytest.mark.parametrize("path", TASKS, ids=lambda path: f"{path.parts[-3]}/{path.name}")
