@@ -80,10 +80,10 @@ def test_sshd_is_masked_before_it_is_installed(install: Callable[[dict[str, str]
     done = install({})
     assert done.returncode == 0, done.stdout
     units = {path.name: path.readlink() for path in (tmp_path / "units").iterdir()}
-    assert units == {"ssh.service": Path("/dev/null"), "ssh.socket": Path("/dev/null")}
+    assert {"ssh.service", "ssh.socket", "sshd-vsock.socket"} <= units.keys()
+    assert {*units.values()} == {Path("/dev/null")}
     # Installed by the lab, as far as a second run can see, or by the owner: either way nothing changes.
     assert changes(install({"openssh-server": "1:9.2p1-2"}).stdout) == 0
-    assert len([*(tmp_path / "units").iterdir()]) == 2
 
 
 def test_an_sshd_that_was_there_is_left_alone(install: Callable[[dict[str, str]], Any], tmp_path: Path) -> None:
