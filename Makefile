@@ -18,6 +18,12 @@ IGNORED := $(sort $(filter-out $(KEPT) ANSIBLE_CONFIG,$(filter ANSIBLE_%,$(.VARI
   $(filter PYTHONHOME PYTHONPATH,$(.VARIABLES)) $(if $(filter-out $(CONFIG),$(ANSIBLE_CONFIG)),ANSIBLE_CONFIG))
 unexport $(IGNORED)
 export ANSIBLE_CONFIG := $(CONFIG)
+# Ansible runs in UTF-8 only; what is shown is English whatever the locale, and this one is installed everywhere.
+export LC_ALL := C.UTF-8
+
+# In all others, the shell and Python's virtual environments find their files.
+$(if $(strip $(foreach character,$$ " ' : `,$(findstring $(character),$(CURDIR)))),\
+  $(error The folder $(CURDIR) has one of $$ " ' : ` in its name, which virtual environments cannot have: rename it))
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
@@ -28,6 +34,11 @@ APT := </dev/null DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
   apt-get -y -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold
 # exec replaces the recipe's shell, so that Ctrl-C reaches the command and its exit status is the recipe's.
 RUN = @$(if $(IGNORED),echo 'Configured by $(CONFIG); ignored: $(IGNORED)' >&2; )PATH="$(BIN):$$PATH"; export PATH; exec
+
+# Made anew where it was moved with its folder, or the system's Python was replaced: the stamps would still be there. One
+# that is a link belongs to another checkout.
+$(shell [ -L $(VENV) ] || [ ! -e $(VENV)/.requirements ] || { grep -qF "$$(pwd -P)/$(VENV)/bin/python" $(VENV)/bin/pip \
+  && $(VENV)/bin/python -c 'import ansible'; } 2>/dev/null || rm -f $(VENV)/.requirements $(VENV)/.requirements-dev)
 
 .DEFAULT_GOAL := help
 .PHONY: help experiment smoke report compare doctor lab provision teardown \
@@ -120,7 +131,7 @@ $(VENV)/.requirements: requirements.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo 'Python cannot make virtual environments here: apt-get install python3-venv' >&2; exit 1; }
 	@echo 'Installing Python packages into $(VENV) (once) ...'
-	@$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv --clear $(VENV)
 	@$(VENV)/bin/python -m pip install $(PIP_OPTIONS) -r requirements.txt
 	@touch $@
 

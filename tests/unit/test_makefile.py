@@ -1,0 +1,98 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The Makefile on strangers' machines. Everything that it would install or run is a script that says what it was."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# Stands in for the system's Python: makes a .venv whose programs only report.
+PYTHON = """#!/bin/sh
+case "$*" in
+*" venv "*)
+  rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python
+  echo "#!$(pwd)/.venv/bin/python" >.venv/bin/pip
+  printf '#!/bin/sh\\necho "played with $(locale charmap)"\\n' >.venv/bin/ansible-playbook
+  chmod +x .venv/bin/*
+  ;;
+esac
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    return new_checkout(tmp_path / "vcsp testbed")
+
+
+def new_checkout(folder: Path) -> Path:
+    folder.mkdir()
+    for name in ("Makefile", "requirements.txt", "requirements-dev.txt"):
+        shutil.copy(ROOT / name, folder)
+    python = folder / "python"
+    python.write_text(PYTHON)
+    python.chmod(0o755)
+    return folder
+
+
+def make(checkout: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    outside = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
+    return subprocess.run(
+        ["make", "PYTHON=./python", *arguments],
+        cwd=checkout,
+        env={**outside, **variables},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("locale", ["C", "POSIX", "de_DE.UTF-8", "de_DE.ISO-8859-1"])
+def test_the_shells_locale_does_not_matter(checkout: Path, locale: str) -> None:
+    assert "played with UTF-8" in make(checkout, "experiment", LC_ALL=locale, LANG=locale).stdout
+
+
+@pytest.mark.parametrize("character", ["$", '"', "'", ":", "`"])
+def test_a_folder_whose_name_cannot_work_is_refused_in_one_sentence(tmp_path: Path, character: str) -> None:
+    done = make(new_checkout(tmp_path / f"a{character}b"), "experiment")
+    assert done.returncode == 2
+    assert "which virtual environments cannot have: rename it" in done.stdout
+    assert len(done.stdout.splitlines()) == 1, done.stdout
+
+
+@pytest.mark.parametrize("name", ["Übung", "a;b", "{{ a }}", "100%", "a&b", "#1", "back\\slash"])
+def test_every_other_folder_works(tmp_path: Path, name: str) -> None:
+    done = make(new_checkout(tmp_path / name), "experiment")
+    assert done.returncode == 0, done.stdout
+
+
+def test_the_virtual_environment_is_kept(checkout: Path) -> None:
+    assert "Installing" in make(checkout, "venv").stdout
+    assert "Installing" not in make(checkout, "venv").stdout
+
+
+def test_a_virtual_environment_is_made_anew_where_its_folder_was_moved(checkout: Path) -> None:
+    make(checkout, "venv")
+    assert "Installing" in make(checkout.rename(checkout.with_name("moved")), "venv").stdout
+
+
+def test_a_virtual_environment_is_made_anew_where_its_python_is_gone(checkout: Path) -> None:
+    make(checkout, "venv")
+    python = checkout / ".venv/bin/python"
+    python.unlink()
+    python.symlink_to("/nowhere/python3.9")
+    assert "Installing" in make(checkout, "venv").stdout
+    assert "played" in make(checkout, "experiment").stdout
+
+
+def test_a_virtual_environment_that_is_a_link_is_left_alone(checkout: Path, tmp_path: Path) -> None:
+    make(checkout, "venv")
+    other = new_checkout(tmp_path / "other")
+    (other / ".venv").symlink_to(checkout / ".venv")
+    make(other, "venv")
+    assert "Installing" not in make(checkout, "venv").stdout
