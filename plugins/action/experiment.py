@@ -59,6 +59,7 @@ class ActionModule(ControllerAction):
             for path in locks:
                 lock.check(path, pid)
             found = experiment.find(directory, experiment_id, scenario)
+            experiment.check_writable(directory)
         else:
             purpose, checkout = f"experiment {experiment_id}", str(controller.COLLECTION_ROOT)
             lock.acquire(locks[0], purpose, checkout, pid)

@@ -104,17 +104,25 @@ def find(directory: Path, experiment_id: str, scenario: Mapping[str, Any]) -> Fo
 
 
 def prepare(directory: Path) -> None:
-    """Create the directory and check that it is writable.
+    """Create the directory.
 
-    :raises ExperimentError: it is not
+    :raises ExperimentError: it cannot be created or written to
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        writable = os.access(directory, os.W_OK | os.X_OK)
     except OSError as error:
         raise ExperimentError(f"{directory}: cannot be created: {error.strerror}; give another results_dir") from error
-    if not writable:
-        raise ExperimentError(f"{directory}: is not writable; change its permissions, or give another results_dir")
+    check_writable(directory)
+
+
+def check_writable(directory: Path) -> None:
+    """Look whether the directory can be written to or created, without creating it.
+
+    :raises ExperimentError: it cannot
+    """
+    existing = next(path for path in (directory, *directory.parents) if path.exists())
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise ExperimentError(f"{existing}: is not writable; change its permissions, or give another results_dir")
 
 
 def begin(directory: Path, experiment_id: str, scenario: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:

@@ -16,6 +16,7 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.experimen
     ExperimentError,
     begin,
     check_id,
+    check_writable,
     default_id,
     find,
     link_latest,
@@ -117,6 +118,9 @@ def test_directory_that_cannot_be_created_or_written(tmp_path: Path, monkeypatch
     monkeypatch.setattr("os.access", lambda path, mode: False)
     with pytest.raises(ExperimentError, match="is not writable; change its permissions"):
         prepare(tmp_path / "mine")
+    with pytest.raises(ExperimentError, match=f"^{tmp_path}: is not writable; change its permissions"):
+        check_writable(tmp_path / "not" / "yet")
+    assert not (tmp_path / "not").exists()
 
 
 def test_a_file_where_the_directory_should_be(tmp_path: Path, normal: dict[str, Any]) -> None:
