@@ -32,11 +32,17 @@ PIP_OPTIONS := --quiet --disable-pip-version-check --no-compile
 # Nobody is there to answer: no question, no restart of services, and a wait for whoever else installs.
 APT := </dev/null DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
   apt-get -y -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold
-# exec replaces the recipe's shell, so that Ctrl-C reaches the command and its exit status is the recipe's.
-RUN = @$(if $(IGNORED),echo 'Configured by $(CONFIG); ignored: $(IGNORED)' >&2; )PATH="$(BIN):$$PATH"; export PATH; exec
+# Ansible would say it with a traceback.
+HOME_CHECK = files="$${ANSIBLE_HOME:-$$HOME/.ansible}"; \
+  [ -z "$$HOME" ] || { mkdir -p "$$files" && [ -w "$$files" ]; } 2>/dev/null || { echo \
+  "Ansible keeps files in $$files, which cannot be written: set HOME or ANSIBLE_HOME to a folder of yours." >&2; exit 1; }
+# The shell of a plain "su" lacks the folders of root's programs. exec replaces the recipe's shell, so that Ctrl-C
+# reaches the command and its exit status is the recipe's.
+RUN = @$(if $(IGNORED),echo 'Configured by $(CONFIG); ignored: $(IGNORED)' >&2; )$(HOME_CHECK); \
+  PATH="$(BIN):$$PATH:/usr/local/sbin:/usr/sbin:/sbin"; export PATH; exec
 
-# Made anew where it was moved with its folder, or the system's Python was replaced: the stamps would still be there. One
-# that is a link belongs to another checkout.
+# Made anew where it was moved with its folder, or the system's Python was replaced: the stamps would still be there.
+# One that is a link belongs to another checkout.
 $(shell [ -L $(VENV) ] || [ ! -e $(VENV)/.requirements ] || { grep -qF "$$(pwd -P)/$(VENV)/bin/python" $(VENV)/bin/pip \
   && $(VENV)/bin/python -c 'import ansible'; } 2>/dev/null || rm -f $(VENV)/.requirements $(VENV)/.requirements-dev)
 

@@ -18,7 +18,7 @@ case "$*" in
 *" venv "*)
   rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python
   echo "#!$(pwd)/.venv/bin/python" >.venv/bin/pip
-  printf '#!/bin/sh\\necho "played with $(locale charmap)"\\n' >.venv/bin/ansible-playbook
+  printf '#!/bin/sh\\necho "played with $(locale charmap) in $PATH"\\n' >.venv/bin/ansible-playbook
   chmod +x .venv/bin/*
   ;;
 esac
@@ -55,6 +55,20 @@ def make(checkout: Path, *arguments: str, **variables: str) -> subprocess.Comple
 @pytest.mark.parametrize("locale", ["C", "POSIX", "de_DE.UTF-8", "de_DE.ISO-8859-1"])
 def test_the_shells_locale_does_not_matter(checkout: Path, locale: str) -> None:
     assert "played with UTF-8" in make(checkout, "experiment", LC_ALL=locale, LANG=locale).stdout
+
+
+def test_the_shell_of_a_plain_su_finds_the_programs_of_root(checkout: Path) -> None:
+    done = make(checkout, "experiment", PATH="/usr/local/bin:/usr/bin:/bin")
+    assert ":/usr/sbin:" in done.stdout
+
+
+@pytest.mark.parametrize("variable", ["HOME", "ANSIBLE_HOME"])
+def test_a_home_that_cannot_be_written_is_refused_in_one_sentence(checkout: Path, variable: str) -> None:
+    make(checkout, "venv")
+    done = make(checkout, "experiment", **{variable: "/dev/null/home"})
+    assert done.returncode == 2
+    assert "cannot be written: set HOME or ANSIBLE_HOME to a folder of yours." in done.stdout
+    assert "played" not in done.stdout
 
 
 @pytest.mark.parametrize("character", ["$", '"', "'", ":", "`"])
