@@ -39,6 +39,8 @@ def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MinimalDebian]:
     try:
         machine.build()
         subprocess.run(["git", "clone", "--quiet", ROOT, machine.root / CHECKOUT.lstrip("/")], check=True)
+        done = machine.run(f"cd '{CHECKOUT}' && make venv")
+        assert done.returncode == 0, done.stdout
         yield machine
     finally:
         machine.remove()
@@ -48,6 +50,11 @@ def packages(debian: MinimalDebian) -> str:
     return (debian.root / "var/lib/dpkg/status").read_text()
 
 
+def words(output: str) -> str:
+    """A message as it was before YAML broke its lines and doubled its quotes."""
+    return " ".join(output.split()).replace("''", "'")
+
+
 def test_a_minimal_debian_passes_the_preflight(debian: MinimalDebian) -> None:
     before = packages(debian)
     done = debian.run(f"cd '{CHECKOUT}' && make experiment SCENARIO=smoke ARGS='-e @/lab.yml --check'")
@@ -55,11 +62,31 @@ def test_a_minimal_debian_passes_the_preflight(debian: MinimalDebian) -> None:
     assert packages(debian) == before
 
 
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        (f'setpriv --bounding-set=-sys_admin --inh-caps=-sys_admin sh -c "{EXPERIMENT}"', "start it privileged"),
+        (f'unshare --user --map-root-user sh -c "{EXPERIMENT}"', "start it privileged"),
+        (f"umount --recursive --lazy /sys/fs/cgroup && {EXPERIMENT}", "start it privileged"),
+        (f"mount --bind /srv /srv && mount -o remount,bind,ro /srv && {EXPERIMENT}", "give another results_dir"),
+        (f"export PATH=/usr/bin:/bin && cd '{CHECKOUT}' && .venv/bin/ansible-playbook experiment.yml", "PATH lacks"),
+    ],
+    ids=["container", "user-namespace", "no-cgroups", "read-only", "plain-su"],
+)
+def test_what_cannot_work_is_refused_in_one_sentence(debian: MinimalDebian, script: str, sentence: str) -> None:
+    before = packages(debian)
+    done = debian.run(script)
+    assert done.returncode != 0, done.stdout
+    assert sentence in words(done.stdout), done.stdout
+    assert "Traceback" not in done.stdout
+    assert packages(debian) == before
+
+
 def test_a_user_who_is_not_root_is_told_to_use_sudo(debian: MinimalDebian) -> None:
     assert debian.run("id newcomer || useradd --create-home newcomer").returncode == 0
     done = debian.run(f'setpriv --reuid=newcomer --regid=newcomer --clear-groups sh -c "{EXPERIMENT}"', HOME="/tmp")
     assert done.returncode != 0
-    assert "sudo make experiment" in done.stdout, done.stdout
+    assert "run 'sudo make experiment'" in words(done.stdout), done.stdout
     assert "Traceback" not in done.stdout
 
 
