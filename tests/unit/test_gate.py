@@ -96,6 +96,15 @@ def test_one_host_that_does_not_answer_keeps_the_other_untouched(tmp_path: Path)
     assert not (tmp_path / "made").exists()
 
 
+def test_a_machine_without_ssh_leaves_all_hosts_untouched(tmp_path: Path) -> None:
+    inventory = two_hosts(tmp_path, ansible_connection="ssh", ansible_ssh_executable="/nowhere/ssh")
+    done = without_our_settings(PLAYBOOKS / "provision.yml", "-i", inventory, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "node1 does not answer" in done.stdout
+    assert "No such file or directory: b'/nowhere/ssh'" in " ".join(done.stdout.split())
+    assert "PLAY [Turn the hosts into migration hosts]" not in done.stdout
+
+
 def test_a_host_without_python_is_told_what_to_install(tmp_path: Path) -> None:
     inventory = two_hosts(tmp_path, ansible_python_interpreter="/nowhere/python3")
     done = without_our_settings(PLAYBOOKS / "provision.yml", "-i", inventory, cwd=tmp_path)
