@@ -69,6 +69,7 @@ class MinimalDebian:
         done = subprocess.run(
             [
                 "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}",
+                "--dpkgopt=force-unsafe-io",
                 *(f"--aptopt={line}" for line in proxies), "bookworm", self.root, *mirrors[:1],
             ],
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600,
@@ -81,15 +82,15 @@ class MinimalDebian:
         (self.root / "lab.yml").write_text(yaml.safe_dump(LAB))
 
     def run(self, script: str, timeout_s: float = 300, **variables: str) -> Done:
-        """Run a shell script as root; whatever it started ends with it."""
+        """Run a shell script as root, with a lab beside the machine's; whatever it started ends with it."""
         machine = {name: value for name, value in os.environ.items() if name.startswith(MACHINE_VARIABLES)}
-        environment = {"HOME": "/root", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", **machine, **variables}
+        ours = {"HOME": "/root", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "ARGS": "-e @/lab.yml"}
         return subprocess.run(
             [
                 "unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child",
                 "sh", "-c", ENTER, "sh", self.root, "sh", "-c", script,
             ],
-            env=environment,
+            env={**ours, **machine, **variables},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout_s,
         )  # fmt: skip
 

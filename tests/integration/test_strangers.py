@@ -13,7 +13,7 @@ from .conftest import ROOT
 from .minimal_debian import MinimalDebian
 
 CHECKOUT = "/srv/vcsp testbed"
-EXPERIMENT = f"cd '{CHECKOUT}' && make experiment SCENARIO=smoke ARGS='-e @/lab.yml'"
+EXPERIMENT = f"cd '{CHECKOUT}' && make experiment SCENARIO=smoke"
 # A shell set up for other playbooks; none of it is right for these.
 SHELL = {
     "ANSIBLE_BECOME": "True",
@@ -55,11 +55,15 @@ def words(output: str) -> str:
     return " ".join(output.split()).replace("''", "'")
 
 
-def test_a_minimal_debian_passes_the_preflight(debian: MinimalDebian) -> None:
+def test_check_mode_predicts_the_lab_of_a_minimal_debian(debian: MinimalDebian) -> None:
     before = packages(debian)
-    done = debian.run(f"cd '{CHECKOUT}' && make experiment SCENARIO=smoke ARGS='-e @/lab.yml --check'")
-    assert done.returncode == 0, done.stdout
+    done = debian.run(EXPERIMENT, ARGS="-e @/lab.yml --check", **SHELL)
+    assert done.returncode == 2, done.stdout
+    assert "Would make the lab" in done.stdout, done.stdout
+    assert 'source is not made in check mode: run "make lab"' in words(done.stdout), done.stdout
     assert packages(debian) == before
+    assert not (debian.root / "var/lib/vcsp-lab").exists()
+    assert not (debian.root / CHECKOUT.lstrip("/") / "results").exists()
 
 
 @pytest.mark.parametrize(
@@ -92,7 +96,7 @@ def test_a_user_who_is_not_root_is_told_to_use_sudo(debian: MinimalDebian) -> No
 
 @pytest.mark.long
 def test_a_minimal_debian_ends_with_table_3(debian: MinimalDebian) -> None:
-    done = debian.run(f"{EXPERIMENT} && make teardown ARGS='-e @/lab.yml'", timeout_s=1800, **SHELL)
+    done = debian.run(f"{EXPERIMENT} && make teardown", timeout_s=1800, **SHELL)
     assert done.returncode == 0, done.stdout
     assert "Table 3" in done.stdout, done.stdout
     assert len(list((debian.root / CHECKOUT.lstrip("/") / "results").glob("smoke-*/report/table3.md"))) == 1
