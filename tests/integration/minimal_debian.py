@@ -81,7 +81,7 @@ class MinimalDebian:
                 shutil.copyfile(name, self.root / name.lstrip("/"))
         (self.root / "lab.yml").write_text(yaml.safe_dump(LAB))
 
-    def run(self, script: str, timeout_s: float = 300, **variables: str) -> Done:
+    def run(self, script: str, **variables: str) -> Done:
         """Run a shell script as root, with a lab beside the machine's; whatever it started ends with it."""
         machine = {name: value for name, value in os.environ.items() if name.startswith(MACHINE_VARIABLES)}
         ours = {"HOME": "/root", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "ARGS": "-e @/lab.yml"}
@@ -91,7 +91,7 @@ class MinimalDebian:
                 "sh", "-c", ENTER, "sh", self.root, "sh", "-c", script,
             ],
             env={**ours, **machine, **variables},
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=timeout_s,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1800,
         )  # fmt: skip
 
     def remove(self) -> None:
