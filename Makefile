@@ -46,6 +46,11 @@ RUN = @$(if $(IGNORED),echo 'Configured by $(CONFIG); ignored: $(IGNORED)' >&2; 
 $(shell [ -L $(VENV) ] || [ ! -e $(VENV)/.requirements ] || { grep -qF "$$(pwd -P)/$(VENV)/bin/python" $(VENV)/bin/pip \
   && $(VENV)/bin/python -c 'import ansible'; } 2>/dev/null || rm -f $(VENV)/.requirements $(VENV)/.requirements-dev)
 
+# One after the other also where MAKEFLAGS has -j: "make lab provision" needs the order. Tests run as "make test" says.
+ifneq ($(MAKECMDGOALS),lint test-unit)
+.NOTPARALLEL:
+endif
+
 .DEFAULT_GOAL := help
 .PHONY: help experiment smoke report compare doctor lab provision teardown \
   test test-unit test-integration test-long test-stress lint docs bench bench-policies build browser venv clean

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -18,7 +19,10 @@ case "$*" in
 *" venv "*)
   rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python
   echo "#!$(pwd)/.venv/bin/python" >.venv/bin/pip
-  printf '#!/bin/sh\\necho "played with $(locale charmap) in $PATH"\\n' >.venv/bin/ansible-playbook
+  cat >.venv/bin/ansible-playbook <<'END'
+#!/bin/sh
+echo "played $1 with $(locale charmap) in $PATH"; sleep 0.2; echo "ended $1"
+END
   chmod +x .venv/bin/*
   ;;
 esac
@@ -54,7 +58,17 @@ def make(checkout: Path, *arguments: str, **variables: str) -> subprocess.Comple
 
 @pytest.mark.parametrize("locale", ["C", "POSIX", "de_DE.UTF-8", "de_DE.ISO-8859-1"])
 def test_the_shells_locale_does_not_matter(checkout: Path, locale: str) -> None:
-    assert "played with UTF-8" in make(checkout, "experiment", LC_ALL=locale, LANG=locale).stdout
+    assert "with UTF-8" in make(checkout, "experiment", LC_ALL=locale, LANG=locale).stdout
+
+
+def test_targets_are_made_one_after_the_other(checkout: Path) -> None:
+    done = make(checkout, "lab", "provision", MAKEFLAGS="-j4")
+    assert re.findall(r"(?:played|ended) \S+", done.stdout) == [
+        "played playbooks/lab.yml",
+        "ended playbooks/lab.yml",
+        "played playbooks/provision.yml",
+        "ended playbooks/provision.yml",
+    ]
 
 
 def test_the_shell_of_a_plain_su_finds_the_programs_of_root(checkout: Path) -> None:
