@@ -143,7 +143,8 @@ $(VENV)/.requirements: requirements.txt
 	  echo 'Python cannot make virtual environments here: apt-get install python3-venv' >&2; exit 1; }
 	@echo 'Installing Python packages into $(VENV) (once) ...'
 	@$(PYTHON) -m venv --clear $(VENV)
-	@$(VENV)/bin/python -m pip install $(PIP_OPTIONS) -r requirements.txt
+	@$(VENV)/bin/python -m pip install $(PIP_OPTIONS) -r requirements.txt || { \
+	  echo 'pip could not install them: can it reach its index? See "pip config list" and https_proxy.' >&2; exit 1; }
 	@touch $@
 
 $(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # Stands in for the system's Python: makes a .venv whose programs only report.
 PYTHON = """#!/bin/sh
 case "$*" in
+*" pip "*) [ ! "$OFFLINE" ] || { echo 'ERROR: No matching distribution found'; exit 1; } ;;
 *" venv "*)
   rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python
   echo "#!$(pwd)/.venv/bin/python" >.venv/bin/pip
@@ -102,6 +103,13 @@ def test_every_other_folder_works(tmp_path: Path, name: str) -> None:
 def test_the_virtual_environment_is_kept(checkout: Path) -> None:
     assert "Installing" in make(checkout, "venv").stdout
     assert "Installing" not in make(checkout, "venv").stdout
+
+
+def test_packages_that_cannot_be_installed(checkout: Path) -> None:
+    done = make(checkout, "experiment", OFFLINE="yes")
+    assert done.returncode == 2
+    assert "pip could not install them: can it reach its index?" in done.stdout
+    assert "Installing" in make(checkout, "venv").stdout
 
 
 def test_a_virtual_environment_is_made_anew_where_its_folder_was_moved(checkout: Path) -> None:

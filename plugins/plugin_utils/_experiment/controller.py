@@ -54,8 +54,10 @@ def _git(*arguments: str) -> str | None:
         return None  # an installed collection; a repository further up is not ours
     # A checkout may belong to the user who called sudo.
     command = ["git", "--no-optional-locks", "-c", f"safe.directory={COLLECTION_ROOT}", *arguments]
+    # Git's own variables, as in a hook, may name another repository.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     try:
-        run = subprocess.run(command, cwd=COLLECTION_ROOT, capture_output=True, text=True, check=False, timeout=10)
+        run = subprocess.run(command, cwd=COLLECTION_ROOT, env=env, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return run.stdout.strip() if run.returncode == 0 else None
