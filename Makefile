@@ -36,10 +36,10 @@ APT := </dev/null DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
 HOME_CHECK = files="$${ANSIBLE_HOME:-$$HOME/.ansible}"; \
   [ -z "$$HOME" ] || { mkdir -p "$$files" && [ -w "$$files" ]; } 2>/dev/null || { echo \
   "Ansible keeps files in $$files, which cannot be written: set HOME or ANSIBLE_HOME to a folder of yours." >&2; exit 1; }
-# The shell of a plain "su" lacks the folders of root's programs. exec replaces the recipe's shell, so that Ctrl-C
-# reaches the command and its exit status is the recipe's.
+# A plain "su" keeps a PATH without root's programs and may keep a TMPDIR that is gone: Debian's packages need both. exec
+# replaces the recipe's shell, so that Ctrl-C reaches the command and its exit status is the recipe's.
 RUN = @$(if $(IGNORED),echo 'Configured by $(CONFIG); ignored: $(IGNORED)' >&2; )$(HOME_CHECK); \
-  PATH="$(BIN):$$PATH:/usr/local/sbin:/usr/sbin:/sbin"; export PATH; exec
+  [ -d "$$TMPDIR" ] || unset TMPDIR; PATH="$(BIN):$$PATH:/usr/local/sbin:/usr/sbin:/sbin"; export PATH; exec
 
 # Made anew where it was moved with its folder, or the system's Python was replaced: the stamps would still be there.
 # One that is a link belongs to another checkout.

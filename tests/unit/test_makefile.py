@@ -22,7 +22,7 @@ case "$*" in
   echo "#!$(pwd)/.venv/bin/python" >.venv/bin/pip
   cat >.venv/bin/ansible-playbook <<'END'
 #!/bin/sh
-echo "played $1 with $(locale charmap) in $PATH"; sleep 0.2; echo "ended $1"
+echo "played $1 with $(locale charmap) in $PATH, ${TMPDIR-unset}"; sleep 0.2; echo "ended $1"
 END
   chmod +x .venv/bin/*
   ;;
@@ -75,6 +75,11 @@ def test_targets_are_made_one_after_the_other(checkout: Path) -> None:
 def test_the_shell_of_a_plain_su_finds_the_programs_of_root(checkout: Path) -> None:
     done = make(checkout, "experiment", PATH="/usr/local/bin:/usr/bin:/bin")
     assert ":/usr/sbin:" in done.stdout
+
+
+def test_a_folder_for_temporary_files_is_used_where_it_exists(checkout: Path, tmp_path: Path) -> None:
+    assert f", {tmp_path}\n" in make(checkout, "experiment", TMPDIR=str(tmp_path)).stdout
+    assert ", unset\n" in make(checkout, "experiment", TMPDIR="/nowhere").stdout
 
 
 @pytest.mark.parametrize("variable", ["HOME", "ANSIBLE_HOME"])
