@@ -41,10 +41,10 @@ HOME_CHECK = files="$${ANSIBLE_HOME:-$$HOME/.ansible}"; \
 RUN = @$(if $(IGNORED),echo 'Configured by $(CONFIG); ignored: $(IGNORED)' >&2; )$(HOME_CHECK); \
   [ -d "$$TMPDIR" ] || unset TMPDIR; PATH="$(BIN):$$PATH:/usr/local/sbin:/usr/sbin:/sbin"; export PATH; exec
 
-# Made anew where it was moved with its folder, or the system's Python was replaced: the stamps would still be there.
-# One that is a link belongs to another checkout.
+# Removed, to be made anew, where it was moved with its folder or the system's Python was replaced. One that is a link
+# belongs to another checkout.
 $(shell [ -L $(VENV) ] || [ ! -e $(VENV)/.requirements ] || { grep -qF "$$(pwd -P)/$(VENV)/bin/python" $(VENV)/bin/pip \
-  && $(VENV)/bin/python -c 'import ansible'; } 2>/dev/null || rm -f $(VENV)/.requirements $(VENV)/.requirements-dev)
+  && $(VENV)/bin/python -c 'import ansible'; } 2>/dev/null || rm -rf $(VENV))
 
 # One after the other also where MAKEFLAGS has -j: "make lab provision" needs the order. Tests run as "make test" says.
 ifneq ($(MAKECMDGOALS),lint test-unit)
@@ -142,7 +142,7 @@ $(VENV)/.requirements: requirements.txt
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo 'Python cannot make virtual environments here: apt-get install python3-venv' >&2; exit 1; }
 	@echo 'Installing Python packages into $(VENV) (once) ...'
-	@$(PYTHON) -m venv --clear $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install $(PIP_OPTIONS) -r requirements.txt || { \
 	  echo 'pip could not install them: can it reach its index? See "pip config list" and https_proxy.' >&2; exit 1; }
 	@touch $@

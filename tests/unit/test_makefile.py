@@ -18,7 +18,7 @@ PYTHON = """#!/bin/sh
 case "$*" in
 *" pip "*) [ ! "$OFFLINE" ] || { echo 'ERROR: No matching distribution found'; exit 1; } ;;
 *" venv "*)
-  rm -rf .venv; mkdir -p .venv/bin; cp "$0" .venv/bin/python
+  mkdir -p .venv/bin; cp "$0" .venv/bin/python
   echo "#!$(pwd)/.venv/bin/python" >.venv/bin/pip
   cat >.venv/bin/ansible-playbook <<'END'
 #!/bin/sh
