@@ -19,7 +19,7 @@ case "$*" in
 *" pip "*) [ ! "$OFFLINE" ] || { echo 'ERROR: No matching distribution found'; exit 1; } ;;
 *" venv "*)
   mkdir -p .venv/bin; cp "$0" .venv/bin/python
-  echo "#!$(pwd)/.venv/bin/python" >.venv/bin/pip
+  [ -e .venv/bin/pip ] || echo "#!$(pwd)/.venv/bin/python" >.venv/bin/pip
   cat >.venv/bin/ansible-playbook <<'END'
 #!/bin/sh
 echo "played $1 with $(locale charmap) in $PATH, ${TMPDIR-unset}"; sleep 0.2; echo "ended $1"
