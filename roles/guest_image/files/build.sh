@@ -10,6 +10,8 @@ release=$1
 target=$2
 here=$(pwd)
 work=$(mktemp -d "$target.XXXXXX")
+# The new system's programs run there, for which /tmp may be too small or mounted with noexec.
+export TMPDIR="$work"
 trap 'rm -rf "$work"' EXIT
 trap 'exit 129' HUP INT TERM
 
