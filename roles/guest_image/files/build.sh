@@ -4,8 +4,10 @@
 #
 # build.sh RELEASE TARGET: builds the guest image of a Debian release in the folder TARGET, atomically:
 #   root.squashfs  vmlinuz  initrd  SHA256SUMS
-# Run from the folder that holds workload.c and its companions. Needs root, mmdebstrap, squashfs-tools and gcc.
+# from the source, in apt's format, on standard input. Run from the folder that holds workload.c and its companions.
+# Needs root, mmdebstrap, squashfs-tools and gcc.
 set -eu
+umask 022
 release=$1
 target=$2
 here=$(pwd)
@@ -15,17 +17,22 @@ export TMPDIR="$work"
 trap 'rm -rf "$work"' EXIT
 trap 'exit 129' HUP INT TERM
 
-cc -O2 -Wall -Wextra -static -pthread -o "$work/vcsp-workload" workload.c
+# mmdebstrap's apt needs packages in its own folder, where "copy:" puts them and "file:" does not.
+sed 's/^\(URIs: \|deb \(.* \)\?\)file:/\1copy:/' > "$work/source"
 
-# The Debian mirror that this machine already uses, if any; otherwise mmdebstrap's default.
-mirror=$(apt-get indextargets --format '$(ORIGIN) $(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
-    awk '$1 == "Debian" && $2 == "main" { print $3; exit }')
+# How this machine's apt gets through its network: proxies, certificates, logins. None of it stays in the image.
+apt-config dump Acquire | grep -Ei '^Acquire::(https?::|Retries|ForceIPv|Check-)' > "$work/apt.conf" || :
+eval "$(apt-config shell login Dir::Etc::netrc/f logins Dir::Etc::netrcparts/d)"
+printf 'Dir::Etc::%s "%s";\n' netrc "$login" netrcparts "$logins" >> "$work/apt.conf"
+
+cc -O2 -Wall -Wextra -static -pthread -o "$work/vcsp-workload" workload.c
 
 # Quoted for the shell that mmdebstrap starts: "$1" is the root of the new system.
 mmdebstrap --variant=minbase --format=tar \
     --include=systemd-sysv,udev,initramfs-tools,zstd,linux-image-cloud-amd64 \
     --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
     --dpkgopt='path-exclude=/usr/share/locale/*' \
+    --aptopt="$work/apt.conf" \
     --essential-hook="copy-in '$here/initramfs' /tmp" \
     --essential-hook='mkdir -p "$1/etc/initramfs-tools/scripts/init-bottom"' \
     --essential-hook='install -m 755 "$1/tmp/initramfs/overlay" "$1/etc/initramfs-tools/scripts/init-bottom/overlay"' \
@@ -35,12 +42,17 @@ mmdebstrap --variant=minbase --format=tar \
     --customize-hook='chroot "$1" systemctl set-default vcsp.target' \
     --customize-hook='chroot "$1" systemctl mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer fstrim.timer systemd-tmpfiles-clean.timer' \
     --customize-hook='echo vcsp-guest > "$1/etc/hostname"; : > "$1/etc/machine-id"' \
+    --customize-hook='cd "$1/etc/apt"; rm -f apt.conf.d/99mmdebstrap sources.list sources.list.d/*' \
     --customize-hook="cp \"\$1\"/boot/vmlinuz-* '$work/vmlinuz'; cp \"\$1\"/boot/initrd.img-* '$work/initrd'" \
-    "$release" "$work/root.tar" ${mirror:+"$mirror"}
+    "$release" "$work/root.tar" - < "$work/source" || {
+    echo "build.sh: no Debian $release with these sources. To use another mirror, set guest_image_mirror." >&2
+    sed 's/^/    /' "$work/source" >&2
+    exit 1
+}
 # zstd unpacks several times faster than xz, which matters where the guest is emulated.
 sqfstar -quiet -no-progress -comp zstd "$work/root.squashfs" < "$work/root.tar"
 
-rm "$work/vcsp-workload" "$work/root.tar"
+rm "$work/vcsp-workload" "$work/root.tar" "$work/source" "$work/apt.conf"
 (cd "$work" && sha256sum root.squashfs vmlinuz initrd > SHA256SUMS)
 chmod 755 "$work"
 chmod 644 "$work"/*
