@@ -9,9 +9,12 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 ROLE = ROOT / "roles" / "guest_image"
@@ -48,6 +51,10 @@ class Apt:
             origin += " Backports" if suite.endswith("backports") else ""
             release = f"Origin: {origin}\nLabel: {origin}\nSuite: {suite}\nCodename: {codename}\nComponents: main\n"
             (self.lists / name).write_text(release if name.endswith("InRelease") else "")
+
+    def set(self, *settings: str) -> None:
+        with Path(self.environment["APT_CONFIG"]).open("a") as file:
+            file.write("\n".join([*settings, ""]))
 
     def source(self, suite: str) -> dict[str, str]:
         found = self.run(sys.executable, str(ROLE / "files" / "debian_source.py"), suite)
@@ -145,3 +152,190 @@ def test_an_unsigned_or_frozen_mirror_stays_what_it_is(apt: Apt) -> None:
     apt.update()
     found = apt.source("bookworm-backports")
     assert (found["Suites"], found["Trusted"], found["Check-Valid-Until"]) == ("bookworm-backports", "yes", "no")
+
+
+def executable(path: Path, *lines: str) -> None:
+    path.write_text("\n".join(["#!/bin/sh", *lines, ""]))
+    path.chmod(0o755)
+
+
+@pytest.fixture
+def build(apt: Apt, tmp_path: Path) -> Callable[[str], tuple[str, str]]:
+    """Build the image with stand-ins for the tools, and return the source and settings that mmdebstrap was given."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in ("cc", "sqfstar"):
+        executable(tools / tool, 'for word; do case $word in */vcsp-workload | *.squashfs) : > "$word"; esac; done')
+    executable(
+        tools / "mmdebstrap",
+        f"cat > {tmp_path}/source",
+        f'for word; do case $word in --aptopt=*) cp "${{word#*=}}" {tmp_path}/settings; esac; done',
+        'for word; do case $word in */root.tar) : > "$word"; cd "${word%/*}"; : > vmlinuz; : > initrd; esac; done',
+    )
+
+    def build(source: str) -> tuple[str, str]:
+        environment = {**os.environ, **apt.environment, "PATH": f"{tools}:{os.environ['PATH']}"}
+        command = ["sh", "build.sh", "bookworm", str(tmp_path / "image")]
+        subprocess.run(command, cwd=ROLE / "files", env=environment, input=source, text=True, check=True)
+        assert {path.name for path in (tmp_path / "image").iterdir()} == {
+            "SHA256SUMS",
+            "initrd",
+            "root.squashfs",
+            "vmlinuz",
+        }
+        return (tmp_path / "source").read_text(), (tmp_path / "settings").read_text()
+
+    return build
+
+
+def test_the_image_is_built_through_the_proxy_of_the_machines_apt(apt: Apt, build: Any) -> None:
+    network = [
+        'Acquire::http::Proxy "http://proxy:3128/";',
+        'Acquire::http::Proxy::intern.example "DIRECT";',
+        'Acquire::https::Proxy-Auto-Detect "/usr/bin/detect";',
+        'Acquire::https::CAInfo "/etc/ssl/ours.pem";',
+        'Acquire::Check-Valid-Until "false";',
+    ]
+    apt.set(*network, 'Acquire::Languages "de";', 'Dir::Etc::netrc "/etc/ours.conf";')
+    source, settings = build(deb822("http://a/debian", "bookworm"))
+    assert source == deb822("http://a/debian", "bookworm")
+    assert set(network) <= set(settings.splitlines())
+    assert 'Dir::Etc::netrc "/etc/ours.conf";' in settings
+    assert "Languages" not in settings
+
+
+@pytest.mark.parametrize(
+    ("source", "copied"),
+    [
+        ("Types: deb\nURIs: file:/srv/debian/\nSuites: bookworm\n", "URIs: copy:/srv/debian/"),
+        ("deb [signed-by=/a.gpg] file:///srv/debian bookworm main\n", "deb [signed-by=/a.gpg] copy:///srv/debian"),
+        ("deb file:/srv/debian bookworm main\n", "deb copy:/srv/debian bookworm main"),
+        ("deb mirror+file:/m.list bookworm main\n", "deb mirror+file:/m.list bookworm main"),
+    ],
+)
+def test_packages_are_copied_from_a_local_mirror(build: Any, source: str, copied: str) -> None:
+    assert copied in build(source)[0]
+
+
+class Play:
+    """A playbook that runs the role in check mode, again and again, and copies of the role beside it."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        (directory / "roles").mkdir()
+        (directory / "inventory").write_text("localhost ansible_connection=local\n")
+        self.tasks: list[dict[str, Any]] = []
+
+    def copy_of_role(self, changed: str) -> str:
+        """Copy the role, with a line more in one of its files."""
+        name = f"role_{len(self.tasks)}"
+        shutil.copytree(ROLE, self.directory / "roles" / name)
+        with (self.directory / "roles" / name / changed).open("a") as file:
+            file.write("# More.\n")
+        return name
+
+    def include(self, name: str, apt: Apt | None = None, tasks_from: str = "main", **variables: str) -> None:
+        apply = {"environment": apt.environment} if apt else {}
+        role = {"name": name, "tasks_from": tasks_from, "apply": apply}
+        self.tasks += [{"ansible.builtin.include_role": role, "vars": variables}]
+
+    def image(
+        self, name: str, role: str = "vcsp.testbed.guest_image", apt: Apt | None = None, **variables: str
+    ) -> None:
+        """Find out which image the role would build."""
+        self.include(role, apt, "name", **{"guest_image_cache_dir": "/nowhere", **variables})
+        self.tasks += [{"ansible.builtin.debug": {"msg": f"{name}={{{{ guest_image_dir | basename }}}}"}}]
+
+    def run(self, **environment: str) -> str:
+        play = {"hosts": "localhost", "gather_facts": False, "tasks": self.tasks}
+        (self.directory / "play.yml").write_text(yaml.safe_dump([play], sort_keys=False))
+        command = [sys.executable, "-m", "ansible", "playbook", "-i", "inventory", "play.yml", "--check"]
+        environment = {"ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1", **environment}
+        environment["ANSIBLE_STDOUT_CALLBACK"] = "ansible.builtin.default"
+        done = subprocess.run(
+            command, cwd=self.directory, env={**os.environ, **environment}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def images(self, **environment: str) -> dict[str, str]:
+        return dict(re.findall(r"(\S+)=([a-z]+-[0-9a-f]{12})\b", self.run(**environment)))
+
+
+@pytest.fixture
+def play(tmp_path: Path) -> Play:
+    (tmp_path / "play").mkdir()
+    return Play(tmp_path / "play")
+
+
+def test_the_image_is_rebuilt_exactly_when_an_ingredient_changed(play: Play) -> None:
+    mirror = "http://a/debian"
+    play.image("base", guest_image_mirror=mirror)
+    play.image("elsewhere", play.copy_of_role("defaults/main.yml"), guest_image_mirror=mirror)
+    play.image("release", guest_image_mirror=mirror, guest_image_release="trixie")
+    play.image("mirror", guest_image_mirror="http://b/debian")
+    play.image("key", guest_image_mirror="deb [signed-by=/a.gpg] http://a/debian bookworm main")
+    # The list of packages is in build.sh. What found the mirror is no ingredient.
+    ingredients = {str(path.relative_to(ROLE)) for path in ROLE.glob("files/**/*.*")} - {"files/debian_source.py"}
+    ingredients |= {"files/initramfs/overlay", "files/initramfs/modules"}
+    for path in ingredients:
+        play.image(path, play.copy_of_role(path), guest_image_mirror=mirror)
+    found = play.images(http_proxy="http://proxy:3128")
+    assert set(found) == {"base", "elsewhere", "release", "mirror", "key", *ingredients}
+    assert found.pop("elsewhere") == found["base"]
+    assert len(set(found.values())) == len(found)
+
+
+def test_the_image_is_rebuilt_when_the_machines_mirror_changed_and_not_with_its_proxy(
+    play: Play, tmp_path: Path
+) -> None:
+    debian = deb822("http://a/debian", "bookworm")
+    for name, texts in {
+        "base": [debian],
+        "security": [SECURITY, debian],
+        "proxy": [debian],
+        "mirror": [debian.replace("/a/", "/b/")],
+        "signed": [debian + f"Signed-By: {KEYRING}\n"],
+    }.items():
+        apt = Apt(tmp_path / name)
+        for number, text in enumerate(texts):
+            (apt.parts / f"{number}.sources").write_text(text)
+        if name == "proxy":
+            apt.set('Acquire::http::Proxy "http://proxy:3128";')
+        apt.update()
+        play.image(name, apt=apt)
+    found = play.images()
+    assert found["security"] == found["proxy"] == found["base"]
+    assert len({found["base"], found["mirror"], found["signed"]}) == 3
+
+
+def test_check_mode_says_what_it_would_build_on_a_machine_without_anything(play: Play, apt: Apt) -> None:
+    play.include("vcsp.testbed.guest_image", apt, guest_image_cache_dir="/nowhere")
+    done = play.run()
+    assert "/nowhere/bookworm-" in done
+    assert "would be built, from Types: deb" in done
+    assert "URIs: http://deb.debian.org/debian" in done
+
+
+@pytest.mark.parametrize("mirror", ["mirror.example", "/srv/debian", "http://a/debian\nTrusted: yes", "deb x\ny"])
+def test_a_mirror_that_is_none_is_refused(play: Play, mirror: str) -> None:
+    play.include("vcsp.testbed.guest_image", guest_image_cache_dir="/nowhere", guest_image_mirror=mirror)
+    with pytest.raises(AssertionError, match="guest_image_mirror: is"):
+        play.run()
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["add", "keep"])
+def test_backports_are_added_to_a_host_that_has_none(play: Play, apt: Apt, own: bool) -> None:
+    (apt.parts / "a.sources").write_text(SECURITY)
+    (apt.parts / "b.list").write_text(f"deb [signed-by={KEYRING}] mirror+file:/m.list bookworm main\n")
+    name = "owner" if own else "vcsp-backports"
+    (apt.parts / f"{name}.sources").write_text(deb822("http://b/debian", "bookworm-backports"))
+    apt.update()
+    play.include("vcsp.testbed.hypervisor", apt, "backports")
+    play.tasks += [{"ansible.builtin.debug": {"msg": "{{ 'source:' ~ (guest_image_source | default('none')) }}"}}]
+    done = play.run()
+    if own:
+        assert "source:none" in done
+    else:
+        assert re.search(r"URIs: mirror\+file:/m.list/\s+Suites: bookworm-backports\s+Components: main", done)
+        assert f"Signed-By: {KEYRING}" in done
