@@ -166,9 +166,13 @@ def build(apt: Apt, tmp_path: Path) -> Callable[[str], tuple[str, str]]:
     tools.mkdir()
     for tool in ("cc", "sqfstar"):
         executable(tools / tool, 'for word; do case $word in */vcsp-workload | *.squashfs) : > "$word"; esac; done')
+    root = tmp_path / "root"
     executable(
         tools / "mmdebstrap",
-        f"cat > {tmp_path}/source",
+        f"mkdir -p {root}/etc/apt/apt.conf.d {root}/etc/apt/sources.list.d; cat > {tmp_path}/source",
+        f"cp {tmp_path}/source {root}/etc/apt/sources.list.d/0000main.sources",
+        f": > {root}/etc/apt/apt.conf.d/99mmdebstrap; : > {root}/etc/apt/sources.list",
+        f'for word; do case $word in --customize-hook=cd*) sh -c "${{word#*=}}" exec {root}; esac; done',
         f'for word; do case $word in --aptopt=*) cp "${{word#*=}}" {tmp_path}/settings; esac; done',
         'for word; do case $word in */root.tar) : > "$word"; cd "${word%/*}"; : > vmlinuz; : > initrd; esac; done',
     )
@@ -183,6 +187,7 @@ def build(apt: Apt, tmp_path: Path) -> Callable[[str], tuple[str, str]]:
             "root.squashfs",
             "vmlinuz",
         }
+        assert [path for path in root.rglob("*") if path.is_file()] == []  # no proxy, no login, no mirror
         return (tmp_path / "source").read_text(), (tmp_path / "settings").read_text()
 
     return build
