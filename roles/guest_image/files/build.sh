@@ -4,8 +4,8 @@
 #
 # build.sh RELEASE TARGET: builds the guest image of a Debian release in the folder TARGET, atomically:
 #   root.squashfs  vmlinuz  initrd  SHA256SUMS
-# from the source, in apt's format, on standard input. Run from the folder that holds workload.c and its companions.
-# Needs root, mmdebstrap, squashfs-tools and gcc.
+# from the source, in apt's format, on standard input, or from mmdebstrap's default if that is empty. Run from the folder
+# that holds workload.c and its companions. Needs root, mmdebstrap, squashfs-tools and gcc.
 set -eu
 umask 022
 release=$1
@@ -19,6 +19,7 @@ trap 'exit 129' HUP INT TERM
 
 # mmdebstrap's apt needs packages in its own folder, where "copy:" puts them and "file:" does not.
 sed 's/^\(URIs: \|deb \(.* \)\?\)file:/\1copy:/' > "$work/source"
+if [ -s "$work/source" ]; then set -- -; else set -- --keyring=/usr/share/keyrings/debian-archive-keyring.gpg; fi
 
 # How this machine's apt gets through its network: proxies, certificates, logins. None of it stays in the image.
 apt-config dump Acquire | grep -Ei '^Acquire::(https?::|Retries|ForceIPv|Check-)' > "$work/apt.conf" || :
@@ -44,7 +45,7 @@ mmdebstrap --variant=minbase --format=tar \
     --customize-hook='echo vcsp-guest > "$1/etc/hostname"; : > "$1/etc/machine-id"' \
     --customize-hook='cd "$1/etc/apt"; rm -f apt.conf.d/99mmdebstrap sources.list sources.list.d/*' \
     --customize-hook="cp \"\$1\"/boot/vmlinuz-* '$work/vmlinuz'; cp \"\$1\"/boot/initrd.img-* '$work/initrd'" \
-    "$release" "$work/root.tar" - < "$work/source" || {
+    "$release" "$work/root.tar" "$@" < "$work/source" || {
     echo "build.sh: no Debian $release with these sources. To use another mirror, set guest_image_mirror." >&2
     sed 's/^/    /' "$work/source" >&2
     exit 1
