@@ -15,8 +15,8 @@ description:
     ignoring SIGHUP.
   - During the cleanup, Ctrl-C is ignored.
   - Does nothing in check mode.
-requirements:
-  - enabled in configuration (C(callbacks_enabled))
+  - The playbooks of this collection load it themselves, whatever C(callbacks_enabled) says. It needs to be enabled only
+    for playbooks that use the role P(vcsp.testbed.trial#role) without importing one of these.
 options:
   cleanup_playbook:
     description:
@@ -36,14 +36,9 @@ seealso:
 
 import atexit
 import os
-import shlex
-import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
-from typing import Any
 
 from ansible import context
 from ansible.executor.stats import AggregateStats
@@ -53,7 +48,13 @@ from ansible.playbook.play import Play
 from ansible.playbook.task import Task
 from ansible.plugins.callback import CallbackBase
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.interruption import cleanup_command, resume_command
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.interruption import (
+    Interrupter,
+    as_typed,
+    be_patient,
+    cleanup_command,
+    resume_command,
+)
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.running_trial import (
     EXPERIMENT_ACTION,
     action_of,
@@ -71,27 +72,19 @@ class CallbackModule(CallbackBase):
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
     CALLBACK_NAME = "vcsp.testbed.guard"
-    CALLBACK_NEEDS_ENABLED = True
 
     def __init__(self) -> None:
         super().__init__()
         self._trial: str | None = None
         self._experiment_id: str | None = None
-        self._watching = False
         self._pid = os.getpid()
 
     def v2_playbook_on_start(self, playbook: Playbook) -> None:
         """Start watching: this runs in the main thread, with Ansible's own signal handlers already in place."""
-        if self._watching or context.CLIARGS.get("check") or self.get_option("cleanup_playbook") == "":
+        if context.CLIARGS.get("check") or self.get_option("cleanup_playbook") == "":
             return
-        self._watching = True
-        atexit.register(self._at_exit)
-        ansible_handler = signal.getsignal(signal.SIGINT)
-        if not callable(ansible_handler):
-            return
-        for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(signum) is not signal.SIG_IGN:
-                signal.signal(signum, self._interrupter(ansible_handler))
+        if Interrupter.install(lambda: self._trial is not None):
+            atexit.register(self._at_exit)
 
     def v2_playbook_on_play_start(self, play: Play) -> None:
         """Forget the trial: none outlasts its play."""
@@ -111,30 +104,14 @@ class CallbackModule(CallbackBase):
         """Stop watching: the playbook has finished, and every trial has cleaned up after itself."""
         self._trial = self._experiment_id = None
 
-    def _interrupter(self, ansible_handler: Callable[[int, FrameType | None], Any]) -> Callable[..., None]:
-        def interrupt(signum: int, frame: FrameType | None) -> None:
-            if os.getpid() != self._pid:  # a worker that has not set its own handlers yet
-                signal.signal(signum, signal.SIG_DFL)
-                os.kill(os.getpid(), signum)
-                return
-            try:
-                # Notifies the workers and raises KeyboardInterrupt, at which Ansible shuts down in an orderly way.
-                ansible_handler(signal.SIGINT, frame)
-            finally:
-                # The handler has restored the default, so a second Ctrl-C would kill us before the cleanup.
-                if self._trial is not None:
-                    _be_patient()
-
-        return interrupt
-
     def _at_exit(self) -> None:
         if os.getpid() != self._pid:
             return
         if self._trial is not None:
-            _be_patient()
+            be_patient()
             self._clean_up(self._trial)
         if self._experiment_id is not None:
-            _say(f"resume with: {shlex.join(resume_command(sys.argv, self._experiment_id))}")
+            _say(f"resume with: {as_typed(resume_command(sys.argv, self._experiment_id))}")
 
     def _clean_up(self, trial: str) -> None:
         playbook = self.get_option("cleanup_playbook") or _own_playbook()
@@ -159,18 +136,11 @@ class CallbackModule(CallbackBase):
         except (OSError, subprocess.TimeoutExpired) as error:
             problem = str(error)
         if problem:
-            _say(f"the cleanup failed ({problem}); run it by hand: {shlex.join(command)}")
+            _say(f"the cleanup failed ({problem}); run it by hand: {as_typed(command)}")
 
 
 def _own_playbook() -> Path:
     return Path(__file__).resolve().parents[2] / "playbooks" / "cleanup.yml"
-
-
-def _be_patient() -> None:
-    """Ignore further interruptions, but not with SIG_IGN, which child processes would inherit."""
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(signum) is not signal.SIG_IGN:
-            signal.signal(signum, lambda _signum, _frame: None)
 
 
 def _say(text: str) -> bool:

@@ -9,14 +9,19 @@ import pty
 import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+ROOT = Path(__file__).resolve().parents[4]
 # A command line that no other process has.
 NAP = f"sleep 60.{os.getpid()}"
+# Any playbook of the collection brings the guard with it.
+GUARDED = {"import_playbook": "vcsp.testbed.report"}
 TRIAL = {
     "id": "r01-0008mb-sequential-vcsp",
     "index": 1,
@@ -39,7 +44,7 @@ TRIAL = {
 
 def interruptible(playbooks: Any, directory: Path) -> list[str]:
     """Return the command of an experiment whose trial says that it has begun and does not end."""
-    tasks = directory / "roles" / "trial" / "tasks"
+    tasks = directory / "roles" / "endless" / "tasks"
     tasks.mkdir(parents=True)
     (tasks / "main.yml").write_text(
         "- name: Migrate\n"
@@ -68,15 +73,17 @@ def interruptible(playbooks: Any, directory: Path) -> list[str]:
         "register": "experiment",
     }
     run = {
-        "ansible.builtin.include_role": {"name": "trial"},
+        "ansible.builtin.include_role": {"name": "endless"},
         "loop": "{{ experiment.pending }}",
         "loop_control": {"loop_var": "trial_item", "label": "{{ trial_item.id }}"},
     }
     plays = [
         {"name": "Wait", "hosts": "localhost", "tasks": [{"ansible.builtin.command": "true", "changed_when": False}]},
         {"name": "Run", "hosts": "localhost", "tasks": [begin, run]},
+        GUARDED,
     ]
-    command: list[str] = playbooks.command(plays, "-e", "scenario=x", "-e", f"directory={directory}")
+    arguments = ["-e", "scenario=x", "-e", f"directory={directory}", "--ssh-common-args=-oProxyJump=gate"]
+    command: list[str] = playbooks.command(plays, *arguments)
     # Tests that run under nohup would hand down that hang-ups are ignored.
     return ["env", "--default-signal=HUP", *command]
 
@@ -89,13 +96,19 @@ def wait_for(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("signum", "impatient"),
-    [(signal.SIGINT, False), (signal.SIGINT, True), (signal.SIGTERM, True), (signal.SIGHUP, False)],
-    ids=["Ctrl-C", "impatient Ctrl-C", "SIGTERM", "SIGHUP"],
+    ("signum", "impatient", "callbacks"),
+    [
+        (signal.SIGINT, False, "ansible.posix.profile_tasks"),
+        (signal.SIGINT, True, "vcsp.testbed.guard"),
+        (signal.SIGTERM, True, "ansible.posix.timer"),
+        (signal.SIGHUP, False, "ansible.posix.timer"),
+    ],
+    ids=["Ctrl-C with the user's callbacks", "impatient Ctrl-C with two guards", "SIGTERM", "SIGHUP"],
 )
 def test_interrupted_trial_is_cleaned_up(
-    playbooks: Any, tmp_path: Path, signum: signal.Signals, impatient: bool
+    playbooks: Any, tmp_path: Path, signum: signal.Signals, impatient: bool, callbacks: str
 ) -> None:
+    playbooks.environment["ANSIBLE_CALLBACKS_ENABLED"] = callbacks
     with subprocess.Popen(
         interruptible(playbooks, tmp_path),
         cwd=tmp_path,
@@ -114,8 +127,10 @@ def test_interrupted_trial_is_cleaned_up(
         output, _nothing = process.communicate(timeout=60)
     assert process.returncode == 99, output
     assert (tmp_path / "cleaned").read_text() == "x", output
-    assert "interrupted: cleaning up the running trial (r01-0008mb-sequential-vcsp) ..." in output
-    assert re.search(r"^resume with: .* playbook\.yml .*-e experiment_id=mine$", output, re.MULTILINE), output
+    assert output.count("interrupted: cleaning up the running trial (r01-0008mb-sequential-vcsp) ...") == 1, output
+    assert re.search(
+        rf"^resume with: cd {tmp_path} && .* playbook\.yml .*-e experiment_id=mine$", output, re.MULTILINE
+    ), output
     # What the trial had started is gone, and the experiment can be resumed.
     assert NAP not in processes()
     run = playbooks.run([{"vcsp.testbed.lock": {"purpose": "next", "path": str(tmp_path / "lock")}}])
@@ -146,8 +161,9 @@ def test_interrupted_on_a_terminal_that_goes_away(playbooks: Any, tmp_path: Path
     assert (tmp_path / "cleaned").exists()
 
 
-def test_a_failed_cleanup_is_reported(playbooks: Any, tmp_path: Path) -> None:
+def test_a_failed_cleanup_can_be_run_as_printed(playbooks: Any, tmp_path: Path) -> None:
     command = interruptible(playbooks, tmp_path)
+    cleanup = (tmp_path / "cleanup.yml").read_text()
     (tmp_path / "cleanup.yml").write_text("nonsense\n")
     with subprocess.Popen(
         command, cwd=tmp_path, env=playbooks.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -155,13 +171,36 @@ def test_a_failed_cleanup_is_reported(playbooks: Any, tmp_path: Path) -> None:
         wait_for(tmp_path / "begun")
         process.send_signal(signal.SIGINT)
         output, _nothing = process.communicate(timeout=60)
-    assert re.search(r"the cleanup failed \(exit status \d+\); run it by hand: .* playbook \S*cleanup\.yml", output)
+    printed = re.search(r"the cleanup failed \(exit status \d+\); run it by hand: (.*)", output)
+    assert printed, output
+    assert not (tmp_path / "cleaned").exists()
+    (tmp_path / "cleanup.yml").write_text(cleanup)
+    subprocess.run(["sh", "-c", printed[1]], cwd="/", check=True)
+    assert (tmp_path / "cleaned").read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    "playbook",
+    [ROOT / "experiment.yml", ROOT / "playbooks" / "run.yml", "vcsp.testbed.experiment"],
+    ids=["front door", "playbook", "collection"],
+)
+def test_every_way_to_start_an_experiment_is_guarded(playbooks: Any, tmp_path: Path, playbook: Path | str) -> None:
+    settings = {"ANSIBLE_CALLBACKS_ENABLED": "ansible.posix.timer", "ANSIBLE_STDOUT_CALLBACK": "default"}
+    playbooks.environment |= {"ANSIBLE_CONFIG": "/nowhere", "ANSIBLE_COLLECTIONS_PATH": str(ROOT / "collections")}
+    command = [sys.executable, "-m", "ansible", "playbook", "-i", "localhost,", "-vvvv", str(playbook)]
+    done = subprocess.run(
+        command, cwd=tmp_path, env={**playbooks.environment, **settings}, capture_output=True, text=True
+    )
+    assert "This inventory is no testbed" in done.stdout, done.stdout + done.stderr
+    assert done.stdout.count("Loading callback plugin vcsp.testbed.guard ") == 1, done.stdout
 
 
 def test_nothing_to_clean_up_outside_a_trial(playbooks: Any, tmp_path: Path) -> None:
     command = interruptible(playbooks, tmp_path)
     (tmp_path / "playbook.yml").write_text(
-        "- hosts: localhost\n  tasks: [{ansible.builtin.shell: touch begun && sleep 60}]\n"
+        yaml.safe_dump(
+            [{"hosts": "localhost", "tasks": [{"ansible.builtin.shell": "touch begun && sleep 60"}]}, GUARDED]
+        )
     )
     with subprocess.Popen(
         command, cwd=tmp_path, env=playbooks.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

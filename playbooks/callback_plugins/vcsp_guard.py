@@ -1,0 +1,1 @@
+../../plugins/callback/guard.py
