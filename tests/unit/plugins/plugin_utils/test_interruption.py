@@ -78,8 +78,8 @@ def command_lines(draw: st.DrawFn) -> list[str]:
     """Any options that ansible-playbook has for reaching hosts, in any form."""
     cli = PlaybookCLI(["ansible-playbook"])
     cli.init_parser()
-    # Ansible replaces variables and ~ in paths.
-    text = st.text(st.characters(codec="utf-8", exclude_characters="\0~$"), min_size=1)
+    # Ansible replaces variables and ~ in paths; argparse loses a value that is only "--".
+    text = st.text(st.characters(codec="utf-8", exclude_characters="\0~$"), min_size=1).filter("--".__ne__)
     words = []
     for action in draw(
         st.lists(st.sampled_from([action for action in cli.parser._actions if action.dest not in OTHER]))
