@@ -60,6 +60,13 @@ def settings(directory: Path, inventory: dict[str, Any], *arguments: str) -> dic
     return found
 
 
+def test_every_play_names_its_strategy() -> None:
+    """Or else the user's own holds, which may not wait for all hosts, or not know any_errors_fatal or run_once."""
+    plays = [play for path in OTHERS if path.parent != PLAYBOOKS / "tasks" for play in yaml.safe_load(path.read_text())]
+    free = [play["name"] for play in plays if "hosts" in play and play.get("strategy") != "ansible.builtin.linear"]
+    assert free == []
+
+
 def test_a_default_stands_in_one_place() -> None:
     assert {str(path): found for path in OTHERS if (found := DEFAULTED.findall(path.read_text()))} == {}
     assert set(Counter(DEFAULTED.findall(DEFAULTS.read_text())).values()) == {1}
