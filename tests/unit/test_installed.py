@@ -104,7 +104,6 @@ def test_an_experiment_starts_from_any_directory(installed: Path, tmp_path: Path
         collections=installed,
     )
     output = done.stdout + done.stderr
-    lacking = "needs root: run|needs Debian or Ubuntu, this|(source|destination) does not answer"
+    lacking = "needs root|needs Debian|(source|destination) does not answer"
     assert done.returncode == 0 or re.search(rf'"msg": "[^"]*({lacking})', output), output
-    assert "Refuse a machine that cannot run the lab" in output
     assert not re.search("couldn't resolve|Error loading plugin|Skipping", output), output
