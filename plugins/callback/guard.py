@@ -13,7 +13,8 @@ description:
     resume.
   - SIGTERM and SIGHUP, which would end Ansible at once, are treated like Ctrl-C. A process started with C(nohup) keeps
     ignoring SIGHUP.
-  - During the cleanup, Ctrl-C is ignored.
+  - During the cleanup, Ctrl-C is ignored. It asks for no passwords, but gets those of the interrupted run, in files
+    that only this user can read and that last as long as the cleanup.
   - Does nothing in check mode.
   - The playbooks of this collection load it themselves, whatever C(callbacks_enabled) says. It needs to be enabled only
     for playbooks that use the role P(vcsp.testbed.trial#role) without importing one of these.
@@ -38,13 +39,16 @@ import atexit
 import os
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from ansible import context
 from ansible.executor.stats import AggregateStats
 from ansible.executor.task_result import CallbackTaskResult
 from ansible.playbook import Playbook
 from ansible.playbook.play import Play
+from ansible.playbook.play_context import PlayContext
 from ansible.playbook.task import Task
 from ansible.plugins.callback import CallbackBase
 
@@ -54,6 +58,7 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.interruption
     be_patient,
     cleanup_command,
     resume_command,
+    without_asking,
 )
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.running_trial import (
     EXPERIMENT_ACTION,
@@ -62,6 +67,7 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.running_tria
 )
 
 ENVIRONMENT = "VCSP_TESTBED_CLEANUP_PLAYBOOK"
+UNASKED = dict.fromkeys(("ANSIBLE_ASK_PASS", "ANSIBLE_ASK_VAULT_PASS", "ANSIBLE_BECOME_ASK_PASS"), "false")
 # Longer than any cleanup, shorter than the patience of whoever shuts the machine down.
 TIMEOUT_S = 120
 
@@ -78,6 +84,15 @@ class CallbackModule(CallbackBase):
         self._trial: str | None = None
         self._experiment_id: str | None = None
         self._pid = os.getpid()
+        self._passwords: dict[str, str | None] = {}
+        self._vault: list[tuple[str, Any]] = []
+
+    def set_play_context(self, play_context: PlayContext) -> None:
+        """Note the passwords, for the cleanup."""
+        self._passwords = {
+            "connection_password_file": play_context.password,
+            "become_password_file": play_context.become_pass,
+        }
 
     def v2_playbook_on_start(self, playbook: Playbook) -> None:
         """Start watching: this runs in the main thread, with Ansible's own signal handlers already in place."""
@@ -85,6 +100,7 @@ class CallbackModule(CallbackBase):
             return
         if Interrupter.install(lambda: self._trial is not None):
             atexit.register(self._at_exit)
+            self._vault = playbook.get_loader()._vault.secrets or []
 
     def v2_playbook_on_play_start(self, play: Play) -> None:
         """Forget the trial: none outlasts its play."""
@@ -121,17 +137,19 @@ class CallbackModule(CallbackBase):
         # passed explicitly because Ansible has made them non-inheritable.
         outputs = (sys.stdout.fileno(), sys.stderr.fileno()) if heard else (subprocess.DEVNULL, subprocess.DEVNULL)
         try:
-            # In a session of its own, because Ctrl-C reaches everything in ours.
-            done = subprocess.run(
-                command,
-                check=False,
-                timeout=TIMEOUT_S,
-                stdin=subprocess.DEVNULL,
-                stdout=outputs[0],
-                stderr=outputs[1],
-                start_new_session=True,
-                env={**os.environ, ENVIRONMENT: ""},
-            )
+            with ExitStack() as files:
+                options = without_asking(context.CLIARGS, self._passwords, self._vault, files)
+                # In a session of its own, because Ctrl-C reaches everything in ours.
+                done = subprocess.run(
+                    cleanup_command(str(playbook), options),
+                    check=False,
+                    timeout=TIMEOUT_S,
+                    stdin=subprocess.DEVNULL,
+                    stdout=outputs[0],
+                    stderr=outputs[1],
+                    start_new_session=True,
+                    env={**os.environ, **UNASKED, ENVIRONMENT: ""},
+                )
             problem = f"exit status {done.returncode}" if done.returncode else None
         except (OSError, subprocess.TimeoutExpired) as error:
             problem = str(error)

@@ -8,7 +8,9 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from types import FrameType
 from typing import Any
 
@@ -29,7 +31,7 @@ _OPTIONS = (
 class Interrupter:
     """A signal handler that shuts Ansible down, and hears nothing more while a trial has to be cleaned up.
 
-    :ivar in_trial: whether a trial is running
+    :param in_trial: tells whether a trial is running
     """
 
     def __init__(self, ansible_handler: Callable[[int, FrameType | None], Any], in_trial: Callable[[], bool]) -> None:
@@ -70,10 +72,7 @@ def be_patient() -> None:
 
 
 def cleanup_command(playbook: str, options: Mapping[str, Any]) -> list[str]:
-    """Return the command that runs a playbook on the hosts of a run, given that run's parsed options.
-
-    Passwords that were typed in are asked for again.
-    """
+    """Return the command that runs a playbook on the hosts of a run, given that run's parsed options."""
     parser = option_helpers.ArgumentParser(add_help=False)
     for add in _OPTIONS:
         add(parser)
@@ -85,13 +84,35 @@ def cleanup_command(playbook: str, options: Mapping[str, Any]) -> list[str]:
         if value is None or value == action.default:
             continue
         if action.nargs == 0:
-            command.append(option)
+            command += [option] if value else []
         elif isinstance(action, option_helpers.PrependListAction):
             command.append(f"{option}={os.pathsep.join(value)}")
         else:
             # In one word: a value may begin with a dash.
             command += [f"{option}={each}" for each in (value if isinstance(value, list | tuple) else [value])]
     return command
+
+
+def without_asking(
+    options: Mapping[str, Any], passwords: Mapping[str, str | None], vault: Iterable[tuple[str, Any]], files: ExitStack
+) -> dict[str, Any]:
+    """Return a run's parsed options with its passwords in files, for a cleanup that cannot ask for them.
+
+    :param passwords: name of the option for the password's file -> the password, if there is one
+    :param vault: the vault's secrets as Ansible keeps them, by their names
+    :param files: context in which the files exist
+    """
+
+    def file_of(secret: bytes) -> str:
+        file = files.enter_context(tempfile.NamedTemporaryFile())  # noqa: SIM115 - files closes it
+        file.write(secret)
+        file.flush()
+        return file.name
+
+    asked = dict.fromkeys(("ask_pass", "become_ask_pass", "ask_vault_pass"), False)
+    given = {option: file_of(password.encode()) for option, password in passwords.items() if password}
+    vault_ids = [f"{name}@{file_of(secret.bytes)}" for name, secret in vault]
+    return {**options, **asked, **given, "vault_ids": vault_ids, "vault_password_files": []}
 
 
 def resume_command(arguments: Sequence[str], experiment_id: str) -> list[str]:

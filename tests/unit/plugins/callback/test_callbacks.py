@@ -179,6 +179,42 @@ def test_a_failed_cleanup_can_be_run_as_printed(playbooks: Any, tmp_path: Path) 
     assert (tmp_path / "cleaned").read_text() == "x"
 
 
+def test_the_cleanup_gets_the_passwords_that_were_typed_in(playbooks: Any, tmp_path: Path) -> None:
+    sudo = tmp_path / "sudo"
+    sudo.write_text(
+        '#!/bin/sh\nwhile [ "$1" != -u ]; do [ "$1" = -p ] && prompt=$2; shift; done\nshift 2\n'
+        f'printf %s "$prompt"\nread -r typed\necho "$typed" >>{tmp_path}/typed\nexec "$@"\n'
+    )
+    sudo.chmod(0o755)
+    playbooks.environment["ANSIBLE_BECOME_ALLOW_SAME_USER"] = "true"  # as root, too
+    command = [*interruptible(playbooks, tmp_path), "--ask-become-pass", "--ask-vault-pass", "-e", "@secret.yml"]
+    (tmp_path / "password").write_text("of the vault")
+    (tmp_path / "secret.yml").write_text(f"scenario: kept secret\nansible_become_exe: {sudo}\n")
+    encrypt = ["vault", "encrypt", "--vault-password-file", "password", "secret.yml"]
+    subprocess.run([sys.executable, "-m", "ansible", *encrypt], cwd=tmp_path, env=playbooks.environment, check=True)
+    cleanup = (tmp_path / "cleanup.yml").read_text()
+    (tmp_path / "cleanup.yml").write_text(cleanup.replace("  tasks:", "  become: true\n  tasks:"))
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=playbooks.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,  # without a terminal, getpass reads the standard input
+    ) as process:
+        assert process.stdin
+        process.stdin.write("of sudo\nof the vault\n")
+        process.stdin.flush()
+        wait_for(tmp_path / "begun")
+        process.send_signal(signal.SIGINT)
+        output, _nothing = process.communicate(timeout=60)
+    assert (tmp_path / "cleaned").exists(), output
+    assert (tmp_path / "cleaned").read_text() == "kept secret"
+    assert set((tmp_path / "typed").read_text().splitlines()) == {"of sudo"}
+
+
 @pytest.mark.parametrize(
     "playbook",
     [ROOT / "experiment.yml", ROOT / "playbooks" / "run.yml", "vcsp.testbed.experiment"],
