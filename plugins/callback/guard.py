@@ -17,7 +17,8 @@ description:
     that only this user can read and that last as long as the cleanup.
   - Does nothing in check mode.
   - The playbooks of this collection load it themselves, whatever C(callbacks_enabled) says. It needs to be enabled only
-    for playbooks that use the role P(vcsp.testbed.trial#role) without importing one of these.
+    where Ansible loads its callbacks before it knows of these playbooks, as in C(ansible-playbook mine.yml
+    vcsp.testbed.experiment), and for playbooks that use the role P(vcsp.testbed.trial#role) without importing one.
 options:
   cleanup_playbook:
     description:
