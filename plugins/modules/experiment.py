@@ -9,7 +9,7 @@ short_description: Begin or resume an experiment
 version_added: 0.1.0
 description:
   - Creates the directory of an experiment with its C(experiment.json), links it as C(latest), and returns the trials
-    still to run.
+    still to run. Creates O(results_dir) if it does not exist.
   - An existing experiment is resumed. Trials with a valid record are not run again.
   - Takes two locks on behalf of the running C(ansible-playbook), one on the experiment and one on the machine, because
     concurrent experiments would disturb each other's measurements.
@@ -20,22 +20,11 @@ options:
   state:
     description:
       - V(present) begins or resumes the experiment and takes the locks. V(absent) releases the locks and keeps the
-        results.
+        results, and needs O(experiment_id).
       - Locks of an C(ansible-playbook) that has ended count as released.
     type: str
     choices: [present, absent]
     default: present
-  results_dir:
-    description: Directory with one subdirectory per experiment. Created if it does not exist.
-    type: path
-    required: true
-  experiment_id:
-    description:
-      - Name of the experiment and of its directory. Give the name of an earlier experiment to resume it.
-      - If omitted or empty, it is made from the scenario's name and the time, such as V(quick-20260131-235959).
-      - At most 100 letters, digits, V(.), V(_) and V(-), starting with a letter or digit.
-      - Required if O(state=absent).
-    type: str
   scenario:
     description:
       - The scenario to run; checked and normalised first if necessary.
@@ -45,13 +34,10 @@ options:
     description: Facts to store in C(experiment.json). Those about the C(controller) are added.
     type: dict
     default: {}
-  lock_path:
-    description:
-      - Path of the machine's lock.
-      - Defaults to C(/run/lock/vcsp-testbed.lock), or to that name in the temporary directory if the former is not
-        writable.
-    type: path
-extends_documentation_fragment: [vcsp.testbed.controller]
+extends_documentation_fragment:
+  - vcsp.testbed.experiment
+  - vcsp.testbed.attributes
+  - vcsp.testbed.attributes.controller
 attributes:
   check_mode:
     description: In check mode everything is checked and returned, but nothing is created, linked or locked.

@@ -75,6 +75,7 @@ options:
       - Needs the CPU controller of cgroups. cgroup v1 refuses a guest's vCPU quota that exceeds its host's share.
     type: int
     default: 100
+extends_documentation_fragment: [vcsp.testbed.attributes]
 attributes:
   check_mode:
     description: Can run in check mode and return what would be done.

@@ -29,7 +29,7 @@ options:
   purpose:
     description: What the lock is held for, shown to whoever else wants it. Required if O(state=present).
     type: str
-extends_documentation_fragment: [vcsp.testbed.controller]
+extends_documentation_fragment: [vcsp.testbed.attributes, vcsp.testbed.attributes.controller]
 attributes:
   check_mode:
     description: In check mode the lock is not taken, but a lock that another process holds is still an error.

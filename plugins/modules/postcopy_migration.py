@@ -82,13 +82,11 @@ options:
     default: 15
 extends_documentation_fragment:
   - vcsp.testbed.method
+  - vcsp.testbed.attributes
 attributes:
   check_mode:
     description: Checks both hosts and the guest without migrating.
     support: full
-  diff_mode:
-    description: There is no difference to show.
-    support: none
 requirements:
   - python3-libvirt on this host
   - QEMU 8.0 on both hosts for O(method.transfer=demand)

@@ -16,10 +16,6 @@ description:
 author:
   - vcsp.testbed contributors (!UNKNOWN)
 options:
-  experiment_dir:
-    description: Directory of the experiment, as returned by M(vcsp.testbed.experiment).
-    type: path
-    required: true
   experiment_id:
     description: Name of the experiment.
     type: str
@@ -43,7 +39,10 @@ options:
     description: Facts about the C(source), the C(destination) and the C(controller).
     type: dict
     default: {}
-extends_documentation_fragment: [vcsp.testbed.controller]
+extends_documentation_fragment:
+  - vcsp.testbed.experiment.directory
+  - vcsp.testbed.attributes
+  - vcsp.testbed.attributes.controller
 attributes:
   check_mode:
     description: In check mode nothing is written, and the message says so.

@@ -13,12 +13,10 @@ description:
   - Fails if the records do not yield a Table 3. The web page is written even then, and says why.
 author:
   - vcsp.testbed contributors (!UNKNOWN)
-options:
-  experiment_dir:
-    description: Directory of the experiment, as returned by M(vcsp.testbed.experiment).
-    type: path
-    required: true
-extends_documentation_fragment: [vcsp.testbed.controller]
+extends_documentation_fragment:
+  - vcsp.testbed.experiment.directory
+  - vcsp.testbed.attributes
+  - vcsp.testbed.attributes.controller
 attributes:
   check_mode:
     description: In check mode nothing is read or written, and the message says so.

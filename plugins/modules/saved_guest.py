@@ -57,13 +57,11 @@ options:
     description: Time limit for the guest to boot, in seconds.
     type: float
     default: 300
+extends_documentation_fragment: [vcsp.testbed.attributes]
 attributes:
   check_mode:
     description: Reports what would change without changing it.
     support: full
-  diff_mode:
-    description: There is no difference to show.
-    support: none
 requirements:
   - python3-libvirt
 """

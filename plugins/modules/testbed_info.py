@@ -29,13 +29,11 @@ options:
       - File that caches the accelerator until the host reboots, because trying a KVM that hangs takes ten seconds.
     type: path
     default: /var/lib/libvirt/vcsp/accelerator.json
+extends_documentation_fragment: [vcsp.testbed.attributes]
 attributes:
   check_mode:
     description: Only reads, apart from writing the file O(cache).
     support: full
-  diff_mode:
-    description: Only reads.
-    support: none
 """
 
 EXAMPLES = r"""

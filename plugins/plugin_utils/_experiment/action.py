@@ -6,12 +6,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 from typing import Any, ClassVar
 
 import yaml
 from ansible.plugins.action import ActionBase
 
 from .._records.atomic import keep_from_others
+
+_FRAGMENTS = "ansible_collections.vcsp.testbed.plugins.doc_fragments"
 
 
 class ControllerAction(ActionBase):
@@ -30,10 +33,21 @@ class ControllerAction(ActionBase):
         returned: dict[str, Any] = super().run(tmp, task_vars)
         keep_from_others()
         module = import_module(type(self).__module__.replace(".plugins.action.", ".plugins.modules."))
-        options = yaml.safe_load(module.DOCUMENTATION)["options"]
-        _validation, arguments = self.validate_argument_spec(options, required_if=self.REQUIRED_IF)
+        _validation, arguments = self.validate_argument_spec(_options(module), required_if=self.REQUIRED_IF)
         return {**returned, **self.act(arguments)}
 
     def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Act, or in check mode only look; return what to add to Ansible's own values."""
         raise NotImplementedError
+
+
+def _options(module: ModuleType) -> dict[str, Any]:
+    """Return the options that a module documents, those of its fragments included."""
+    documentation = yaml.safe_load(module.DOCUMENTATION)
+    options: dict[str, Any] = documentation.get("options", {})
+    for name in documentation.get("extends_documentation_fragment", ()):
+        file, _dot, part = name.removeprefix("vcsp.testbed.").partition(".")
+        fragments = import_module(f"{_FRAGMENTS}.{file}").ModuleDocFragment
+        fragment = yaml.safe_load(getattr(fragments, part.upper() or "DOCUMENTATION"))
+        options = {**fragment.get("options", {}), **options}
+    return options
