@@ -8,12 +8,9 @@ import json
 from pathlib import Path
 from typing import Any, ClassVar
 
-from ansible.errors import AnsibleActionFail
-
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment import controller, experiment, lock
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.action import ControllerAction
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import scenario_hash
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import ScenarioError, load
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.plan import Plan, refusals
 
 
 class ActionModule(ControllerAction):
@@ -23,61 +20,34 @@ class ActionModule(ControllerAction):
 
     def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Do it and return what the documentation describes."""
-        # A null or empty id is what a playbook has whose user gave none.
-        experiment_id = arguments["experiment_id"] or None
-        try:
-            if arguments["state"] == "absent":
-                return self._release(arguments, experiment_id)
-            return self._present(arguments, experiment_id)
-        except (experiment.ExperimentError, ScenarioError, lock.LockedError) as error:
-            raise AnsibleActionFail(str(error)) from None
-        except OSError as error:
-            raise AnsibleActionFail(f"{error}; give another results_dir or lock_path") from None
+        with refusals():
+            return self._release(arguments) if arguments["state"] == "absent" else self._present(arguments)
 
-    def _release(self, arguments: dict[str, Any], experiment_id: str | None) -> dict[str, Any]:
-        if experiment_id is None:
+    def _release(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        experiment_id = arguments["experiment_id"]
+        if not experiment_id:
             raise experiment.ExperimentError("experiment_id: say which experiment to release")
         experiment.check_id(experiment_id)
-        directory = Path(arguments["results_dir"]).absolute() / experiment_id
+        directory, pid = Path(arguments["results_dir"]).absolute() / experiment_id, controller.playbook_pid()
         paths = [directory / experiment.LOCK_FILE, Path(arguments["lock_path"] or lock.default_path())]
-        if self._task.check_mode:
-            return {"changed": any(path.exists() for path in paths), "experiment_id": experiment_id}
-        released = [lock.release(path, controller.playbook_pid()) for path in paths]
+        release = lock.held if self._task.check_mode else lock.release
+        released = [release(path, pid) for path in paths]
         return {"changed": any(released), "experiment_id": experiment_id}
 
-    def _present(self, arguments: dict[str, Any], experiment_id: str | None) -> dict[str, Any]:
-        scenario = load(arguments["scenario"])
+    def _present(self, arguments: dict[str, Any]) -> dict[str, Any]:
         # Ansible's own kinds of str and dict become Python's.
         given = json.loads(json.dumps(arguments["provenance"]))
-        experiment_id = str(experiment_id or experiment.default_id(scenario))
-        experiment.check_id(experiment_id)
-        directory = Path(arguments["results_dir"]).absolute() / experiment_id
-        locks = [Path(arguments["lock_path"] or lock.default_path()), directory / experiment.LOCK_FILE]
+        plan, pid = Plan.of(arguments), controller.playbook_pid()
         provenance = {**given, "controller": {**controller.provenance(), **given.get("controller", {})}}
-        pid = controller.playbook_pid()
-        if self._task.check_mode:
-            for path in locks:
-                lock.check(path, pid)
-            found = experiment.find(directory, experiment_id, scenario)
-            experiment.check_writable(directory)
-        else:
-            purpose, checkout = f"experiment {experiment_id}", str(controller.COLLECTION_ROOT)
-            lock.acquire(locks[0], purpose, checkout, pid)
-            found = experiment.find(directory, experiment_id, scenario)
-            experiment.prepare(directory)
-            lock.acquire(locks[1], purpose, checkout, pid)
+        found = plan.check(pid)
+        if not self._task.check_mode:
+            purpose, checkout = f"experiment {plan.experiment_id}", str(controller.COLLECTION_ROOT)
+            machine, own = plan.locks
+            lock.acquire(machine, purpose, checkout, pid)
+            experiment.prepare(plan.directory)
+            lock.acquire(own, purpose, checkout, pid)
+            found = plan.check(pid)  # nobody else has changed it since
             if not found.resumed:
-                experiment.begin(directory, experiment_id, scenario, provenance)
-            experiment.link_latest(directory)
-        return {
-            "changed": not found.resumed,
-            "experiment_id": experiment_id,
-            "experiment_dir": str(directory),
-            "resumed": found.resumed,
-            "pending": found.pending,
-            "done": found.done,
-            "total": len(found.pending) + len(found.done),
-            "scenario_hash": scenario_hash(scenario),
-            "provenance": provenance,
-            "warnings": found.notes,
-        }
+                experiment.begin(plan.directory, plan.experiment_id, plan.scenario, provenance)
+            experiment.link_latest(plan.directory)
+        return {"changed": not found.resumed, **plan.describe(found), "provenance": provenance}

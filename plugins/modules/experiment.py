@@ -43,6 +43,7 @@ attributes:
     description: In check mode everything is checked and returned, but nothing is created, linked or locked.
     support: full
 seealso:
+  - module: vcsp.testbed.experiment_info
   - module: vcsp.testbed.record
   - module: vcsp.testbed.lock
   - plugin: vcsp.testbed.scenario

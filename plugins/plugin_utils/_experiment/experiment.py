@@ -103,26 +103,29 @@ def find(directory: Path, experiment_id: str, scenario: Mapping[str, Any]) -> Fo
     )
 
 
+def check_place(directory: Path) -> None:
+    """Look whether the directory can be created, written to and linked as ``latest``, changing nothing.
+
+    :raises ExperimentError: it cannot
+    """
+    there = next(path for path in (directory, *directory.parents) if os.path.lexists(path))
+    if not there.is_dir():
+        raise ExperimentError(f"{directory}: cannot be created: {there} is not a directory; give another results_dir")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ExperimentError(f"{there}: is not writable; change its permissions, or give another results_dir")
+    _check_latest(directory.with_name(LATEST))
+
+
 def prepare(directory: Path) -> None:
     """Create the directory.
 
     :raises ExperimentError: it cannot be created or written to
     """
+    check_place(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ExperimentError(f"{directory}: cannot be created: {error.strerror}; give another results_dir") from error
-    check_writable(directory)
-
-
-def check_writable(directory: Path) -> None:
-    """Look whether the directory can be written to or created, without creating it.
-
-    :raises ExperimentError: it cannot
-    """
-    existing = next(path for path in (directory, *directory.parents) if path.exists())
-    if not os.access(existing, os.W_OK | os.X_OK):
-        raise ExperimentError(f"{existing}: is not writable; change its permissions, or give another results_dir")
 
 
 def begin(directory: Path, experiment_id: str, scenario: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
@@ -150,11 +153,15 @@ def link_latest(directory: Path) -> None:
     :raises ExperimentError: something else has that name
     """
     latest = directory.with_name(LATEST)
-    if latest.exists() and not latest.is_symlink():
-        raise ExperimentError(
-            f"{latest}: is not a link to the newest experiment, for which this name is kept; move it away"
-        )
+    _check_latest(latest)
     new = directory.with_name(f".{LATEST}.{os.getpid()}")
     new.unlink(missing_ok=True)
     new.symlink_to(directory.name)
     os.replace(new, latest)
+
+
+def _check_latest(latest: Path) -> None:
+    if latest.exists() and not latest.is_symlink():
+        raise ExperimentError(
+            f"{latest}: is not a link to the newest experiment, for which this name is kept; move it away"
+        )

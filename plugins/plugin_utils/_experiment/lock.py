@@ -82,11 +82,26 @@ def release(path: Path, pid: int) -> bool:
     if not path.exists():
         return False
     with _opened(path) as descriptor:
-        holder = _read(descriptor)
-        if holder is None or holder.pid != pid or not holder.alive:
+        if not _is_of(pid, _read(descriptor)):
             return False
         path.unlink()
         return True
+
+
+def held(path: Path, pid: int) -> bool:
+    """Return whether the process holds the lock, which is what :func:`release` would return."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _SAFELY)
+    except FileNotFoundError:
+        return False
+    try:
+        return _is_of(pid, _read(descriptor))
+    finally:
+        os.close(descriptor)
+
+
+def _is_of(pid: int, holder: Holder | None) -> bool:
+    return holder is not None and holder.pid == pid and holder.alive
 
 
 def _identity(pid: int) -> str | None:

@@ -111,6 +111,45 @@ def test_check_mode_changes_nothing_and_says_so(
     assert {path.name for path in tmp_path.iterdir()} == {"inventory", "playbook.yml", "told.json"}
 
 
+def test_looking_changes_nothing_and_refuses_what_beginning_would(
+    playbooks: Any, tmp_path: Path, scenario: dict[str, Any]
+) -> None:
+    arguments = {
+        key: EXPERIMENT["vcsp.testbed.experiment"][key] for key in ("results_dir", "experiment_id", "lock_path")
+    }
+    look = {"vcsp.testbed.experiment_info": {**arguments, "scenario": "{{ scenario }}"}, "register": "experiment"}
+    variables = {"directory": str(tmp_path), "scenario": scenario, "experiment_id": "mine"}
+    assert playbooks.run([look, TELL], **variables).returncode == 0
+    found = told(tmp_path)
+    assert (found["changed"], found["resumed"], found["total"], len(found["pending"])) == (False, False, 2, 2)
+    assert {path.name for path in tmp_path.iterdir()} == {"inventory", "playbook.yml", "told.json"}
+
+    assert playbooks.run([EXPERIMENT, look, TELL], **variables).returncode == 0
+    assert told(tmp_path)["resumed"]
+    run = playbooks.run([look], **{**variables, "scenario": {**scenario, "seed": 2}})
+    assert run.returncode == 2
+    assert "other settings" in run.stdout
+
+    (tmp_path / "results" / "latest").unlink()
+    (tmp_path / "results" / "latest").mkdir()
+    for task, options in ((look, ()), (EXPERIMENT, ("--check",)), (EXPERIMENT, ())):
+        run = playbooks.run([task], *options, **variables)
+        assert run.returncode == 2, (task, options)
+        assert "is not a link to the newest experiment" in " ".join(run.stdout.split())
+
+
+def test_check_mode_releases_only_its_own_locks(playbooks: Any, tmp_path: Path) -> None:
+    machine = tmp_path / "machine.lock"
+    where = {"results_dir": str(tmp_path), "experiment_id": "mine", "lock_path": str(machine)}
+    free = {"vcsp.testbed.experiment": {"state": "absent", **where}, "register": "experiment"}
+    with subprocess.Popen(["sleep", "60"]) as process:
+        lock.acquire(machine, "experiment theirs", "/there", process.pid)
+        for options in ((), ("--check",)):
+            assert playbooks.run([free, TELL], *options, directory=str(tmp_path)).returncode == 0
+            assert not told(tmp_path)["changed"], options
+        process.kill()
+
+
 def test_locks(playbooks: Any, tmp_path: Path, scenario: dict[str, Any]) -> None:
     machine = tmp_path / "machine.lock"
     other = {"vcsp.testbed.lock": {"purpose": "lab", "path": str(machine)}}

@@ -16,7 +16,7 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.experimen
     ExperimentError,
     begin,
     check_id,
-    check_writable,
+    check_place,
     default_id,
     find,
     link_latest,
@@ -110,7 +110,7 @@ def test_broken_experiment_is_refused(directory: Path, normal: dict[str, Any], c
 
 def test_directory_that_cannot_be_created_or_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ExperimentError, match="cannot be created: Not a directory; give another results_dir"):
+    with pytest.raises(ExperimentError, match="file is not a directory; give another results_dir"):
         prepare(tmp_path / "file" / "mine")
     with pytest.raises(ExperimentError, match="cannot be created"):
         prepare(Path("/proc/mine"))
@@ -119,7 +119,7 @@ def test_directory_that_cannot_be_created_or_written(tmp_path: Path, monkeypatch
     with pytest.raises(ExperimentError, match="is not writable; change its permissions"):
         prepare(tmp_path / "mine")
     with pytest.raises(ExperimentError, match=f"^{tmp_path}: is not writable; change its permissions"):
-        check_writable(tmp_path / "not" / "yet")
+        check_place(tmp_path / "not" / "yet")
     assert not (tmp_path / "not").exists()
 
 

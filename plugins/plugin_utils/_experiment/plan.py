@@ -1,0 +1,80 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a playbook asks for, a scenario in a directory, compared with what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail
+
+from .._records.records import scenario_hash
+from .._scenario.gate import ScenarioError, load
+from . import experiment, lock
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment that is to be begun or resumed.
+
+    :ivar locks: the machine's and its own
+    """
+
+    scenario: Mapping[str, Any]
+    experiment_id: str
+    directory: Path
+    locks: tuple[Path, Path]
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> Plan:
+        """Read it from a module's arguments; a null or empty id is what a playbook has whose user gave none.
+
+        :raises ScenarioError: the scenario is wrong
+        :raises ExperimentError: the id is no directory name
+        """
+        scenario = load(arguments["scenario"])
+        experiment_id = str(arguments["experiment_id"] or experiment.default_id(scenario))
+        experiment.check_id(experiment_id)
+        directory = Path(arguments["results_dir"]).absolute() / experiment_id
+        machine = Path(arguments["lock_path"] or lock.default_path())
+        return cls(scenario, experiment_id, directory, (machine, directory / experiment.LOCK_FILE))
+
+    def check(self, pid: int) -> experiment.Found:
+        """Return how far the experiment is if a process could go on with it, changing nothing.
+
+        :raises LockedError: another process holds one of the locks
+        :raises ExperimentError: the directory cannot be used, or holds something else
+        """
+        machine, own = self.locks
+        lock.check(machine, pid)
+        experiment.check_place(self.directory)
+        lock.check(own, pid)
+        return experiment.find(self.directory, self.experiment_id, self.scenario)
+
+    def describe(self, found: experiment.Found) -> dict[str, Any]:
+        """Return what the modules return about it."""
+        return {
+            "experiment_id": self.experiment_id,
+            "experiment_dir": str(self.directory),
+            "resumed": found.resumed,
+            "pending": found.pending,
+            "done": found.done,
+            "total": len(found.pending) + len(found.done),
+            "scenario_hash": scenario_hash(self.scenario),
+            "warnings": found.notes,
+        }
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Turn what is wrong with a plan into the failure of a task."""
+    try:
+        yield
+    except (experiment.ExperimentError, ScenarioError, lock.LockedError) as error:
+        raise AnsibleActionFail(str(error)) from None
+    except OSError as error:
+        raise AnsibleActionFail(f"{error}; give another results_dir or lock_path") from None
