@@ -60,6 +60,11 @@ def test_every_action_is_documented() -> None:
         assert f"vcsp.testbed.{action.stem}" in PLUGINS["module"]
 
 
+def test_the_action_group_has_every_module() -> None:
+    (group,) = read(ROOT / "meta" / "runtime.yml")["action_groups"].values()
+    assert [f"vcsp.testbed.{name}" for name in group] == PLUGINS["module"]
+
+
 def read(path: Path) -> Any:
     return yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else None
 
