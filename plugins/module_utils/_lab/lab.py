@@ -79,15 +79,23 @@ class Lab:
             return None
         return owner
 
-    def check_owner(self) -> None:
-        """Refuse to touch a running lab of another checkout.
+    def running(self) -> list[str]:
+        """Names of the hosts that run."""
+        return [host.name for host in self.spec.hosts if self.init_pid(host) is not None]
+
+    def check(self) -> None:
+        """Refuse to touch the lab without being root, and a running lab of another checkout.
 
         A lab whose processes are gone, or whose checkout was deleted, is free to take.
         """
+        if os.geteuid() != 0:
+            raise LabError(
+                "the embedded lab needs root: run as root or with sudo, or use -i inventory/lab with real hosts"
+            )
         owner = self.owner()
         if owner is None or owner.get("checkout") == self.spec.owner:
             return
-        if os.path.isdir(owner.get("checkout", "")) and any(self.init_pid(host) for host in self.spec.hosts):
+        if os.path.isdir(owner.get("checkout", "")) and self.running():
             raise LabError(
                 f"the lab on this machine belongs to the checkout {owner['checkout']} (made "
                 f"{owner.get('created_at')}). Run 'make teardown' there first, or name a lab of your own "

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 # Names of namespaces, cgroups, folders and network devices at once; a device's has 15 characters at most (IFNAMSIZ).
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
@@ -21,6 +22,10 @@ _TAKEN = ("bridge", "controller", "switch", "lo", "ssh", "hosts", "localhost")
 _EXPECTED = (
     'is not allowed as a name: use at most {} lower-case letters, digits and "-", a letter or digit first and last'
 )
+
+
+class SpecError(Exception):
+    """No lab can be like that; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,39 @@ class Spec:
     @property
     def controller_device(self) -> str:
         return f"{self.name}-ctl"
+
+
+def argument_spec() -> dict[str, Any]:
+    """Return the options of a module that is given a specification."""
+    required = {"type": "str", "required": True}
+    host = {"name": required, "management_address": required, "migration_address": required}
+    return {
+        "name": {"type": "str", "default": "vcsp"},
+        "state_dir": {"type": "path", "default": "/var/lib/vcsp-lab"},
+        "run_dir": {"type": "path", "default": "/run/vcsp-lab"},
+        "owner": {"type": "path", "required": True},
+        "hosts": {"type": "list", "elements": "dict", "required": True, "options": host},
+        "controller_address": required,
+        "prefix_length": {"type": "int", "default": 24},
+        "rate_mbit": {"type": "int", "default": 1000},
+        "cpu_percent": {"type": "int", "default": 100},
+    }
+
+
+def of_arguments(arguments: Mapping[str, Any]) -> Spec:
+    """Return the specification that a module is given.
+
+    :raises SpecError: it is wrong
+    """
+    given = {name: arguments[name] for name in argument_spec()}
+    if len(given["hosts"]) != 2:
+        raise SpecError("hosts: the lab has exactly two hosts, a source and a destination")
+    given["hosts"] = tuple(Host(**host) for host in given["hosts"])
+    spec = Spec(**{**given, "state_dir": Path(given["state_dir"]), "run_dir": Path(given["run_dir"])})
+    wrong = problems(spec)
+    if wrong:
+        raise SpecError("; ".join(wrong))
+    return spec
 
 
 def problems(spec: Spec) -> list[str]:

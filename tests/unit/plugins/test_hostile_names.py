@@ -29,7 +29,7 @@ def lab(**arguments: Any) -> dict[str, Any]:
         {"name": "destination", "management_address": "198.18.0.12", "migration_address": "198.18.1.12"},
     ]
     wanted = {"owner": "/nowhere", "controller_address": "198.18.0.1", "hosts": hosts, **arguments}
-    return {"name": "Lab", "vcsp.testbed.lab": wanted, "check_mode": True}
+    return {"name": "Lab", "vcsp.testbed.lab_info": wanted}
 
 
 REFUSED = [

@@ -12,6 +12,13 @@ from typing import Any
 
 import pytest
 
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_check_mode_is_the_users_choice_and_no_query() -> None:
+    files = [path for folder in ("roles", "playbooks") for path in (ROOT / folder).rglob("*.yml")]
+    assert [path for path in files if "check_mode: true" in path.read_text()] == []
+
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can have the embedded lab")
 def test_a_lab_without_its_packages_is_predicted(playbooks: Any, tmp_path: Path) -> None:

@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,9 @@ from ansible_collections.vcsp.testbed.plugins.module_utils._lab.cgroups import (
     read_cpu_limit,
     write_cpu_limit,
 )
-from ansible_collections.vcsp.testbed.plugins.module_utils._lab.lab import tbf_burst_bytes
+from ansible_collections.vcsp.testbed.plugins.module_utils._lab.lab import Lab, LabError, tbf_burst_bytes
 from ansible_collections.vcsp.testbed.plugins.module_utils._lab.processes import start_time
+from ansible_collections.vcsp.testbed.plugins.module_utils._lab.spec import Host, Spec
 
 HYBRID = """\
 proc /proc proc rw,nosuid 0 0
@@ -89,3 +92,43 @@ def test_start_time_of_a_process_whatever_its_name(tmp_path: Path) -> None:
     assert start_time(process.pid) is None
     process.wait()
     assert start_time(process.pid) is None
+
+
+def runs(_command: list[str]) -> tuple[int, str, str]:
+    """ip and tc where every device is there and shaped."""
+    return 0, "quickack 1" if "route" in _command else json.dumps([{"kind": "tbf", "options": {"rate": 125e6}}]), ""
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A lab of root's, with its network but without its hosts."""
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    hosts = (Host("source", "198.18.0.11", "198.18.1.11"), Host("destination", "198.18.0.12", "198.18.1.12"))
+    return Lab(Spec("vcsp", tmp_path / "lib", tmp_path / "run", hosts, "198.18.0.1", 24, 1000, 100, "/here"), runs)
+
+
+def run_as_host(lab: Lab, name: str, pid: int) -> None:
+    (lab.spec.run_dir / name).mkdir(parents=True)
+    (lab.spec.run_dir / name / "init").write_text(f"{pid} {start_time(pid)}\n")
+
+
+def test_a_running_lab_of_another_checkout_is_refused(lab: Lab, tmp_path: Path) -> None:
+    lab.check()
+    assert (lab.owner(), lab.running()) == (None, [])
+    run_as_host(lab, "source", os.getpid())
+    assert lab.running() == ["source"]
+    lab._write_owner()
+    lab.check()
+    theirs = Lab(replace(lab.spec, owner="/there"), runs)
+    theirs.check()  # of a checkout that is gone
+    Lab(replace(lab.spec, owner=str(tmp_path)), runs)._write_owner()
+    with pytest.raises(LabError, match=f"belongs to the checkout {tmp_path} .*Run 'make teardown' there first"):
+        theirs.check()
+    (lab.spec.run_dir / "source" / "init").write_text("1 0\n")
+    theirs.check()  # its processes are gone
+
+
+def test_only_root_may_touch_the_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    with pytest.raises(LabError, match="needs root: run as root or with sudo"):
+        lab.check()

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,14 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.vcsp.testbed.plugins.module_utils._lab.spec import Host, Spec, problems
+from ansible_collections.vcsp.testbed.plugins.module_utils._lab.spec import (
+    Host,
+    Spec,
+    SpecError,
+    argument_spec,
+    of_arguments,
+    problems,
+)
 
 ROOT = Path(__file__).resolve().parents[4]
 SPEC = Spec(
@@ -31,6 +38,17 @@ SPEC = Spec(
 
 def renamed(name: str) -> Spec:
     return replace(SPEC, hosts=(replace(SPEC.hosts[0], name=name), SPEC.hosts[1]))
+
+
+def test_a_module_is_given_a_specification() -> None:
+    given = {**asdict(SPEC), "state_dir": str(SPEC.state_dir), "run_dir": str(SPEC.run_dir), "state": "present"}
+    given["hosts"] = list(given["hosts"])
+    assert of_arguments(given) == SPEC
+    assert argument_spec().keys() == asdict(SPEC).keys()
+    with pytest.raises(SpecError, match="exactly two hosts"):
+        of_arguments({**given, "hosts": given["hosts"][:1]})
+    with pytest.raises(SpecError, match=r"name: '/' .*; rate_mbit: 0 "):
+        of_arguments({**given, "name": "/", "rate_mbit": 0})
 
 
 def test_the_roles_defaults_are_accepted() -> None:
