@@ -17,9 +17,10 @@ author:
 options:
   state:
     description:
-      - V(present) sets up and repairs, V(restarted) also restarts the hosts, V(absent) removes the lab.
+      - V(present) sets up and repairs, and restarts the hosts if the files in O(state_dir) are not those that they were
+        booted with. V(absent) removes the lab.
     type: str
-    choices: [present, restarted, absent]
+    choices: [present, absent]
     default: present
 extends_documentation_fragment: [vcsp.testbed.lab, vcsp.testbed.attributes]
 attributes:
@@ -68,17 +69,13 @@ from ansible_collections.vcsp.testbed.plugins.module_utils._lab.spec import Spec
 
 def main() -> None:
     """Run the module."""
-    state = {"type": "str", "choices": ["present", "restarted", "absent"], "default": "present"}
+    state = {"type": "str", "choices": ["present", "absent"], "default": "present"}
     module = AnsibleModule(argument_spec={"state": state, **argument_spec()}, supports_check_mode=True)
     os.umask(os.umask(0o022) | 0o022)  # whatever the caller's, nobody else may write what is made here
     done: list[str] = []
     try:
         lab = Lab(of_arguments(module.params), run=module.run_command)
         lab.check()
-        if module.params["state"] == "restarted":
-            done.append("end of both hosts")
-            if not module.check_mode:
-                lab.stop_hosts()
         for step in lab.leftovers() if module.params["state"] == "absent" else lab.steps():
             done.append(step.what)
             if module.check_mode:

@@ -11,6 +11,7 @@ The rest of the collection imports none of this: to roles and modules a lab host
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import json
 import os
@@ -124,16 +125,13 @@ class Lab:
         yield from self._management_steps()
         yield from self._migration_steps()
         for host in spec.hosts:
-            if self.init_pid(host) is None:
-                yield Step(f"host {host.name}", lambda host=host: self._start_host(host))  # type: ignore[misc]
+            if self.init_pid(host) is None or not self._ready_file(host).exists():
+                yield Step(f"host {host.name}", partial(self._start_host, host))
+            elif self._booted_with(host) != self._configuration():
+                yield Step(f"restart of {host.name}: its configuration has changed", partial(self._start_host, host))
         for host in spec.hosts:
             if not self._has_cpu_share(host):
                 yield Step(f"CPU share of {host.name}: {spec.cpu_percent} %", partial(self._hold_cpu, host))
-
-    def stop_hosts(self) -> None:
-        """End every host and all that runs on it; ``steps`` starts them again."""
-        for host in self.spec.hosts:
-            self._stop_host(host)
 
     def leftovers(self) -> Iterator[Step]:
         """Steps that remove what the lab made; nothing is yielded on a machine without the lab."""
@@ -242,13 +240,41 @@ class Lab:
 
     # -- hosts -------------------------------------------------------------------------------------------------------
 
+    def _configuration(self) -> str:
+        """Digest of the files that the hosts boot from, keys included."""
+        folders = (self.spec.state_dir, self.spec.state_dir / "ssh")
+        files = [path for folder in folders for path in sorted(folder.glob("*")) if path.is_file()]
+        return hashlib.sha256(repr([(path.name, path.read_bytes()) for path in files]).encode()).hexdigest()
+
+    def _booted_with(self, host: Host) -> str | None:
+        """The configuration that a host was booted with."""
+        try:
+            return (self._host_run_dir(host) / "configuration").read_text()
+        except FileNotFoundError:
+            return None
+
     def _start_host(self, host: Host) -> None:
-        """Boot a host: enter its cgroups and its network, unshare the rest, run its boot script as PID 1."""
-        run_dir = self._host_run_dir(host)
+        """Boot a host, in place of one that runs with another configuration or did not come up."""
+        self._stop_host(host)
+        run_dir, ready = self._host_run_dir(host), self._ready_file(host)
         run_dir.mkdir(parents=True, exist_ok=True)
-        self._ready_file(host).unlink(missing_ok=True)
+        ready.unlink(missing_ok=True)
+        (run_dir / "configuration").write_text(self._configuration())
+        pid = self._boot(host)
+        init = wait_for(lambda: child_of(pid), timeout_s=10)
+        if init is not None:  # written before it is ready, so that an interruption leaves nothing that nobody ends
+            (run_dir / "init").write_text(f"{init} {start_time(init)}\n")
+        wait_for(lambda: ready.exists() or os.waitpid(pid, os.WNOHANG)[0] == pid, timeout_s=30)
+        if init is None or not ready.exists():
+            text = (run_dir / "boot.log").read_text()[-2000:]
+            if start_time(pid) is not None:
+                os.kill(pid, signal.SIGKILL)
+            raise LabError(f"lab host {host.name} did not start; the end of {run_dir / 'boot.log'}:\n{text}")
+
+    def _boot(self, host: Host) -> int:
+        """Enter a host's cgroups and network, unshare the rest, run its boot script as PID 1; its parent's pid."""
         groups = make_cgroups(self._cgroups(), self.spec.name, host.name)
-        log = os.open(run_dir / "boot.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        log = os.open(self._host_run_dir(host) / "boot.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         pid = os.fork()
         if pid == 0:
             try:
@@ -267,15 +293,7 @@ class Lab:
             finally:
                 os._exit(127)
         os.close(log)
-        init = wait_for(lambda: child_of(pid), timeout_s=10)
-        ready = self._ready_file(host)
-        wait_for(lambda: ready.exists() or os.waitpid(pid, os.WNOHANG)[0] == pid, timeout_s=30)
-        if init is None or not ready.exists():
-            text = (run_dir / "boot.log").read_text()[-2000:]
-            if start_time(pid) is not None:
-                os.kill(pid, signal.SIGKILL)
-            raise LabError(f"lab host {host.name} did not start; the end of {run_dir / 'boot.log'}:\n{text}")
-        (run_dir / "init").write_text(f"{init} {start_time(init)}\n")
+        return pid
 
     def _cpu_groups(self, host: Host) -> list[Path]:
         groups = [point / self.spec.name / host.name for point, _v2 in self._cgroups()]

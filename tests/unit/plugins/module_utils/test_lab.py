@@ -8,11 +8,13 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from ansible_collections.vcsp.testbed.plugins.module_utils._lab import lab as lab_module
 from ansible_collections.vcsp.testbed.plugins.module_utils._lab.cgroups import (
     cgroup_hierarchies,
     cpu_limit,
@@ -94,9 +96,9 @@ def test_start_time_of_a_process_whatever_its_name(tmp_path: Path) -> None:
     assert start_time(process.pid) is None
 
 
-def runs(_command: list[str]) -> tuple[int, str, str]:
+def runs(command: list[str]) -> tuple[int, str, str]:
     """ip and tc where every device is there and shaped."""
-    return 0, "quickack 1" if "route" in _command else json.dumps([{"kind": "tbf", "options": {"rate": 125e6}}]), ""
+    return 0, "quickack 1" if "route" in command else json.dumps([{"kind": "tbf", "options": {"rate": 125e6}}]), ""
 
 
 @pytest.fixture
@@ -132,3 +134,62 @@ def test_only_root_may_touch_the_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(LabError, match="needs root: run as root or with sudo"):
         lab.check()
+
+
+@pytest.fixture
+def booted(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """A lab that is complete; its hosts are shells with a child as PID 1, and need neither namespaces nor cgroups."""
+    shells = []
+
+    def boot(self: Lab, host: Host) -> int:
+        ready = self.spec.state_dir / host.name / "ready"
+        ready.parent.mkdir(exist_ok=True)
+        shells.append(subprocess.Popen(["sh", "-c", f": > {ready}; sleep 60; :"]))
+        return shells[-1].pid
+
+    monkeypatch.setattr(Lab, "_boot", boot)
+    monkeypatch.setattr(Lab, "_cgroups", lambda _self: [])
+    monkeypatch.setattr(lab_module, "NETNS_DIR", tmp_path / "netns")
+    for name in ("switch", "source", "destination"):
+        (tmp_path / "netns" / f"vcsp-{name}").mkdir(parents=True)
+    (lab.spec.state_dir / "ssh").mkdir(parents=True)
+    for name in ("boot.sh", "sshd_config", "ssh/host_source"):
+        (lab.spec.state_dir / name).write_text("as written first\n")
+    mend(lab)
+    yield lab
+    for host in lab.spec.hosts:
+        lab._stop_host(host)
+    for shell in shells:
+        shell.wait()
+
+
+def mend(lab: Lab) -> list[str]:
+    done = []
+    for step in lab.steps():
+        step.do()
+        done.append(step.what)
+    return done
+
+
+def test_hosts_restart_for_a_configuration_that_they_were_not_booted_with(booted: Lab) -> None:
+    assert mend(booted) == []
+    first = [booted.init_pid(host) for host in booted.spec.hosts]
+    for changed in ("sshd_config", "ssh/host_source"):
+        # As after an interruption between the files and the restart: nothing else says that there was a change.
+        (booted.spec.state_dir / changed).write_text("as written later\n")
+        assert mend(booted) == [
+            f"restart of {name}: its configuration has changed" for name in ("source", "destination")
+        ]
+        assert mend(booted) == []
+    assert not {*first} & {booted.init_pid(host) for host in booted.spec.hosts}
+    (booted.spec.state_dir / "source" / "log").write_text("What a host writes is no configuration.")
+    (booted.spec.run_dir / "destination" / "configuration").unlink()
+    assert mend(booted) == ["restart of destination: its configuration has changed"]
+
+
+def test_a_host_whose_boot_was_interrupted_is_booted_again(booted: Lab) -> None:
+    (booted.spec.state_dir / "source" / "ready").unlink()
+    before = booted.init_pid(booted.spec.hosts[0])
+    assert mend(booted) == ["host source"]
+    assert before is not None
+    assert start_time(before) is None, "the half-booted host has ended"
