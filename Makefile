@@ -144,7 +144,7 @@ $(VENV)/.requirements: requirements.txt
 	@echo 'Installing Python packages into $(VENV) (once) ...'
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install $(PIP_OPTIONS) -r requirements.txt || { \
-	  echo 'pip could not install them: can it reach its index? See "pip config list" and https_proxy.' >&2; exit 1; }
+	  echo 'pip could not install them. If it found no versions, it cannot reach its index: see "pip config list".' >&2; exit 1; }
 	@touch $@
 
 $(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements

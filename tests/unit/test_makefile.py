@@ -113,7 +113,7 @@ def test_the_virtual_environment_is_kept(checkout: Path) -> None:
 def test_packages_that_cannot_be_installed(checkout: Path) -> None:
     done = make(checkout, "experiment", OFFLINE="yes")
     assert done.returncode == 2
-    assert "pip could not install them: can it reach its index?" in done.stdout
+    assert "pip could not install them." in done.stdout
     assert "Installing" in make(checkout, "venv").stdout
 
 
