@@ -34,10 +34,10 @@ APT := </dev/null DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 \
   apt-get -y -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confold
 # Ansible would say it with a traceback.
 HOME_CHECK = files="$${ANSIBLE_HOME:-$$HOME/.ansible}"; \
-  [ -z "$$HOME" ] || { mkdir -p "$$files" && [ -w "$$files" ]; } 2>/dev/null || { echo \
-  "Ansible keeps files in $$files, which cannot be written: set HOME or ANSIBLE_HOME to a folder of yours." >&2; exit 1; }
-# A plain "su" keeps a PATH without root's programs and may keep a TMPDIR that is gone: Debian's packages need both. exec
-# replaces the recipe's shell, so that Ctrl-C reaches the command and its exit status is the recipe's.
+  [ -z "$$HOME" ] || { mkdir -p "$$files" && [ -w "$$files" ]; } 2>/dev/null || { echo >&2 \
+  "Ansible keeps files in $$files, which cannot be written: set HOME or ANSIBLE_HOME to a folder of yours."; exit 1; }
+# A plain "su" keeps a PATH without root's programs and may keep a TMPDIR that is gone: Debian's packages need both.
+# exec replaces the recipe's shell, so that Ctrl-C reaches the command and its exit status is the recipe's.
 RUN = @$(if $(IGNORED),echo 'Configured by $(CONFIG); ignored: $(IGNORED)' >&2; )$(HOME_CHECK); \
   [ -d "$$TMPDIR" ] || unset TMPDIR; PATH="$(BIN):$$PATH:/usr/local/sbin:/usr/sbin:/sbin"; export PATH; exec
 
@@ -144,7 +144,7 @@ $(VENV)/.requirements: requirements.txt
 	@echo 'Installing Python packages into $(VENV) (once) ...'
 	@$(PYTHON) -m venv $(VENV)
 	@$(VENV)/bin/python -m pip install $(PIP_OPTIONS) -r requirements.txt || { \
-	  echo 'pip could not install them. If it found no versions, it cannot reach its index: see "pip config list".' >&2; exit 1; }
+	  echo 'pip could not install them. If it found no versions, it cannot reach its index: pip config list' >&2; exit 1; }
 	@touch $@
 
 $(VENV)/.requirements-dev: requirements-dev.txt $(VENV)/.requirements
