@@ -154,7 +154,9 @@ class CallbackModule(DefaultCallback):
             super().v2_playbook_on_include(included_file)
 
     def v2_runner_on_failed(self, result: CallbackTaskResult, ignore_errors: bool = False) -> None:
-        """Show a failure in full, even one that the play ignores (``ignore_errors``)."""
+        """Show a failure in full; one that the play ignores, for it says so itself, with -v only."""
+        if ignore_errors and self._quiet:
+            return
         with self._failure(result.task):
             super().v2_runner_on_failed(result, ignore_errors)
 
@@ -164,7 +166,9 @@ class CallbackModule(DefaultCallback):
             super().v2_runner_item_on_failed(result)
 
     def v2_runner_on_unreachable(self, result: CallbackTaskResult) -> None:
-        """Show an unreachable host in full."""
+        """Show an unreachable host in full; one that the play ignores, for it says so itself, with -v only."""
+        if result.task.ignore_unreachable and self._quiet:
+            return
         with self._failure(result.task):
             super().v2_runner_on_unreachable(result)
 

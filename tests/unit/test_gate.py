@@ -17,6 +17,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 PLAYBOOKS = ROOT / "playbooks"
 EVERY_PLAYBOOK = sorted({*PLAYBOOKS.glob("*.yml")} - {PLAYBOOKS / "report.yml"})
+# The doctor has the gate's words in its list.
+GATED = [path for path in EVERY_PLAYBOOK if path.name != "doctor.yml"]
 
 
 def without_our_settings(*arguments: str | Path, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -47,7 +49,7 @@ def two_hosts(directory: Path, **source: Any) -> Path:
     return path
 
 
-@pytest.mark.parametrize("playbook", [ROOT / "experiment.yml", *EVERY_PLAYBOOK], ids=lambda path: path.name)
+@pytest.mark.parametrize("playbook", [ROOT / "experiment.yml", *GATED], ids=lambda path: path.name)
 def test_every_playbook_begins_with_the_gate(playbook: Path) -> None:
     def first_play(path: Path) -> Any:
         play = yaml.safe_load(path.read_text())[0]
