@@ -60,7 +60,7 @@ options:
 extends_documentation_fragment: [vcsp.testbed.attributes]
 attributes:
   check_mode:
-    description: Reports what would change without changing it.
+    description: Refuses what would be refused before a guest is touched, and otherwise reports the change.
     support: full
 requirements:
   - python3-libvirt
@@ -99,7 +99,6 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.vcsp.testbed.plugins.module_utils._guest import saved_guest
 from ansible_collections.vcsp.testbed.plugins.module_utils._host import endpoints
-from ansible_collections.vcsp.testbed.plugins.module_utils._host.domain import find
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import ConnectionFailed, connect
 from ansible_collections.vcsp.testbed.plugins.module_utils._libvirt import LIBVIRT_IMPORT_ERROR, libvirt
 
@@ -150,18 +149,19 @@ def act(module: AnsibleModule) -> dict[str, Any]:
     connection = connect(params["uri"])
     name, state = params["name"], params["state"]
     if state == "absent":
-        return {
-            "changed": find(connection, name) is not None if module.check_mode else saved_guest.remove(connection, name)
-        }
+        there = saved_guest.find(connection, name) is not None
+        return {"changed": there if module.check_mode else saved_guest.remove(connection, name)}
     workload = saved_guest.Workload(**params["workload"])
     path = Path(params["directory"]) / workload.file_name
-    changed = state == "running" or not path.exists()
-    if changed and not module.check_mode:
-        if state == "running":
-            saved_guest.restore(connection, name, path)
-        else:
-            saved_guest.make(connection, name, params["xml"], path, workload, params["boot_timeout_s"])
-    return {"changed": changed, "path": str(path)}
+    if state == "saved" and path.exists():
+        return {"changed": False, "path": str(path)}
+    if state == "running":
+        (saved_guest.check_restore if module.check_mode else saved_guest.restore)(connection, name, path)
+    elif module.check_mode:
+        saved_guest.check_make(connection, name, params["xml"])
+    else:
+        saved_guest.make(connection, name, params["xml"], path, workload, params["boot_timeout_s"])
+    return {"changed": True, "path": str(path)}
 
 
 if __name__ == "__main__":

@@ -52,18 +52,50 @@ def is_ours(domain: Any) -> bool:
     return ElementTree.fromstring(domain.XMLDesc()).find(f"./metadata/{MARK}") is not None
 
 
-def remove(connection: Any, name: str) -> bool:
-    """Destroy the guest of that name; False if there is none.
+def find(connection: Any, name: str) -> Any | None:
+    """Return our guest of that name; None if there is none.
 
     :raises GuestError: it is not one of ours.
     """
     domain = domains.find(connection, name)
+    if domain is not None and not is_ours(domain):
+        raise GuestError(f"the guest {name} is not one of this testbed's and is left alone: choose another guest_name")
+    return domain
+
+
+def remove(connection: Any, name: str) -> bool:
+    """Destroy our guest of that name; False if there is none.
+
+    :raises GuestError: it is not one of ours.
+    """
+    domain = find(connection, name)
     if domain is None:
         return False
-    if not is_ours(domain):
-        raise GuestError(f"the guest {name} is not one of this testbed's and is left alone: choose another guest_name")
     domains.destroy(domain)
     return True
+
+
+def check_restore(connection: Any, name: str, path: Path) -> None:
+    """Raise what :func:`restore` would raise before it changes anything."""
+    if not path.exists():
+        raise GuestError(f"there is no saved state {path}: run playbooks/guest.yml")
+    find(connection, name)
+
+
+def check_make(connection: Any, name: str, xml: str) -> None:
+    """Raise what :func:`make` would raise before it changes anything."""
+    find(connection, name)
+    try:
+        domain = ElementTree.fromstring(xml)
+    except ElementTree.ParseError as error:
+        raise GuestError(f"xml: {error}") from error
+    if domain.findtext("name") != name:
+        raise GuestError(f"xml: is of a guest named {domain.findtext('name')}, not {name}")
+    files = [domain.findtext("os/kernel"), domain.findtext("os/initrd")]
+    files += [source.get("file") for source in domain.iterfind("devices/disk/source")]
+    missing = [file for file in files if file and not Path(file).exists()]
+    if missing:
+        raise GuestError(f"there is no {', '.join(missing)}, which the guest {name} needs: run playbooks/guest.yml")
 
 
 def restore(connection: Any, name: str, path: Path) -> None:
@@ -71,8 +103,7 @@ def restore(connection: Any, name: str, path: Path) -> None:
 
     :raises GuestError: there is no such saved state, or QEMU rejects it.
     """
-    if not path.exists():
-        raise GuestError(f"there is no saved state {path}: run playbooks/guest.yml")
+    check_restore(connection, name, path)
     remove(connection, name)
     try:
         connection.restoreFlags(str(path), None, libvirt.VIR_DOMAIN_SAVE_RUNNING)
@@ -84,8 +115,9 @@ def restore(connection: Any, name: str, path: Path) -> None:
 def make(connection: Any, name: str, xml: str, path: Path, workload: Workload, boot_timeout_s: float) -> None:
     """Save a workload's state to ``path``, starting from the booted guest, which is saved next to it on first use.
 
-    :raises GuestError: the guest does not boot, or its workload does not start.
+    :raises GuestError: the guest lacks files or does not boot, or its workload does not start.
     """
+    check_make(connection, name, xml)
     remove(connection, name)
     base = path.with_name(BASE)
     path.parent.mkdir(parents=True, exist_ok=True)

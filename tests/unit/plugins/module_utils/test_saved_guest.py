@@ -12,6 +12,8 @@ import pytest
 from ansible_collections.vcsp.testbed.plugins.module_utils._guest.saved_guest import (
     GuestError,
     Workload,
+    check_make,
+    check_restore,
     is_ours,
     remove,
     restore,
@@ -71,6 +73,36 @@ def test_a_missing_state_is_noticed_before_a_guest_is_destroyed(tmp_path: Path, 
     with pytest.raises(GuestError, match=r"run playbooks/guest\.yml"):
         restore(SimpleNamespace(lookupByName=lambda _name: guest), "vcsp-guest", tmp_path / "none.save")
     assert guest.alive
+
+
+def test_check_mode_refuses_what_the_real_run_would(tmp_path: Path, libvirt: SimpleNamespace) -> None:
+    def nobody(_name: str) -> Guest:
+        raise libvirt.libvirtError(libvirt.VIR_ERR_NO_DOMAIN)
+
+    free, taken = (SimpleNamespace(lookupByName=look) for look in (nobody, lambda _name: Guest("<domain/>")))
+    state, kernel, disk = tmp_path / "a.save", tmp_path / "vmlinuz", tmp_path / "root.squashfs"
+    for path in (state, kernel, disk):
+        path.touch()
+    source = f"<devices><disk><source file='{disk}'/></disk></devices>"
+    xml = f"<domain><name>vcsp-guest</name><os><kernel>{kernel}</kernel></os>{source}</domain>"
+    check_restore(free, "vcsp-guest", state)
+    check_make(free, "vcsp-guest", xml)
+    with pytest.raises(GuestError, match="choose another guest_name"):
+        check_restore(taken, "vcsp-guest", state)
+    with pytest.raises(GuestError, match="choose another guest_name"):
+        check_make(taken, "vcsp-guest", xml)
+    with pytest.raises(GuestError, match="is of a guest named vcsp-guest, not other"):
+        check_make(free, "other", xml)
+    with pytest.raises(GuestError, match="xml: "):
+        check_make(free, "vcsp-guest", "<domain>")
+    for path in (kernel, disk):
+        path.unlink()
+        with pytest.raises(GuestError, match=f"there is no {path}.*, which the guest vcsp-guest needs"):
+            check_make(free, "vcsp-guest", xml)
+        path.touch()
+    state.unlink()
+    with pytest.raises(GuestError, match="there is no saved state"):
+        check_restore(free, "vcsp-guest", state)
 
 
 def test_every_workload_has_its_own_file() -> None:
