@@ -61,7 +61,8 @@ extends_documentation_fragment: [vcsp.testbed.attributes]
 attributes:
   check_mode:
     description: Refuses what would be refused before a guest is touched, and otherwise reports the change.
-    support: full
+    support: partial
+    details: Whether the guest boots, starts its workload or can be restored is only known when it is tried.
 requirements:
   - python3-libvirt
 """

@@ -10,6 +10,7 @@ version_added: 0.1.0
 description:
   - Reports what a migration host can do, by trying it where that is cheap. KVM counts if it actually boots a kernel,
     eBPF if the prefetch program actually loads.
+  - Changes nothing but the file O(cache).
 author:
   - vcsp.testbed contributors (!UNKNOWN)
 options:
@@ -27,12 +28,13 @@ options:
   cache:
     description:
       - File that caches the accelerator until the host reboots, because trying a KVM that hangs takes ten seconds.
+      - Written if its directory exists. This does not count as a change.
     type: path
     default: /var/lib/libvirt/vcsp/accelerator.json
 extends_documentation_fragment: [vcsp.testbed.attributes]
 attributes:
   check_mode:
-    description: Only reads, apart from writing the file O(cache).
+    description: In check mode the file O(cache) is read but not written.
     support: full
 """
 
@@ -133,11 +135,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     os.umask(os.umask(0o022) | 0o022)  # whatever the caller's, others must not write to what is created here
-    binary, kernel = module.params["qemu_binary"], module.params["kernel"]
+    binary, cache = module.params["qemu_binary"], Path(module.params["cache"])
+    kernel = Path(module.params["kernel"]) if module.params["kernel"] else None
     info = {
         "qemu": capabilities.qemu(binary),
         "libvirt": libvirt_version(),
-        "accelerator": capabilities.accelerator(binary, Path(kernel) if kernel else None, Path(module.params["cache"])),
+        "accelerator": capabilities.accelerator(binary, kernel, cache, keep=not module.check_mode),
         "userfaultfd": capabilities.userfaultfd(),
         "ebpf": capabilities.ebpf(Path(module.params["prefetch_program"])),
         "cgroup": capabilities.cgroup(),

@@ -49,11 +49,12 @@ def qemu(binary: str) -> dict[str, Any] | None:
     }
 
 
-def accelerator(binary: str, kernel: Path | None, cache: Path | None) -> dict[str, Any]:
+def accelerator(binary: str, kernel: Path | None, cache: Path | None, keep: bool = True) -> dict[str, Any]:
     """KVM if it boots a kernel within seconds, else TCG; with the reason.
 
     :param kernel: the guest's kernel. Without it KVM cannot be tried, and TCG is the safe answer.
     :param cache: file that caches the answer for this boot, kernel and QEMU: trying a KVM that hangs takes 10 s.
+    :param keep: whether to write that file, if its folder exists.
     """
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return {"name": "tcg", "reason": "there is no usable /dev/kvm"}
@@ -70,7 +71,7 @@ def accelerator(binary: str, kernel: Path | None, cache: Path | None) -> dict[st
     except (OSError, ValueError, KeyError):
         pass  # nothing cached yet
     found = _try_kvm(binary, kernel)
-    if cache is not None and cache.parent.is_dir():
+    if keep and cache is not None and cache.parent.is_dir():
         temporary = cache.with_suffix(".tmp")
         temporary.write_text(json.dumps({"key": key, "accelerator": found}))
         temporary.replace(cache)

@@ -129,6 +129,24 @@ def test_kvm_is_not_tried_without_a_kernel(tmp_path: Path) -> None:
     assert found["reason"]
 
 
+def test_an_answer_is_kept_but_not_in_check_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[str] = []
+
+    def boot(binary: str, _kernel: Path) -> dict[str, str]:
+        tried.append(binary)
+        return {"name": "kvm", "reason": "it boots"}
+
+    monkeypatch.setattr(capabilities, "_try_kvm", boot)
+    monkeypatch.setattr("os.access", lambda *_: True)
+    kernel, cache = tmp_path / "vmlinuz", tmp_path / "accelerator.json"
+    kernel.touch()
+    for keep, tries in ((False, 1), (False, 2), (True, 3), (True, 3), (False, 3)):
+        assert capabilities.accelerator("no-qemu", kernel, cache, keep=keep)["name"] == "kvm"
+        assert len(tried) == tries
+        assert cache.exists() == (tries == 3)
+    assert not cache.with_suffix(".tmp").exists()
+
+
 @pytest.mark.parametrize(
     ("output", "name"),
     [
