@@ -25,7 +25,7 @@ options:
 extends_documentation_fragment: [vcsp.testbed.lab, vcsp.testbed.attributes]
 attributes:
   check_mode:
-    description: Can run in check mode and return what would be done.
+    description: Predicts every step, from the files in O(state_dir) as they are.
     support: full
 seealso:
   - module: vcsp.testbed.lab_info
@@ -52,7 +52,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 steps:
-  description: What was done, or in check mode the first things that would be done.
+  description: What was done, or in check mode what would be done.
   type: list
   elements: str
   returned: success
@@ -78,9 +78,8 @@ def main() -> None:
         lab.check()
         for step in lab.leftovers() if module.params["state"] == "absent" else lab.steps():
             done.append(step.what)
-            if module.check_mode:
-                break  # the next steps depend on this one
-            step.do()
+            if not module.check_mode:
+                step.do()
     except (SpecError, LabError, OSError) as error:
         module.fail_json(msg=str(error), steps=done)
     module.exit_json(changed=bool(done), steps=done)

@@ -38,6 +38,27 @@ def test_a_lab_without_its_packages_is_predicted(playbooks: Any, tmp_path: Path)
     assert not (tmp_path / "none").exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can have the embedded lab")
+@pytest.mark.parametrize("there", [[], ["state/ssh"]], ids=["nothing", "folders only"])
+def test_a_lab_that_does_not_exist_yet_is_predicted(playbooks: Any, tmp_path: Path, there: list[str]) -> None:
+    for name in there:
+        (tmp_path / "none" / name).mkdir(parents=True)
+    before = sorted(tmp_path.rglob("*"))
+    machine = {
+        "_local_lab_requirements": [],
+        "_local_lab_missing_packages": [],
+        "local_lab_name": "never",
+        "local_lab_state_dir": str(tmp_path / "none" / "state"),
+        "local_lab_run_dir": str(tmp_path / "none" / "run"),
+    }
+    lab = {"ansible.builtin.include_role": {"name": "vcsp.testbed.local_lab"}}
+    done = playbooks.run([lab], "--check", "-v", "-e", json.dumps(machine))
+    assert done.returncode == 0, done.stdout
+    for step in ("claim the lab", "network namespace never-destination", "migration link", "host destination"):
+        assert f"- {step}\n" in done.stdout
+    assert not [path for path in tmp_path.rglob("none/**/*") if path not in before]
+
+
 def test_a_guest_without_libvirt_is_skipped_with_the_reason(playbooks: Any, tmp_path: Path) -> None:
     ours = {"trial_source": "localhost", "trial_destination": "localhost", "trial_guest_name": "nobody"}
     trial = {

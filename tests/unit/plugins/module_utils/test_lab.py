@@ -187,6 +187,14 @@ def test_hosts_restart_for_a_configuration_that_they_were_not_booted_with(booted
     assert mend(booted) == ["restart of destination: its configuration has changed"]
 
 
+def test_check_mode_predicts_every_step(booted: Lab) -> None:
+    booted._stop_host(booted.spec.hosts[0])
+    (booted.spec.state_dir / "boot.sh").write_text("as written later\n")
+    predicted = [step.what for step in booted.steps()]
+    assert predicted == ["host source", "restart of destination: its configuration has changed"]
+    assert mend(booted) == predicted
+
+
 def test_a_host_whose_boot_was_interrupted_is_booted_again(booted: Lab) -> None:
     (booted.spec.state_dir / "source" / "ready").unlink()
     before = booted.init_pid(booted.spec.hosts[0])
