@@ -58,6 +58,21 @@ def test_a_lab_whose_processes_are_gone_is_mended(lab: Path) -> None:
     assert set(changes(again.stdout).values()) == {0}, again.stdout
 
 
+def test_a_host_that_booted_from_other_files_is_restarted(lab: Path) -> None:
+    """As after an interruption between the writing of the files and the restart."""
+    hosts = [LAB_RUN / name / "init" for name in ("source", "destination")]
+    source, destination = (path.read_text() for path in hosts)
+    (LAB_RUN / "source" / "configuration").write_text("another")
+    done = playbook("playbooks/lab.yml", "-v")
+    assert done.returncode == 0, done.stdout
+    assert changes(done.stdout)["localhost"] == 1
+    assert hosts[0].read_text() != source
+    assert hosts[1].read_text() == destination
+    assert on("source", "virsh", "uri").strip() == "qemu:///system"
+    again = playbook("playbooks/lab.yml", "-v")
+    assert set(changes(again.stdout).values()) == {0}, again.stdout
+
+
 def test_teardown_leaves_nothing(lab: Path) -> None:
     foreign = "vcsp-not-ours"
     subprocess.run(["ip", "netns", "add", foreign], check=True)
