@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,12 +47,19 @@ class Plan:
     def check(self, pid: int) -> experiment.Found:
         """Return how far the experiment is if a process could go on with it, changing nothing.
 
-        :raises LockedError: another process holds one of the locks
-        :raises ExperimentError: the directory cannot be used, or holds something else
+        :raises ExperimentError: with a line for each reason why it could not: another process holds the locks; the
+            directory cannot be used, or holds something else
+        :raises LockedError: another process holds the experiment's own lock
         """
         machine, own = self.locks
-        lock.check(machine, pid)
-        experiment.check_place(self.directory)
+        problems = []
+        for look in (partial(lock.check, machine, pid), partial(experiment.check_place, self.directory)):
+            try:
+                look()
+            except (lock.LockedError, experiment.ExperimentError) as error:
+                problems.append(str(error))
+        if problems:
+            raise experiment.ExperimentError("\n".join(problems))
         lock.check(own, pid)
         return experiment.find(self.directory, self.experiment_id, self.scenario)
 

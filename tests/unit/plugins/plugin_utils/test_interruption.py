@@ -132,7 +132,10 @@ print(as_typed(resume_command(sys.argv, "mine")))
 def checkout(tmp_path: Path) -> Path:
     """A folder with our Makefile, whose ansible-playbook only notes how it was called."""
     folder = tmp_path / "my checkout"
-    program = folder / ".venv/bin/ansible-playbook"
+    folder.mkdir()
+    # A link, which make takes for another checkout's and leaves as it is.
+    (folder / ".venv").symlink_to(tmp_path / "venv")
+    program = tmp_path / "venv/bin/ansible-playbook"
     program.parent.mkdir(parents=True)
     program.write_text(f"#!{sys.executable}\nROOT = {str(ROOT)!r}\n{NOTING}")
     program.chmod(0o755)
