@@ -96,7 +96,7 @@ class MinimalDebian:
 
     def remove(self) -> None:
         shutil.rmtree(self.root)
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         for group in sorted(Path("/sys/fs/cgroup").glob(f"**/{LAB['local_lab_name']}/**/"), reverse=True):
             while True:
                 try:
