@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import redirect_stdout
@@ -42,15 +43,18 @@ import benchmarks.__main__  # noqa: E402
 
 DOCS = ROOT / "docs"
 DOCUMENTS = [path for folder in (".", "docs", "docs/results", "benchmarks") for path in (ROOT / folder).glob("*.md")]
+DOCUMENTS += ROOT.glob("roles/*/*.md")
 # Names that stand for the reader's own.
 PLACEHOLDERS = ("mine", "mylab")
 
+each_role = pytest.mark.parametrize("role", generate.ROLES, ids=lambda role: role.name)
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
 
 def text_of(*folders: str) -> str:
-    """All text of the code, but not of this test, which must not vouch for a name."""
-    files = (path for folder in folders for path in (ROOT / folder).rglob("*") if path != Path(__file__))
+    """All text of the code, but not of this test and the roles' examples, which must not vouch for a name."""
+    files = (path for folder in folders for path in (ROOT / folder).rglob("*"))
+    files = (path for path in files if path != Path(__file__) and path.name != "example.yml")
     return "\n".join(path.read_text() for path in files if path.suffix in {".py", ".yml", ".j2", ".json", ".c", ".sh"})
 
 
@@ -180,6 +184,43 @@ def test_methods_have_their_generated_tables() -> None:
     assert {part[2] for part in generate.PART.finditer((DOCS / "methods.md").read_text())} == set(generate.PARTS)
 
 
+@each_role
+def test_the_readme_of_a_role_is_that_of_the_code(role: Path) -> None:
+    assert (role / "README.md").read_text() == generate.readme(role), "run make docs"
+
+
+@each_role
+def test_the_example_of_a_role_uses_it_as_it_can_be_used(role: Path) -> None:
+    (play,) = yaml.safe_load((role / "example.yml").read_text())
+    registered = {task["register"] for task in play["tasks"] if "register" in task}
+    used = set()
+    for task in play["tasks"]:
+        for action in ("ansible.builtin.include_role", "ansible.builtin.import_role"):
+            if action in task:
+                name = task[action]["name"].removeprefix("vcsp.testbed.")
+                specs = yaml.safe_load((ROOT / "roles" / name / "meta" / "argument_specs.yml").read_text())
+                options = specs["argument_specs"][Path(task[action].get("tasks_from", "main")).stem]["options"]
+                given = {*task.get("vars", {}), task.get("loop_control", {}).get("loop_var")} - {None}
+                assert given <= options.keys()
+                assert {option for option, spec in options.items() if spec.get("required")} <= given | registered
+                used.add(name)
+    assert role.name in used
+
+
+def test_the_examples_of_the_roles_are_playbooks() -> None:
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg")}
+    check = [
+        sys.executable,
+        "-m",
+        "ansible",
+        "playbook",
+        "--syntax-check",
+        *(str(r / "example.yml") for r in generate.ROLES),
+    ]
+    done = subprocess.run(check, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def keys(value: Any) -> Iterator[str]:
     if isinstance(value, dict):
         yield from value
@@ -194,7 +235,7 @@ def test_keys_of_examples_occur_in_the_code(document: Path) -> None:
     text = document.read_text()
     for example in re.findall(r"^```(?:json|yaml)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
         for key in keys(yaml.safe_load(example)):
-            assert key in WORDS, key
+            assert set(key.split(".")) <= WORDS, key
 
 
 @pytest.mark.parametrize("text", examples("scenario.md", "yaml"))
