@@ -120,8 +120,10 @@ class Lab:
         if owner is None or owner.get("checkout") != spec.owner:
             yield Step("claim the lab", self._write_owner)
         for name in (spec.switch, *(spec.netns(host) for host in spec.hosts)):
-            if not (NETNS_DIR / name).exists() or not self._netns_works(name):
-                yield Step(f"network namespace {name}", lambda name=name: self._make_netns(name))  # type: ignore[misc]
+            if not (NETNS_DIR / name).exists() or not self._links(name, "lo"):
+                yield Step(f"network namespace {name}", partial(self._make_netns, name))
+            if not self._is_up(name, "lo"):
+                yield Step(f"loopback of {name}", partial(self._ip, "-n", name, "link", "set", "lo", "up"))
         yield from self._management_steps()
         yield from self._migration_steps()
         for host in spec.hosts:
@@ -152,27 +154,22 @@ class Lab:
 
     def _management_steps(self) -> Iterator[Step]:
         spec = self.spec
-        if not self._links(spec.switch, "bridge"):
+        if not self._is_up(spec.switch, "bridge"):
             yield Step("management bridge", self._make_bridge)
-        for host in spec.hosts:
-            if not self._links(spec.netns(host), MANAGEMENT_DEVICE):
-                yield Step(f"management link of {host.name}", lambda host=host: self._plug_host(host))  # type: ignore[misc]
-        if not self._links(None, spec.controller_device):
-            yield Step(
-                "management link of the controller",
-                lambda: self._plug("controller", None, spec.controller_device, spec.controller_address),
-            )
+        ends = [(host.name, spec.netns(host), MANAGEMENT_DEVICE, host.management_address) for host in spec.hosts]
+        for end in (*ends, ("controller", None, spec.controller_device, spec.controller_address)):
+            if not self._is_up(*end[1:]):
+                yield Step(f"management link of {end[0]}", partial(self._plug, *end))
 
     def _make_bridge(self) -> None:
-        self._ip("-n", self.spec.switch, "link", "add", "bridge", "type", "bridge")
+        if not self._links(self.spec.switch, "bridge"):
+            self._ip("-n", self.spec.switch, "link", "add", "bridge", "type", "bridge")
         self._ip("-n", self.spec.switch, "link", "set", "bridge", "up")
-
-    def _plug_host(self, host: Host) -> None:
-        self._plug(host.name, self.spec.netns(host), MANAGEMENT_DEVICE, host.management_address)
 
     def _plug(self, port: str, netns: str | None, device: str, address: str) -> None:
         """A veth pair from the switch to a namespace (None: the machine's own), addressed and up."""
         place = ["netns", netns] if netns else ["netns", str(os.getpid())]
+        self._unlink(self.spec.switch, port)
         self._ip("-n", self.spec.switch, "link", "add", port, "type", "veth", "peer", "name", device, *place)
         self._ip("-n", self.spec.switch, "link", "set", port, "master", "bridge", "up")
         self._address(netns, device, address)
@@ -187,13 +184,15 @@ class Lab:
     def _migration_steps(self) -> Iterator[Step]:
         spec = self.spec
         first, second = spec.hosts
-        if not self._links(spec.netns(first), MIGRATION_DEVICE):
-            yield Step("migration link", lambda: self._join(first, second))
+        joined = [self._is_up(spec.netns(host), MIGRATION_DEVICE, host.migration_address) for host in spec.hosts]
+        new = not all(joined)
+        if new:
+            yield Step("migration link", partial(self._join, first, second))
         for host in spec.hosts:
-            if not self._acknowledges_quickly(host):
+            if new or not self._acknowledges_quickly(host):
                 yield Step(f"quick acknowledgements of {host.name}", partial(self._acknowledge_quickly, host))
         for host in spec.hosts:
-            if self._rate_mbit(host) != spec.rate_mbit:
+            if new or self._rate_mbit(host) != spec.rate_mbit:
                 yield Step(
                     f"rate of {host.name}'s migration link: {spec.rate_mbit} Mbit/s",
                     lambda host=host: self._shape(host),  # type: ignore[misc]
@@ -202,6 +201,8 @@ class Lab:
     def _join(self, first: Host, second: Host) -> None:
         inside, peer = self.spec.netns(first), self.spec.netns(second)
         other_end = ["peer", "name", MIGRATION_DEVICE, "netns", peer]
+        self._unlink(inside, MIGRATION_DEVICE)
+        self._unlink(peer, MIGRATION_DEVICE)
         self._ip("-n", inside, "link", "add", MIGRATION_DEVICE, "type", "veth", *other_end)
         self._address(inside, MIGRATION_DEVICE, first.migration_address)
         self._address(peer, MIGRATION_DEVICE, second.migration_address)
@@ -344,10 +345,17 @@ class Lab:
         if (NETNS_DIR / name).exists():
             self._ip("netns", "delete", name)  # a name without a namespace: left by a reboot
         self._ip("netns", "add", name)
-        self._ip("-n", name, "link", "set", "lo", "up")
 
-    def _netns_works(self, name: str) -> bool:
-        return self._run_command(["ip", "-n", name, "link", "show", "lo"])[0] == 0
+    def _is_up(self, netns: str | None, device: str, address: str | None = None) -> bool:
+        """Whether a device is there and up, with its address: an interruption may leave it without."""
+        inside = ["-n", netns] if netns else []
+        kind = "address" if address else "link"
+        done, out, _err = self._run_command(["ip", *inside, "-o", kind, "show", "dev", device, "up"])
+        return done == 0 and (f" {address}/{self.spec.prefix_length} " if address else device) in out
+
+    def _unlink(self, netns: str, device: str) -> None:
+        if self._links(netns, device):
+            self._ip("-n", netns, "link", "delete", device)
 
     def _links(self, netns: str | None, device: str) -> bool:
         return self._run_command(["ip", *(["-n", netns] if netns else []), "link", "show", device])[0] == 0

@@ -96,17 +96,73 @@ def test_start_time_of_a_process_whatever_its_name(tmp_path: Path) -> None:
     assert start_time(process.pid) is None
 
 
-def runs(command: list[str]) -> tuple[int, str, str]:
-    """ip and tc where every device is there and shaped."""
-    return 0, "quickack 1" if "route" in command else json.dumps([{"kind": "tbf", "options": {"rate": 125e6}}]), ""
+Device = tuple[str | None, str]
+
+
+class Network:
+    """ip and tc of a machine whose devices know only what was said of them.
+
+    :ivar breaks_after: number of changes after which the next is interrupted
+    """
+
+    def __init__(self, namespaces: Path) -> None:
+        self.namespaces, self.breaks_after = namespaces, 1000
+        self.devices: dict[Device, list[str]] = {}
+        self.pairs: dict[Device, list[Device]] = {}
+
+    def run(self, command: list[str]) -> tuple[int, str, str]:
+        netns = command[command.index("-n") + 1] if "-n" in command else None
+        kind, what, *rest = [word for word in command[1:] if word not in ("-n", netns, "-o", "-j")]
+        device = (netns, rest[rest.index("dev") + 1] if "dev" in rest else rest[0])
+        if what == "show":
+            said = self.devices.get(device)
+            if kind == "qdisc":
+                return (
+                    0,
+                    json.dumps([{"kind": "tbf", "options": {"rate": 125e6}}] if said and "tbf" in said else []),
+                    "",
+                )
+            shown = said is not None and ("up" in said or rest[-1] != "up")
+            return said is None, f"{device[1]} {' '.join(said or [])} " if shown else "", ""
+        if self.breaks_after == 0:
+            raise KeyboardInterrupt
+        self.breaks_after -= 1
+        self._change(kind, what, rest, device)
+        return 0, "", ""
+
+    def _change(self, kind: str, what: str, rest: list[str], device: Device) -> None:
+        if kind == "netns":
+            (self.namespaces / rest[0]).mkdir(parents=True)
+            self.devices[rest[0], "lo"] = []
+        elif (kind, what) == ("link", "add"):
+            ends = [device]
+            if "peer" in rest:
+                ends.append((None if rest[-1].isdigit() else rest[-1], rest[rest.index("name") + 1]))
+            for end in ends:
+                assert end not in self.devices
+                self.devices[end], self.pairs[end] = [], ends
+        elif (kind, what) == ("link", "delete"):
+            for end in self.pairs[device]:
+                del self.devices[end]
+        else:
+            self.devices[device] += rest
 
 
 @pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    """A lab of root's, with its network but without its hosts."""
+def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Network:
+    monkeypatch.setattr(lab_module, "NETNS_DIR", tmp_path / "netns")
+    return Network(tmp_path / "netns")
+
+
+@pytest.fixture
+def lab(tmp_path: Path, network: Network, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A lab of root's, of which there is nothing yet."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(Lab, "_cgroups", lambda _self: [])
     hosts = (Host("source", "198.18.0.11", "198.18.1.11"), Host("destination", "198.18.0.12", "198.18.1.12"))
-    return Lab(Spec("vcsp", tmp_path / "lib", tmp_path / "run", hosts, "198.18.0.1", 24, 1000, 100, "/here"), runs)
+    return Lab(
+        Spec("vcsp", tmp_path / "lib", tmp_path / "run", hosts, "198.18.0.1", 24, 1000, 100, "/here"), network.run
+    )
 
 
 def run_as_host(lab: Lab, name: str, pid: int) -> None:
@@ -121,9 +177,9 @@ def test_a_running_lab_of_another_checkout_is_refused(lab: Lab, tmp_path: Path) 
     assert lab.running() == ["source"]
     lab._write_owner()
     lab.check()
-    theirs = Lab(replace(lab.spec, owner="/there"), runs)
+    theirs = Lab(replace(lab.spec, owner="/there"), lab._run_command)
     theirs.check()  # of a checkout that is gone
-    Lab(replace(lab.spec, owner=str(tmp_path)), runs)._write_owner()
+    Lab(replace(lab.spec, owner=str(tmp_path)), lab._run_command)._write_owner()
     with pytest.raises(LabError, match=f"belongs to the checkout {tmp_path} .*Run 'make teardown' there first"):
         theirs.check()
     (lab.spec.run_dir / "source" / "init").write_text("1 0\n")
@@ -137,7 +193,7 @@ def test_only_root_may_touch_the_lab(lab: Lab, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture
-def booted(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+def booted(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     """A lab that is complete; its hosts are shells with a child as PID 1, and need neither namespaces nor cgroups."""
     shells = []
 
@@ -148,10 +204,6 @@ def booted(lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterato
         return shells[-1].pid
 
     monkeypatch.setattr(Lab, "_boot", boot)
-    monkeypatch.setattr(Lab, "_cgroups", lambda _self: [])
-    monkeypatch.setattr(lab_module, "NETNS_DIR", tmp_path / "netns")
-    for name in ("switch", "source", "destination"):
-        (tmp_path / "netns" / f"vcsp-{name}").mkdir(parents=True)
     (lab.spec.state_dir / "ssh").mkdir(parents=True)
     for name in ("boot.sh", "sshd_config", "ssh/host_source"):
         (lab.spec.state_dir / name).write_text("as written first\n")
@@ -201,3 +253,39 @@ def test_a_host_whose_boot_was_interrupted_is_booted_again(booted: Lab) -> None:
     assert mend(booted) == ["host source"]
     assert before is not None
     assert start_time(before) is None, "the half-booted host has ended"
+
+
+def test_a_network_whose_making_was_interrupted_is_completed(
+    lab: Lab, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lab, "_start_host", lambda _self, _host: None)
+    mend(lab)
+    made, whole = 1000 - network.breaks_after, network.devices
+    assert {device for _netns, device in whole} == {
+        *("lo", "bridge", "controller", "source", "destination", "vcsp-ctl", "mgmt0", "mig0")
+    }
+    for number in range(made):
+        shutil.rmtree(network.namespaces)
+        network.devices, network.breaks_after = {}, number
+        with pytest.raises(KeyboardInterrupt):
+            mend(lab)
+        network.breaks_after = 1000
+        mend(lab)
+        assert {name: {*said} for name, said in network.devices.items()} == {
+            name: {*said} for name, said in whole.items()
+        }, f"interrupted after {number} changes"
+
+
+def test_a_network_gets_the_addresses_that_are_asked_for_now(
+    lab: Lab, network: Network, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lab, "_start_host", lambda _self, _host: None)
+    mend(lab)
+    hosts = (replace(lab.spec.hosts[0], migration_address="198.18.1.21"), lab.spec.hosts[1])
+    other = Lab(replace(lab.spec, controller_address="198.18.0.2", hosts=hosts), network.run)
+    predicted = [step.what for step in other.steps()]
+    assert predicted[:2] == ["management link of controller", "migration link"]
+    assert mend(other) == predicted
+    addresses = [word for said in network.devices.values() for word in said if word.startswith("198.18.")]
+    assert {"198.18.0.2/24", "198.18.1.21/24"} <= {*addresses}
+    assert not {"198.18.0.1/24", "198.18.1.11/24"} & {*addresses}
