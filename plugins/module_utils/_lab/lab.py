@@ -123,7 +123,7 @@ class Lab:
             if not (NETNS_DIR / name).exists() or not self._links(name, "lo"):
                 yield Step(f"network namespace {name}", partial(self._make_netns, name))
             if not self._is_up(name, "lo"):
-                yield Step(f"loopback of {name}", partial(self._ip, "-n", name, "link", "set", "lo", "up"))
+                yield Step(f"loopback of {name}", partial(self._ip, "-n", name, "link", "set", "dev", "lo", "up"))
         yield from self._management_steps()
         yield from self._migration_steps()
         for host in spec.hosts:
@@ -142,7 +142,7 @@ class Lab:
             if self.init_pid(host) is not None:
                 yield Step(f"host {host.name}", lambda host=host: self._stop_host(host))  # type: ignore[misc]
         if self._links(None, spec.controller_device):
-            yield Step("link to the controller", lambda: self._ip("link", "delete", spec.controller_device))
+            yield Step("link to the controller", lambda: self._ip("link", "delete", "dev", spec.controller_device))
         for name in (*(spec.netns(host) for host in spec.hosts), spec.switch):
             if (NETNS_DIR / name).exists():
                 yield Step(f"network namespace {name}", lambda name=name: self._ip("netns", "delete", name))  # type: ignore[misc]
@@ -163,21 +163,24 @@ class Lab:
 
     def _make_bridge(self) -> None:
         if not self._links(self.spec.switch, "bridge"):
-            self._ip("-n", self.spec.switch, "link", "add", "bridge", "type", "bridge")
-        self._ip("-n", self.spec.switch, "link", "set", "bridge", "up")
+            self._ip("-n", self.spec.switch, "link", "add", "name", "bridge", "type", "bridge")
+        self._ip("-n", self.spec.switch, "link", "set", "dev", "bridge", "up")
 
     def _plug(self, port: str, netns: str | None, device: str, address: str) -> None:
-        """A veth pair from the switch to a namespace (None: the machine's own), addressed and up."""
+        """A veth pair from the switch to a namespace (None: the machine's own), addressed and up.
+
+        The port has the host's name, which ip could take for one of its own words without "name" or "dev".
+        """
         place = ["netns", netns] if netns else ["netns", str(os.getpid())]
         self._unlink(self.spec.switch, port)
-        self._ip("-n", self.spec.switch, "link", "add", port, "type", "veth", "peer", "name", device, *place)
-        self._ip("-n", self.spec.switch, "link", "set", port, "master", "bridge", "up")
+        self._ip("-n", self.spec.switch, "link", "add", "name", port, "type", "veth", "peer", "name", device, *place)
+        self._ip("-n", self.spec.switch, "link", "set", "dev", port, "master", "bridge", "up")
         self._address(netns, device, address)
 
     def _address(self, netns: str | None, device: str, address: str) -> None:
         inside = ["-n", netns] if netns else []
         self._ip(*inside, "address", "add", f"{address}/{self.spec.prefix_length}", "dev", device)
-        self._ip(*inside, "link", "set", device, "up")
+        self._ip(*inside, "link", "set", "dev", device, "up")
 
     # -- migration link ----------------------------------------------------------------------------------------------
 
@@ -203,7 +206,7 @@ class Lab:
         other_end = ["peer", "name", MIGRATION_DEVICE, "netns", peer]
         self._unlink(inside, MIGRATION_DEVICE)
         self._unlink(peer, MIGRATION_DEVICE)
-        self._ip("-n", inside, "link", "add", MIGRATION_DEVICE, "type", "veth", *other_end)
+        self._ip("-n", inside, "link", "add", "name", MIGRATION_DEVICE, "type", "veth", *other_end)
         self._address(inside, MIGRATION_DEVICE, first.migration_address)
         self._address(peer, MIGRATION_DEVICE, second.migration_address)
 
@@ -232,10 +235,10 @@ class Lab:
         return None
 
     def _shape(self, host: Host) -> None:
-        rate_mbit = self.spec.rate_mbit
-        self._ip("-n", self.spec.netns(host), "link", "set", MIGRATION_DEVICE, "gso_max_size", str(GSO_MAX_BYTES))
+        netns, rate_mbit = self.spec.netns(host), self.spec.rate_mbit
+        self._ip("-n", netns, "link", "set", "dev", MIGRATION_DEVICE, "gso_max_size", str(GSO_MAX_BYTES))
         self._run(
-            "tc", "-n", self.spec.netns(host), "qdisc", "replace", "dev", MIGRATION_DEVICE, "root", "tbf",
+            "tc", "-n", netns, "qdisc", "replace", "dev", MIGRATION_DEVICE, "root", "tbf",
             "rate", f"{rate_mbit}mbit", "burst", str(tbf_burst_bytes(rate_mbit)), "latency", f"{TBF_LATENCY_MS}ms",
         )  # fmt: skip
 
@@ -355,10 +358,10 @@ class Lab:
 
     def _unlink(self, netns: str, device: str) -> None:
         if self._links(netns, device):
-            self._ip("-n", netns, "link", "delete", device)
+            self._ip("-n", netns, "link", "delete", "dev", device)
 
     def _links(self, netns: str | None, device: str) -> bool:
-        return self._run_command(["ip", *(["-n", netns] if netns else []), "link", "show", device])[0] == 0
+        return self._run_command(["ip", *(["-n", netns] if netns else []), "link", "show", "dev", device])[0] == 0
 
     def _cgroups(self) -> list[tuple[Path, bool]]:
         return cgroup_hierarchies(Path("/proc/self/mounts").read_text())

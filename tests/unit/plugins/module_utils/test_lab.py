@@ -113,7 +113,9 @@ class Network:
     def run(self, command: list[str]) -> tuple[int, str, str]:
         netns = command[command.index("-n") + 1] if "-n" in command else None
         kind, what, *rest = [word for word in command[1:] if word not in ("-n", netns, "-o", "-j")]
-        device = (netns, rest[rest.index("dev") + 1] if "dev" in rest else rest[0])
+        # A name alone could be one of ip's own words: it takes the device "a" for an address.
+        marks = [index for index, word in enumerate(rest) if word in ("dev", "name")]
+        device = (rest[0], "lo") if kind == "netns" else (netns, rest[marks[0] + 1])
         if what == "show":
             said = self.devices.get(device)
             if kind == "qdisc":
@@ -133,11 +135,11 @@ class Network:
     def _change(self, kind: str, what: str, rest: list[str], device: Device) -> None:
         if kind == "netns":
             (self.namespaces / rest[0]).mkdir(parents=True)
-            self.devices[rest[0], "lo"] = []
+            self.devices[device] = []
         elif (kind, what) == ("link", "add"):
             ends = [device]
             if "peer" in rest:
-                ends.append((None if rest[-1].isdigit() else rest[-1], rest[rest.index("name") + 1]))
+                ends.append((None if rest[-1].isdigit() else rest[-1], rest[rest.index("peer") + 2]))
             for end in ends:
                 assert end not in self.devices
                 self.devices[end], self.pairs[end] = [], ends
