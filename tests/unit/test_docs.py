@@ -60,7 +60,7 @@ def text_of(*folders: str) -> str:
 
 FOLDERS = ("plugins", "roles", "playbooks", "inventory", "scenarios", "analysis", "benchmarks", "tests")
 FILES = {path.name for folder in (*FOLDERS, "docs") for path in (ROOT / folder).rglob("*")}
-TEXT = text_of(*FOLDERS)
+TEXT = text_of(*FOLDERS) + (ROOT / "Makefile").read_text()
 WORDS = {*re.findall(r"\w+", TEXT), *FILES, *(name.partition(".")[0] for name in FILES)}
 VARIABLES = set(re.findall(r"\w+", " ".join(re.findall(r"{{.*?}}", text_of("roles", "playbooks", "inventory")))))
 QUANTITIES = {*measurement_names(), *(field.name for field in fields(Options))}
@@ -325,3 +325,11 @@ def test_tables_over_time() -> None:
     assert requests[0] == ["time_s", "block", "start", "asked", "sent_start", "sent"]
     assert {len(row) for row in telemetry} == {5}
     assert {len(row) for row in requests} == {6}
+
+
+def test_the_settings_that_hold_in_a_users_shell_are_those_named() -> None:
+    kept = re.search(r"^KEPT := ((?:.*\\\n)*.*)", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert kept is not None
+    rows = [line for line in (DOCS / "commands.md").read_text().splitlines() if line.startswith("| `ANSIBLE_")]
+    named = [name for row in rows for name in re.findall(r"`(ANSIBLE_\w+)`", row)]
+    assert sorted(named) == sorted(kept[1].replace("\\\n", " ").split())
