@@ -58,12 +58,30 @@ def words(output: str) -> str:
 def test_check_mode_predicts_the_lab_of_a_minimal_debian(debian: MinimalDebian) -> None:
     before = packages(debian)
     done = debian.run(EXPERIMENT, ARGS="-e @/lab.yml --check", **SHELL)
-    assert done.returncode == 2, done.stdout
+    assert done.returncode == 0, done.stdout
     assert "Would make the lab" in done.stdout, done.stdout
-    assert 'source is not made in check mode: run "make lab"' in words(done.stdout), done.stdout
+    assert "Skipped in check mode: all that needs the lab" in words(done.stdout), done.stdout
     assert packages(debian) == before
     assert not (debian.root / "var/lib/vcsp-lab").exists()
     assert not (debian.root / CHECKOUT.lstrip("/") / "results").exists()
+
+
+def test_the_doctor_says_what_a_minimal_debian_lacks(debian: MinimalDebian) -> None:
+    before = packages(debian)
+    done = debian.run(f"cd '{CHECKOUT}' && make doctor", **SHELL)
+    assert done.returncode == 0, done.stdout
+    assert "Nothing would stop the experiment" in done.stdout, done.stdout
+    assert "qemu-system-x86" in done.stdout, done.stdout
+    assert packages(debian) == before
+
+
+def test_the_doctor_names_all_that_would_stop_an_experiment(debian: MinimalDebian) -> None:
+    script = f"cd '{CHECKOUT}' && make doctor ARGS='-e local_lab_state_dir=/etc/ssl -e results_dir=/etc/passwd'"
+    done = debian.run(script, http_proxy="http://127.0.0.1:9", https_proxy="http://127.0.0.1:9")
+    assert done.returncode != 0, done.stdout
+    for finding in ("- state_dir: '/etc/ssl' holds something", "/etc/passwd is not a directory", "127.0.0.1:9"):
+        assert finding in words(done.stdout), done.stdout
+    assert "Traceback" not in done.stdout
 
 
 @pytest.mark.parametrize(
