@@ -110,6 +110,10 @@ def test_a_user_who_is_not_root_is_told_to_use_sudo(debian: MinimalDebian) -> No
     assert done.returncode != 0
     assert "run 'sudo make experiment'" in words(done.stdout), done.stdout
     assert "Traceback" not in done.stdout
+    doctor = EXPERIMENT.replace("experiment SCENARIO=smoke", "doctor ARGS='-e results_dir=/tmp'").replace("'", '"')
+    done = debian.run(f"setpriv --reuid=newcomer --regid=newcomer --clear-groups sh -c '{doctor}'", HOME="/tmp")
+    assert done.stdout.count("        - ") == 1, done.stdout
+    assert "- The embedded lab needs root" in done.stdout, done.stdout
 
 
 @pytest.mark.long
