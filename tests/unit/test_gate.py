@@ -67,8 +67,13 @@ def test_no_play_decides_who_is_root() -> None:
 
 @pytest.mark.parametrize(
     ("inventory", "arguments"),
-    [("[hypervisors]\nnode1\nnode2\n", ()), ("", ()), ("[web]\nnode1\n", ("--limit", "node1"))],
-    ids=["production", "empty", "limited"],
+    [
+        ("[hypervisors]\nnode1\nnode2\n", ()),
+        ("", ()),
+        ("[web]\nnode1\n", ("--limit", "node1")),
+        ("", ("--tags", "packages")),
+    ],
+    ids=["production", "empty", "limited", "tagged"],
 )
 def test_a_foreign_inventory_is_refused_in_one_sentence(
     tmp_path: Path, inventory: str, arguments: tuple[str, ...]
@@ -105,6 +110,13 @@ def test_a_machine_without_ssh_leaves_all_hosts_untouched(tmp_path: Path) -> Non
     assert "node1 does not answer" in done.stdout
     assert "No such file or directory: b'/nowhere/ssh'" in " ".join(done.stdout.split())
     assert "PLAY [Turn the hosts into migration hosts]" not in done.stdout
+
+
+def test_tags_choose_parts_of_the_preparation(tmp_path: Path) -> None:
+    arguments = ("-i", two_hosts(tmp_path), "--tags", "packages", "--check", "-e", "hypervisor_service_managed=false")
+    done = without_our_settings(PLAYBOOKS / "provision.yml", *arguments, cwd=tmp_path)
+    assert "hypervisor : Facts" in done.stdout, done.stdout + done.stderr
+    assert "TASK [vcsp.testbed.hypervisor : Prefetch program]" not in done.stdout
 
 
 def test_a_host_without_python_is_told_what_to_install(tmp_path: Path) -> None:
