@@ -65,10 +65,10 @@ help: ## list the targets
 experiment: $(VENV)/.requirements ## run SCENARIO from an empty machine to Table 3 (as root, in the embedded lab)
 	$(RUN) ansible-playbook experiment.yml -e scenario="$$SCENARIO" $(ARGS)
 
-smoke: $(VENV)/.requirements ## see in a minute or two whether everything works: the smallest scenario
+smoke: $(VENV)/.requirements ## see in a minute or two whether everything works: the smallest scenario (as root)
 	$(RUN) ansible-playbook experiment.yml -e scenario=smoke $(ARGS)
 
-doctor: $(VENV)/.requirements ## list what would stop SCENARIO here, and what to do; changes nothing
+doctor: $(VENV)/.requirements ## list what would stop SCENARIO here, and what to do; changes nothing (as root)
 	$(RUN) ansible-playbook playbooks/doctor.yml -e scenario="$$SCENARIO" $(ARGS)
 
 report: $(VENV)/.requirements ## print Table 3 of RESULTS (default: the newest) and write its figures and page
