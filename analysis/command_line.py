@@ -22,9 +22,12 @@ _EXAMPLES = """examples:
       the paper's own raw data as an experiment; report then gives the published Table 3
   python -m analysis compare results/last-night results/latest --allow qemu
       whether migration has become worse with a new QEMU (docs/compare.md)
+  python -m analysis agree results/here results/there
+      whether two machines give the same verdicts (docs/agree.md)
 
 exit status: 0 done; 2 bad input, or no Table 3 although methods were compared (standard error says why);
-compare: 0 no regression, 10 regression, 11 too noisy to say, 12 too few or unlike samples, 2 bad input
+compare: 0 no regression, 10 regression, 11 too noisy to say, 12 too few or unlike samples, 2 bad input;
+agree: 0 the machines agree, 10 they disagree, 11 and 12 as above
 """
 
 
@@ -38,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return _report(options.directory)
         if options.command == "compare":
             return _compare(options)
+        if options.command == "agree":
+            return _agree(options)
         return _import_vcsp(options.raw_directory, options.directory)
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -85,6 +90,15 @@ def _compare(options: argparse.Namespace) -> int:
     )
     print(FORMATS[options.format](comparison))
     return comparison.outcome.exit_status
+
+
+def _agree(options: argparse.Namespace) -> int:
+    from .concordance import agree
+    from .presentation.concordance import FORMATS
+
+    concordance = agree(options.first_directory, options.second_directory)
+    print(FORMATS[options.format](concordance))
+    return concordance.outcome[1]
 
 
 def _percent(text: str) -> float:
@@ -140,4 +154,8 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="let each workload decide, too, not only the means over all of them",
     )
+    agreer = commands.add_parser("agree", help="say whether two machines give the same verdicts on one scenario")
+    agreer.add_argument("first_directory", type=Path, metavar="DIR_A", help="experiment on one machine")
+    agreer.add_argument("second_directory", type=Path, metavar="DIR_B", help="the same scenario on another machine")
+    agreer.add_argument("--format", choices=["text", "json"], default="text")
     return parser

@@ -20,7 +20,8 @@ import pandas as pd
 
 from ..plugins.plugin_utils._records.errors import InputError
 from ..plugins.plugin_utils._records.printable import printable
-from ..plugins.plugin_utils._records.records import Experiment, Record, read_experiment, workload_label
+from ..plugins.plugin_utils._records.records import Experiment, Record, workload_label
+from .data.checked import read_checked
 from .data.likeness import changes, differences
 from .data.table import tidy
 from .statistics.interval import Values, arm, p_value
@@ -120,15 +121,15 @@ def compare(
     """
     if baseline_directory.resolve() == new_directory.resolve():
         raise InputError(f"{new_directory}: given twice; give two different experiments")
-    baseline, new = read_experiment(baseline_directory), read_experiment(new_directory)
-    obstacles, allowed = _likeness(baseline, new, allow)
+    baseline, new = read_checked(baseline_directory), read_checked(new_directory)
+    obstacles, allowed = likeness(baseline, new, allow)
     found = () if obstacles else _changes(baseline, new, threshold_percent, each_workload)
     if not obstacles and not found:
         obstacles = ("no method has a valid measurement in both experiments",)
-    return Comparison(baseline, new, threshold_percent, found, obstacles, allowed, _notes(baseline, new))
+    return Comparison(baseline, new, threshold_percent, found, obstacles, allowed, notes(baseline=baseline, new=new))
 
 
-def _likeness(baseline: Experiment, new: Experiment, allow: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def likeness(baseline: Experiment, new: Experiment, allow: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return what forbids a comparison, and what differs but is allowed to."""
     valid = {name: _valid(experiment) for name, experiment in (("baseline", baseline), ("new", new))}
     obstacles = [f"the {name} experiment has no valid trial" for name, records in valid.items() if not records]
@@ -182,15 +183,16 @@ def _workloads(scenario: Mapping[str, Any]) -> dict[str, Any]:
     return {workload_label(workload): workload for workload in scenario["workloads"]}
 
 
-def _notes(baseline: Experiment, new: Experiment) -> tuple[str, ...]:
+def notes(**experiments: Experiment) -> tuple[str, ...]:
+    """Return what a reader should know of two experiments, which are called by their keywords."""
     found = []
-    for name, experiment in (("baseline", baseline), ("new", new)):
+    for name, experiment in experiments.items():
         invalid = len(experiment.records) - len(_valid(experiment))
         left_out = (invalid, "invalid"), (len(experiment.missing), "missing"), (len(experiment.skipped), "unusable")
         counts = [f"{count} {what}" for count, what in left_out if count]
         if counts:
             found.append(f"left out of the {name} experiment: {', '.join(counts)}")
-    versions = [_testbed(experiment) for experiment in (baseline, new)]
+    versions = [_testbed(experiment) for experiment in experiments.values()]
     if versions[0] != versions[1]:
         found.append(f"the testbed {_changed(*versions)}")
     return tuple(found)

@@ -11,7 +11,7 @@ from ..plugins.plugin_utils._records.atomic import write_file
 from .figures.converter import bundle, pngs
 from .figures.every import draw_figures
 from .presentation.html import report_html
-from .presentation.tables import table3_markdown, text_table
+from .presentation.tables import table3_markdown, text_table, trials_csv
 from .statistics.table3 import CSV_FILES, table3_csv
 from .summary import Summary, summarise
 
@@ -51,6 +51,7 @@ def report(directory: Path) -> Report:
             (target / name).unlink(missing_ok=True)
         else:
             write_file(target / name, table3_csv(summary.table, convention).encode("utf-8"))
+    write_file(target / "trials.csv", trials_csv(summary.trials).encode("utf-8"))
     write_file(target / "table3.md", table3_markdown(summary).encode("utf-8"))
     write_file(target / "report.html", page.encode("utf-8"))
     converted.result()

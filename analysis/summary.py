@@ -4,21 +4,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
 
-from ..plugins.plugin_utils._records.records import Experiment, read_experiment
+from ..plugins.plugin_utils._records.records import Experiment
+from .data.checked import read_checked
 from .data.likeness import Difference, differences
+from .data.roles import BASELINE, baseline_of, roles
 from .data.table import tidy
-from .statistics.agreement import agreement, instrument_readings
+from .statistics.agreement import agreement, disagreements, instrument_readings
 from .statistics.curves import Curves, largest_curves
 from .statistics.decomposition import time_parts
 from .statistics.factorial import Effect, factorial_effects
 from .statistics.quality import NoiseWarning, SelfCheck, noise_warnings, self_checks
-from .statistics.table3 import BASELINE, NoTableError, Table3, build_table3
+from .statistics.table3 import NoTableError, Table3, build_table3
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,15 @@ class Summary:
     self_checks: tuple[SelfCheck, ...]
 
     @property
+    def roles(self) -> dict[str, str]:
+        """The paper's name of a method -> its name here, by settings."""
+        return roles(self.experiment.scenario["methods"])
+
+    @property
     def failed(self) -> bool:
         """Whether there is no table although the experiment compares methods, or no trial is valid at all."""
         methods = self.experiment.methods
-        compares = BASELINE in methods and len(methods) > 1
+        compares = len(methods) > 1 and (BASELINE in methods or baseline_of(self.roles) is not None)
         return self.table is None and (compares or not self.trials["valid"].any())
 
 
@@ -56,7 +63,7 @@ def summarise(directory: Path) -> Summary:
 
     :raises InputError: ``directory`` holds no readable experiment
     """
-    experiment = read_experiment(directory)
+    experiment = read_checked(directory)
     trials = tidy(experiment)
     unlike = differences(record for record in experiment.records if record.valid)
     pooled = experiment
@@ -65,8 +72,10 @@ def summarise(directory: Path) -> Summary:
             valid=False, reasons=trials["reasons"].where(~trials["valid"], "not pooled: unlike hosts")
         )
         pooled = replace(experiment, records=())
-    table, notice = _table(trials, experiment.methods, unlike)
+    found = roles(experiment.scenario["methods"])
+    table, notice = _table(trials, experiment.methods, found, unlike)
     checks = self_checks(trials, experiment.methods)
+    readings = instrument_readings(pooled)
     return Summary(
         experiment,
         trials,
@@ -74,16 +83,18 @@ def summarise(directory: Path) -> Summary:
         table,
         notice,
         unlike,
-        factorial_effects(trials),
+        factorial_effects(trials, found),
         time_parts(pooled),
-        agreement(instrument_readings(pooled)),
-        () if unlike else noise_warnings(trials, table, checks),
+        agreement(readings),
+        ()
+        if unlike
+        else (*disagreements(readings, experiment.scenario["methods"]), *noise_warnings(trials, table, checks)),
         checks,
     )
 
 
 def _table(
-    trials: pd.DataFrame, methods: Sequence[str], unlike: Sequence[Difference]
+    trials: pd.DataFrame, methods: Sequence[str], found: Mapping[str, str], unlike: Sequence[Difference]
 ) -> tuple[Table3 | None, str | None]:
     """Return Table 3, or why there is none."""
     if unlike:
@@ -92,6 +103,6 @@ def _table(
             f" remove the trials of one kind ({'; '.join(map(str, unlike))})"
         )
     try:
-        return build_table3(trials, methods), None
+        return build_table3(trials, methods, found), None
     except NoTableError as error:
         return None, str(error)

@@ -4,8 +4,9 @@
 """How long the tables and figures of very many trials take: ``python benchmarks/analysis_10k.py [TRIALS]``.
 
 Synthesises two experiments (10,000 trials each by default) in a temporary directory and runs, each in its own process:
-all tables of a report, the whole ``report`` (tables, figures and page), and ``compare``. Prints the time and peak
-resident memory of each. Exits with 1 if one takes longer than 20 s or more than 1 GiB.
+what pandas needs to read the same values from JSON, all tables of a report, the whole ``report`` (tables, figures and
+page), and ``compare``. Prints the processor time and peak resident memory of each. Exits with 1 if one takes longer
+than 20 s or more than 1 GiB, or if the tables take more than twice what pandas does.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import_module("benchmarks")  # which makes ansible_collections.vcsp.testbed impo
 
 LIMIT_S = 20.0
 LIMIT_MIB = 1024.0
+LIMIT_RATIO = 2.0
 WINDOWS_MB = (8, 16, 32, 64)
 # name -> quota in percent, prefetched pages, downtime as a fraction of post-copy's
 METHODS = {
@@ -136,7 +138,7 @@ def _trials(experiment: dict[str, Any], random: np.random.Generator) -> Iterator
                     "memory_verified": True,
                     "validity": {"valid": True, "reasons": []},
                 }
-                yield record, _telemetry(random)
+                yield record, _telemetry(record["measurements"]["throughput_mb_per_s"])
 
 
 def _readings(window_mb: int, method: dict[str, Any], random: np.random.Generator) -> dict[str, Any]:
@@ -148,6 +150,7 @@ def _readings(window_mb: int, method: dict[str, Any], random: np.random.Generato
         1 + 0.04 * window_mb * factor,
     )
     requests = round(256 * window_mb * (0.2 if method["prefetch_pages"] > 1 else 1) * factor)
+    throughput = 300 / factor
     throttled_ms = 400.0 if method["vcpu_quota_percent"] < 100 else None
     events = [
         {"host": host, "name": name, "data": data, "time_s": time_s}
@@ -167,19 +170,19 @@ def _readings(window_mb: int, method: dict[str, Any], random: np.random.Generato
         "downtime_ms": wait_ms + blackout_ms,
         "stop_and_copy_ms": blackout_ms,
         "page_wait_ms": wait_ms,
-        "total_migration_time_s": total_s + 0.01,
+        "total_migration_time_s": total_s + blackout_ms / 1000,
         "page_requests": requests,
         "pages_sent": 23604,
         "sent_kb": 95841.7,
-        "throughput_mb_per_s": 300 / factor,
+        "throughput_mb_per_s": throughput,
         "baseline_mb_per_s": 610.0,
         "steady_mb_per_s": 580.0,
-        "stall_loss_s": wait_ms / 1000,
-        "slow_down_percent": 4.9,
+        "stall_loss_s": 8 * (1 - throughput / 580),
+        "slow_down_percent": 100 * (1 - 580 / 610),
         "throttled_ms": throttled_ms,
         "window_walk_s": 0.8,
         "postcopy_rate_mb_per_s": 17.0,
-        "link_mbit_per_s": 469.0,
+        "link_mbit_per_s": 95841.7 * 1024 * 8 / 1e6 / (total_s + blackout_ms / 1000),
     }
     values: dict[str, dict[str, Any]] = {
         "schedstat": {"page_wait_ms": wait_ms, "run_queue_ms": (throttled_ms or 0) + 80.0},
@@ -192,17 +195,27 @@ def _readings(window_mb: int, method: dict[str, Any], random: np.random.Generato
     return {"events": events, "measurements": measurements, "instruments": instruments}
 
 
-def _telemetry(random: np.random.Generator) -> str:
-    """Return 13 s of a guest's reports, ten per second."""
-    pages = np.cumsum(random.integers(3000, 9000, 130)).tolist()
-    rows = [f"{number / 10 - 5:.4f},source,{count},0,0.000" for number, count in enumerate(pages)]
+def _telemetry(mb_per_s: float) -> str:
+    """Return 13 s of a guest's reports, ten per second, at a rate that the record agrees with."""
+    rows = [f"{number / 10 - 5:.4f},source,{number * mb_per_s * 25.6:.0f},0,0.000" for number in range(132)]
     return "\n".join(["time_s,host,pages,stalls,stall_ms", *rows, ""])
 
 
 def measure(what: str, baseline: Path, new: Path) -> int:
     """Run one of the measured tasks, print what it took, and return the exit status."""
-    begin = time.perf_counter()
-    if what == "tables":
+    begin = time.process_time()
+    if what == "pandas":
+        import pandas as pd
+
+        paths = (new / "trials").glob("*/record.json")
+        records: Any = [pd.read_json(path, typ="series", dtype=False).to_dict() for path in paths]
+        print(pd.json_normalize(records).shape[1], end=" columns; ")
+    elif what == "json":
+        import pandas as pd
+
+        paths = (new / "trials").glob("*/record.json")
+        print(pd.json_normalize([json.loads(path.read_bytes()) for path in paths]).shape[1], end=" columns; ")
+    elif what == "tables":
         from ansible_collections.vcsp.testbed.analysis.presentation.tables import table3_markdown, text_table
         from ansible_collections.vcsp.testbed.analysis.summary import summarise
 
@@ -218,8 +231,9 @@ def measure(what: str, baseline: Path, new: Path) -> int:
         from ansible_collections.vcsp.testbed.analysis.presentation.comparison import comparison_text
 
         print(len(comparison_text(compare(baseline, new, 10))), end=" characters; ")
-    seconds = time.perf_counter() - begin
+    seconds = time.process_time() - begin
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    (new.parent / what).write_text(str(seconds))
     print(f"{what}: {seconds:.1f} s, peak {peak_mib:.0f} MiB (limits {LIMIT_S:.0f} s, {LIMIT_MIB:.0f} MiB)")
     return int(seconds > LIMIT_S or peak_mib > LIMIT_MIB)
 
@@ -237,9 +251,14 @@ def main() -> int:
         command = [sys.executable, __file__, "--measure"]
         found = [
             subprocess.run([*command, what, str(baseline), str(new)], check=False).returncode
-            for what in ("tables", "report", "compare")
+            for what in ("json", "pandas", "tables", "report", "compare")
         ]
-    return max(found)
+        pandas_s, tables_s = (float((Path(directory) / what).read_text()) for what in ("pandas", "tables"))
+        ratio = tables_s / pandas_s
+        print(
+            f"tables take {ratio:.2f} times what pandas needs to read the same values from JSON (limit {LIMIT_RATIO:g})"
+        )
+    return max(*found, int(ratio > LIMIT_RATIO))
 
 
 if __name__ == "__main__":

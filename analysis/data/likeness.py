@@ -74,6 +74,20 @@ def differences(records: Iterable[Record]) -> tuple[Difference, ...]:
     return tuple(found)
 
 
+def stated(records: Sequence[Record]) -> dict[str, str]:
+    """Return what the hosts of ``records`` are: the title of each trait -> its values, printable."""
+    found = {}
+    for trait in TRAITS:
+        values = []
+        for host in HOSTS:
+            of_host = dict.fromkeys(_value(record.data["provenance"][host], trait.path) for record in records)
+            values.append(printable(" or ".join(of_host), 200))
+        if set(values) - {NOT_STATED, ""}:
+            source, destination = values
+            found[trait.title] = source if source == destination else f"{source} (source), {destination} (destination)"
+    return found
+
+
 def changes(left: Sequence[Record], right: Sequence[Record]) -> tuple[Difference, ...]:
     """Return how the hosts of ``right`` differ from those of ``left``; each side's own trials must be alike."""
     return differences([*left[:1], *right[:1]])

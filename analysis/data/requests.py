@@ -16,9 +16,12 @@ import pandas as pd
 from ...plugins.plugin_utils._records.errors import InputError
 from ...plugins.plugin_utils._records.printable import printable
 from ...plugins.plugin_utils._records.records import Experiment, Record, Skipped
+from ...plugins.plugin_utils._records.regular import open_regular
 
 REQUESTS_FILE = "requests.csv"
 PAGE_BYTES = 4096
+_MOST_MIB = 1024
+_MOST_BYTES = 1 << 40  # of guest memory
 HEADER = ("time_s", "block", "start", "asked", "sent_start", "sent")
 # Of records made before requests could be extended to both sides: all is guest memory, sent from the page asked for.
 _OLD_HEADER = ("time_s", "start", "asked", "sent")
@@ -70,15 +73,16 @@ def read_requests(path: Path) -> Requests:
 def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     """Return ``columns`` of the requests for guest memory, in that order."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path, _MOST_MIB) as file:
             header = tuple(file.readline(200).decode("ascii", "replace").rstrip("\r\n").split(","))
-        if header not in (HEADER, _OLD_HEADER):
-            raise InputError(f"{path.name} does not begin with {','.join(HEADER)}")
-        types = {name: "float64" if name == "time_s" else "int64" for name in columns if name in header}
-        if "block" in header:
-            types["block"] = "category"
-        with np.errstate(invalid="raise"):  # a place beyond the range of an integer
-            frame = pd.read_csv(path, usecols=list(types), dtype=types, engine="c")
+            if header not in (HEADER, _OLD_HEADER):
+                raise InputError(f"{path.name} does not begin with {','.join(HEADER)}")
+            types = {name: "float64" if name == "time_s" else "int64" for name in columns if name in header}
+            if "block" in header:
+                types["block"] = "category"
+            file.seek(0)
+            with np.errstate(invalid="raise"):  # a place beyond the range of an integer
+                frame = pd.read_csv(file, usecols=list(types), dtype=types, engine="c")
     except OSError as error:
         raise InputError(f"{path.name} cannot be read: {error.strerror}") from None
     except (ValueError, ArithmeticError) as error:  # pandas' own parser errors are ValueErrors
@@ -91,8 +95,11 @@ def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     frame = frame[list(columns)]
     if "time_s" in columns and not np.isfinite(frame["time_s"].to_numpy()).all():
         raise InputError(f"{path.name} holds times that are not numbers")
-    if any(len(frame) and frame[name].min() < 0 for name in columns if name != "time_s"):
+    numbers = [name for name in columns if name != "time_s"]
+    if len(frame) and (frame[numbers].min() < 0).any():
         raise InputError(f"{path.name} holds negative places")
+    if len(frame) and (frame[numbers].max() > _MOST_BYTES).any():
+        raise InputError(f"{path.name} asks for memory beyond that of any guest")
     return frame
 
 

@@ -6,25 +6,40 @@ from __future__ import annotations
 
 import pandas as pd
 
+from ...plugins.plugin_utils._records.events import time_of_s
 from ...plugins.plugin_utils._records.records import Experiment, Record
 from ...plugins.plugin_utils._records.schema import measurement_names
 
 SETTING_COLUMNS = ("trial_id", "repeat", "method", "workload", "window_mb", "pattern", "work_per_page")
-VALIDITY_COLUMNS = ("valid", "reasons")
+VALIDITY_COLUMNS = ("valid", "lost", "reasons")
 
 
 def tidy(experiment: Experiment) -> pd.DataFrame:
     """Return the trials of ``experiment``, valid or not, by workload, method (in the scenario's order) and repeat.
 
     Columns: ``trial_id``, ``repeat``, ``method``, ``workload`` (a label), ``window_mb`` (nullable integer),
-    ``pattern``, ``work_per_page`` (nullable integer), ``valid``, ``reasons`` (joined by "; "), and every measurement
-    under its name in the record, unit included, as float with NaN for what is missing.
+    ``pattern``, ``work_per_page`` (nullable integer), ``valid``, ``lost`` (see `is_lost`), ``reasons`` (joined by
+    "; "), and every measurement under its name in the record, unit included, as float with NaN for what is missing.
     """
     place = {cell: index for index, cell in enumerate(experiment.planned)}
     rows = [_row(record) for record in sorted(experiment.records, key=lambda record: place[record.cell])]
     frame = pd.DataFrame(rows, columns=[*SETTING_COLUMNS, *VALIDITY_COLUMNS, *measurement_names()])
     types = dict.fromkeys(measurement_names(), "float64")
-    return frame.astype({**types, "window_mb": "Int64", "work_per_page": "Int64", "repeat": "int64", "valid": "bool"})
+    return frame.astype(
+        {**types, "window_mb": "Int64", "work_per_page": "Int64", "repeat": "int64", "valid": "bool", "lost": "bool"}
+    )
+
+
+def is_lost(record: Record) -> bool:
+    """Whether the migration went into post-copy but did not end inside the observation window.
+
+    Such trials are the slowest, so means without them are too good.
+    """
+    events, window_s = record.data["events"], record.data["trial"]["observation_s"]
+    if record.valid or time_of_s(events, "source", "MIGRATION", "postcopy-active") is None:
+        return False
+    completed_s = time_of_s(events, "destination", "MIGRATION", "completed")
+    return completed_s is None or (window_s is not None and completed_s > window_s)
 
 
 def _row(record: Record) -> dict[str, object]:
@@ -36,6 +51,7 @@ def _row(record: Record) -> dict[str, object]:
         "workload": record.cell.workload,
         **trial["workload"],
         "valid": record.valid,
+        "lost": is_lost(record),
         "reasons": "; ".join(record.reasons),
         **record.data["measurements"],
     }

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,16 @@ import numpy.typing as npt
 
 from ...plugins.plugin_utils._records.errors import InputError
 from ...plugins.plugin_utils._records.printable import printable
+from ...plugins.plugin_utils._records.regular import read_regular
 
 TELEMETRY_FILE = "telemetry.csv"
 HEADER = ("time_s", "host", "pages", "stalls", "stall_ms")
 PAGES_PER_MB = 256
 SAMPLE_S = 0.1
+# A trial takes minutes.
+MOST_S = 86_400.0
+_MOST_PAGES = 2.0**53  # what a float counts exactly
+_MOST_MIB = 256
 
 _Values = npt.NDArray[np.float64]
 
@@ -30,12 +36,22 @@ class Telemetry:
 
 
 def read_telemetry(path: Path) -> Telemetry:
-    """Read a ``telemetry.csv``.
+    """Read a ``telemetry.csv``, or return what was read of it before if it has not changed since.
 
-    :raises InputError: the file is not readable, has another header, is truncated, or counts backwards
+    :raises InputError: the file is not readable, has another header, is truncated, counts backwards, or has
+        values that no guest could report
     """
     try:
-        lines = path.read_bytes().decode("utf-8").splitlines()
+        status = path.stat()
+    except OSError as error:
+        raise InputError(f"{path.name} cannot be read: {error.strerror}") from None
+    return _read(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=20_000)
+def _read(path: Path, _version: tuple[int, ...]) -> Telemetry:
+    try:
+        lines = read_regular(path, _MOST_MIB).decode("utf-8").splitlines()
     except OSError as error:
         raise InputError(f"{path.name} cannot be read: {error.strerror}") from None
     except ValueError as error:
@@ -58,6 +74,10 @@ def read_telemetry(path: Path) -> Telemetry:
     time_s, pages = numbers[:, 0], numbers[:, 1]
     if not np.isfinite(numbers).all():
         raise InputError(f"{path.name} holds a number that is not finite")
+    if np.abs(time_s).max() > MOST_S:
+        raise InputError(f"{path.name} spans more than {MOST_S:,.0f} s")
+    if np.abs(pages).max() > _MOST_PAGES:
+        raise InputError(f"{path.name} counts pages that no guest could have walked")
     if (np.diff(time_s) < 0).any() or (np.diff(pages) < 0).any():
         raise InputError(f"{path.name} counts backwards")
     return Telemetry(time_s, pages)

@@ -13,6 +13,9 @@ from pathlib import Path
 
 import altair as alt
 
+from ...plugins.plugin_utils._records.errors import InputError
+from ...plugins.plugin_utils._records.printable import printable
+
 # What vl-convert calls the version of Altair's charts: "6.4".
 VEGA_LITE_VERSION = alt.SCHEMA_VERSION.removeprefix("v").rsplit(".", 1)[0]
 PIXELS_PER_UNIT = 2.0
@@ -25,9 +28,13 @@ sys.stdout.buffer.write(bundle.encode("utf-8"))
 _PNG = """
 import pathlib, sys, vl_convert
 for path in map(pathlib.Path, sys.argv[2:]):
-    part = path.with_suffix(".png.part")
-    part.write_bytes(vl_convert.svg_to_png(path.read_text(encoding="utf-8"), scale=float(sys.argv[1])))
-    part.replace(path.with_suffix(".png"))
+    target, part = path.with_suffix(".png"), path.with_suffix(".png.part")
+    try:
+        part.write_bytes(vl_convert.svg_to_png(path.read_text(encoding="utf-8"), scale=float(sys.argv[1])))
+        part.replace(target)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        sys.exit(f"{target}: {error.strerror}")
 """
 
 
@@ -45,6 +52,6 @@ def pngs(svgs: Sequence[Path]) -> Future[bytes]:
 def _python(program: str, *arguments: str) -> bytes:
     done = subprocess.run([sys.executable, "-c", program, *arguments], capture_output=True, check=False)
     if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip()
-        raise OSError(f"vl-convert failed: {said or f'status {done.returncode}'}")
+        said = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
+        raise InputError(f"vl-convert failed: {printable(said) or f'status {done.returncode}'}")
     return done.stdout

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from ...plugins.plugin_utils._records.records import Skipped
 from ..data.requests import typical_traces
+from ..data.roles import baseline_of
 from ..statistics.agreement import instrument_readings
 from ..statistics.metrics import METRICS
 from ..statistics.requests import ACCURACY, prefetch_accuracies
@@ -43,6 +44,7 @@ class Figures:
 def draw_figures(summary: Summary) -> Figures:
     """Return all figures; one with nothing to draw says so."""
     trials, methods = summary.trials, summary.experiment.methods
+    baseline = baseline_of(summary.roles)
     usable = set(trials.loc[trials["valid"], "trial_id"])
     # Trials of unlike hosts are valid, but not comparable.
     records = tuple(record for record in summary.experiment.records if record.trial_id in usable)
@@ -51,7 +53,7 @@ def draw_figures(summary: Summary) -> Figures:
     for metric in METRICS:
         if number := _BY_WORKLOAD.get(metric.name):
             drawn[f"figure{number}_{metric.name}.svg"] = workload_figure(trials, methods, metric, f"Figure {number}. ")
-    drawn[_THROUGHPUT_FILE] = throughput_figure(summary.curves, methods)
+    drawn[_THROUGHPUT_FILE] = throughput_figure(summary.curves, methods, baseline)
     drawn["time_decomposition.svg"] = decomposition_figure(summary.parts, methods)
     traces = typical_traces(experiment)
     timeline = timeline_figure(traces.by_method, methods, traces.memory_mb, traces.what)
@@ -67,7 +69,9 @@ def draw_figures(summary: Summary) -> Figures:
     }
     curves = [summary.curves, *summary.curves.others]
     by_workload = {
-        _THROUGHPUT_FILE: {each.workload: throughput_figure(each, methods) for each in curves if each.by_method},
+        _THROUGHPUT_FILE: {
+            each.workload: throughput_figure(each, methods, baseline) for each in curves if each.by_method
+        },
         _TIMELINE_FILE: {traces.workload: timeline},
         _HEATMAP_FILE: {traces.workload: heatmap},
     }

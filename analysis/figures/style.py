@@ -124,4 +124,13 @@ def _spec(chart: Chart) -> dict[str, Any]:
     # Altair's limit of 5000 rows is for notebooks; these charts are files. Vega-Lite checks the specification itself,
     # and Altair's own check and its copy for each setting take most of a report's time.
     with alt.data_transformers.enable("default", max_rows=None):
-        return {**chart.to_dict(validate=False), "config": _CONFIG}
+        return {**_nameable(chart.to_dict(validate=False)), "config": _CONFIG}
+
+
+def _nameable(spec: Any) -> Any:
+    """Mark the name that Vega takes for a property of JavaScript's objects, with a space of no width."""
+    if isinstance(spec, dict):
+        return {key: _nameable(value) for key, value in spec.items()}
+    if isinstance(spec, list):
+        return [_nameable(value) for value in spec]
+    return "constructor\u200b" if spec == "constructor" else spec

@@ -12,7 +12,6 @@ import pandas as pd
 
 from ..data.telemetry import SAMPLE_S, TELEMETRY_FILE
 from ..statistics.curves import Curves, thinned
-from ..statistics.table3 import BASELINE
 from .style import Figure, by_method, rows_of, zoom
 
 _TITLE = "Figure 6. Throughput over time"
@@ -20,7 +19,7 @@ _TITLE = "Figure 6. Throughput over time"
 _MOST_SAMPLES = 300
 
 
-def throughput_figure(curves: Curves, methods: Sequence[str]) -> Figure:
+def throughput_figure(curves: Curves, methods: Sequence[str], baseline: str | None) -> Figure:
     """Return Figure 6: one panel per method, the migration shaded, the baseline's curve in grey behind.
 
     ``methods`` are all methods of the scenario; those without a curve are named.
@@ -37,8 +36,8 @@ def throughput_figure(curves: Curves, methods: Sequence[str]) -> Figure:
     scale = alt.Scale(domain=[0, float(lines["mb_per_s"].max()) * 1.25 or 1.0], nice=False)
     y = alt.Y("mb_per_s:Q", title="Throughput (MB/s)", scale=scale, axis=alt.Axis(tickCount=4))
     layers: list[alt.Chart] = _phases() if known else []
-    if BASELINE in curves.by_method:
-        behind = alt.Chart(lines[lines["method"] == BASELINE].drop(columns="method"))
+    if baseline in curves.by_method:
+        behind = alt.Chart(lines[lines["method"] == baseline].drop(columns="method"))
         behind = behind.mark_line(interpolate="step", color="#B0B0B0", strokeWidth=1, clip=True)
         layers.append(behind.encode(x=x, y=y))
     line = alt.Chart().transform_filter("isValid(datum.mb_per_s)")
@@ -52,16 +51,16 @@ def throughput_figure(curves: Curves, methods: Sequence[str]) -> Figure:
     layers.append(line.add_params(zoom("x", "y")))
     data = pd.concat([lines, pd.DataFrame(ends)])
     chart = alt.layer(*layers, data=data, width=680, height=105).facet(row=rows_of("method", methods))
-    return Figure(_TITLE, _subtitle(curves, methods), chart)
+    return Figure(_TITLE, _subtitle(curves, methods, baseline), chart)
 
 
-def _subtitle(curves: Curves, methods: Sequence[str]) -> str:
+def _subtitle(curves: Curves, methods: Sequence[str], baseline: str | None) -> str:
     counts = sorted({curve.n for curve in curves.by_method.values()})
     least, most = counts[0], counts[-1]
     trials = "single trials" if most == 1 else f"medians of {most if least == most else f'{least} to {most}'} trials"
     parts = [curves.workload, trials, f"samples of {SAMPLE_S} s"]
-    if len(curves.by_method) > 1 and BASELINE in curves.by_method:
-        parts.append(f"grey line: {BASELINE}")
+    if len(curves.by_method) > 1 and baseline in curves.by_method:
+        parts.append(f"grey line: {baseline}")
     absent = [method for method in methods if method not in curves.by_method]
     return ", ".join(parts) + (f"; no telemetry for {', '.join(absent)}" if absent else "")
 

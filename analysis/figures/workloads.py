@@ -33,6 +33,9 @@ def workload_figure(trials: pd.DataFrame, methods: Sequence[str], metric: Metric
     points = means(sized, ["workload", "window_mb", "pattern", "work_per_page", "method"], metric.measurement)
     if points.empty:
         return Figure(title, f"No valid trial has a {metric.title.lower()}.", None)
+    # An amount is not negative, nor is a share more than all.
+    points["low"] = points["low"].clip(lower=0)
+    points["high"] = points["high"].clip(upper=100 if metric.unit.startswith("%") else None)
     points["panel"] = [_panel_title(*kind) for kind in zip(points["pattern"], points["work_per_page"], strict=True)]
     points = points.astype({"window_mb": int}).drop(columns=["pattern", "work_per_page"])
     panels = list(dict.fromkeys(points["panel"]))

@@ -23,8 +23,8 @@ _HEAD = ("method", "metric", "change", "95 % interval", "n", "verdict")
 def comparison_text(comparison: Comparison) -> str:
     """Return the comparison for a terminal."""
     lines = [
-        f"baseline: {_name(comparison.baseline)}",
-        f"new:      {_name(comparison.new)}",
+        f"baseline: {label(comparison.baseline)}",
+        f"new:      {label(comparison.new)}",
         *(f"differs, as allowed: {text}" for text in comparison.allowed),
         *(f"note: {text}" for text in comparison.notes),
     ]
@@ -43,8 +43,8 @@ def comparison_json(comparison: Comparison) -> str:
     """Return the comparison as JSON; ``schema_version`` is that of this format, null is missing."""
     document = {
         "schema_version": 1,
-        "baseline": _identity(comparison.baseline),
-        "new": _identity(comparison.new),
+        "baseline": identity(comparison.baseline),
+        "new": identity(comparison.new),
         "threshold_percent": comparison.threshold_percent,
         "alpha": ALPHA,
         "correction": "holm",
@@ -94,12 +94,14 @@ FORMATS: Mapping[str, Callable[[Comparison], str]] = {
 }
 
 
-def _name(experiment: Experiment) -> str:
+def label(experiment: Experiment) -> str:
+    """Name an experiment, and say how much of it counts."""
     valid = sum(record.valid for record in experiment.records)
     return f"{experiment.experiment['experiment_id']}, {valid} valid trials"
 
 
-def _identity(experiment: Experiment) -> dict[str, str]:
+def identity(experiment: Experiment) -> dict[str, str]:
+    """Name an experiment, for JSON."""
     return {
         "experiment_id": experiment.experiment["experiment_id"],
         "directory": printable(str(experiment.directory)),

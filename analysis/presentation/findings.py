@@ -8,9 +8,11 @@ from dataclasses import dataclass
 
 from ..statistics.agreement import INSTRUMENTS
 from ..statistics.decomposition import PARTS, mean_losses, mean_parts
+from ..statistics.interval import Mean, means
 from ..statistics.metrics import TITLES
+from ..statistics.quality import ALPHA
 from ..summary import Summary
-from .wording import interval, percent
+from .wording import amount, interval, percent
 
 _LOSSES = {"stall_loss_s": "stall loss (s)", "slow_down_percent": "slow-down (%)"}
 
@@ -27,8 +29,43 @@ class Findings:
 
 def findings(summary: Summary) -> tuple[Findings, ...]:
     """Return the tables that have lines."""
-    tables = (_effects(summary), _parts(summary), _agreement(summary), _self_checks(summary))
+    tables = (_absolute(summary), _effects(summary), _parts(summary), _agreement(summary), _self_checks(summary))
     return tuple(table for table in tables if table.lines)
+
+
+_ABSOLUTE = (
+    ("downtime_ms", "downtime (ms)", 1),
+    ("stop_and_copy_ms", "blackout (ms)", 1),
+    ("total_migration_time_s", "total migration time (s)", 1),
+    ("throughput_mb_per_s", "throughput (MB/s)", 1),
+    ("page_requests", "page requests", 1),
+    ("sent_kb", "MB sent", 1 / 1024),
+)
+
+
+def _absolute(summary: Summary) -> Findings:
+    """Return what was measured, by workload and method."""
+    by = ["workload", "method"]
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    counts: dict[tuple[str, str], int] = {}
+    for column, title, factor in _ABSOLUTE:
+        for row in means(summary.trials, by, column).to_dict("records"):
+            ends = (None, None) if row["n"] < 2 else (max(row["low"] * factor, 0.0), row["high"] * factor)
+            key = (row["workload"], row["method"])
+            cells.setdefault(key, {})[title] = amount(Mean(row["mean"] * factor, *ends))
+            counts[key] = max(counts.get(key, 0), int(row["n"]))
+    lost = summary.trials.groupby(by, sort=False)["lost"].sum().to_dict()
+    titles = [title for _, title, _ in _ABSOLUTE]
+    return Findings(
+        "Absolute values",
+        "Means of the valid trials with 95 % intervals (Student's t). lost: trials that did not end inside the"
+        " observation window, and are in none of these means.",
+        (*by, *titles, "n", "lost"),
+        tuple(
+            (*key, *(found.get(title, "-") for title in titles), str(counts[key]), str(lost.get(key, 0)))
+            for key, found in cells.items()
+        ),
+    )
 
 
 def _effects(summary: Summary) -> Findings:
@@ -90,16 +127,20 @@ def _agreement(summary: Summary) -> Findings:
 def _self_checks(summary: Summary) -> Findings:
     return Findings(
         "A method against itself",
-        "How often the intervals of Table 3 would show a difference where there is none; it should be near 5 % or less."
-        " split: the repeats in random halves. scatter: too few to split, so their scatter is dealt out at random.",
-        ("metric", "how", "repeats per side", "comparisons", "false differences (%)"),
+        "Each repeat holds every workload with every method once, in random order, so repeats should differ by chance"
+        " alone. late: the second half of the repeats against the first. p of repeats: analysis of variance over all"
+        " cells; p of halves: each method's early repeats against its late ones, by Table 3's intervals. Below"
+        f" {ALPHA:g} they differ.",
+        ("metric", "repeats", "late (%)", "range (%)", "p of repeats", "p of halves", "outliers", "result"),
         tuple(
             (
                 TITLES[check.metric],
-                check.how,
                 str(check.repeats),
-                str(check.comparisons),
-                f"{check.false_percent:.1f}" + ("" if check.passed else " (too many)"),
+                f"{check.late_percent:+.1f}",
+                f"{check.range_percent:.1f}",
+                *("-" if p is None else f"{p:.2g}" for p in (check.p_blocks, check.p_halves)),
+                str(len(check.outliers)),
+                "drifts" if check.drifted else "outliers" if check.outliers else "alike",
             )
             for check in summary.self_checks
         ),

@@ -26,7 +26,20 @@ from ..statistics.table3 import CSV_FILES, table3_csv
 from ..summary import Summary
 from .findings import findings
 from .html_data import data_url, listed, page_data
-from .wording import CONVENTIONS, contradictions, interval, missing_lines, notes, percent, progress, verdict_sentences
+from .tables import trials_csv
+from .wording import (
+    CONVENTIONS,
+    amount,
+    contradictions,
+    interval,
+    lost_lines,
+    machine,
+    missing_lines,
+    notes,
+    percent,
+    progress,
+    verdict_sentences,
+)
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _LARGEST_PICTURE_BYTES = 200_000
@@ -49,7 +62,9 @@ def report_html(summary: Summary, figures: Figures) -> str:
         "summary": summary,
         "experiment": experiment,
         "progress": progress(experiment),
-        "verdicts": verdict_sentences(summary.table) if summary.table else [],
+        "machine": machine(experiment),
+        "amount": amount,
+        "verdicts": [*verdict_sentences(summary.table), *lost_lines(summary.table)] if summary.table else [],
         "contradictions": contradictions(summary.table) if summary.table else [],
         "classes": {"improvement": "better", "worse": "worse"},
         "has_best": any(cell.best for row in rows for cell in row.cells.values()),
@@ -103,7 +118,7 @@ def _hash(script: str) -> str:
 
 def _downloads(summary: Summary) -> dict[str, str]:
     """Return file name -> data URL of the tables."""
-    texts = {"trials.csv": summary.trials.to_csv(index=False, lineterminator="\n")}
+    texts = {"trials.csv": trials_csv(summary.trials)}
     if summary.table is not None:
         texts |= {name: table3_csv(summary.table, convention) for name, convention in CSV_FILES.items()}
     return {name: data_url(text.encode("utf-8"), "text/csv") for name, text in texts.items()}

@@ -7,13 +7,28 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import pandas as pd
+
 from ..statistics.metrics import METRICS, published
 from ..statistics.table3 import Convention, Row, Table3
 from ..summary import Summary
 from .findings import findings
-from .wording import CONVENTIONS, aligned, interval, missing_lines, notes, percent, progress, verdict_sentences
+from .wording import (
+    CONVENTIONS,
+    aligned,
+    amount,
+    interval,
+    lost_lines,
+    machine,
+    missing_lines,
+    notes,
+    percent,
+    progress,
+    verdict_sentences,
+    warned,
+)
 
-_HEAD = ("", "measured", "95 % interval", "verdict", "n", "paper's way", "published")
+_HEAD = ("", "measured", "95 % interval", "verdict", "n", "lost", "paper's way", "published")
 
 
 def text_table(summary: Summary) -> str:
@@ -25,6 +40,7 @@ def text_table(summary: Summary) -> str:
     lines += ["", "Table 3: improvement over post-copy in %, over all workloads (positive is better)", head]
     for first, row in zip(range(0, len(body), len(METRICS)), summary.table.rows, strict=True):
         lines += ["", row.method, *body[first : first + len(METRICS)]]
+    lines += lost_lines(summary.table)
     lines += ["", "measured: divided by post-copy's mean; paper's way: by the larger mean, comparable with published"]
     return "\n".join(lines)
 
@@ -34,20 +50,40 @@ def _fields(row: Row) -> list[tuple[str, ...]]:
     rows: list[tuple[str, ...]] = []
     for metric in METRICS:
         cell = row.cells[metric.name]
-        measured = percent(cell.baseline), interval(cell.baseline), cell.baseline.verdict or "-", str(cell.n)
-        paper = percent(cell.paper, 2), published(row.method, metric.name) or "-"
+        measured = (
+            percent(cell.baseline),
+            interval(cell.baseline),
+            cell.baseline.verdict or "-",
+            str(cell.n),
+            str(row.lost),
+        )
+        paper = percent(cell.paper, 2), published(row.paper, metric.name) or "-"
         rows.append((f"  {metric.title}", *measured, *paper))
     return rows
+
+
+def trials_csv(trials: pd.DataFrame) -> str:
+    """Return the tidy table as CSV; text that a spreadsheet would take for a formula begins with an apostrophe."""
+    texts = trials.select_dtypes(include=["object", "string"])
+    safe = texts.replace(r"^(?=[=+\-@\t\r])", "'", regex=True)
+    csv: str = trials.assign(**safe).to_csv(index=False, lineterminator="\n")
+    return csv
 
 
 def table3_markdown(summary: Summary) -> str:
     """Return ``table3.md``; without a table it says why, and still lists the trials that were left out."""
     experiment = summary.experiment
-    parts = [f"# Table 3 of {_escape(experiment.experiment['experiment_id'])}", _escape(progress(experiment)) + "."]
+    parts = [
+        f"# Table 3 of {_escape(experiment.experiment['experiment_id'])}",
+        f"Measured on: {_escape(machine(experiment))}.",
+        _escape(progress(experiment)) + ".",
+    ]
     if summary.table is None:
         parts.append(f"**{_escape(str(summary.notice))}**")
     else:
-        parts.append(_bullets(verdict_sentences(summary.table)))
+        parts.append(
+            _bullets([*verdict_sentences(summary.table), *lost_lines(summary.table), *warned(summary.warnings)])
+        )
         parts += _table(summary.table, "baseline") + _table(summary.table, "paper") + _up_to(summary.table)
     if summary.warnings:
         parts += ["## Warnings", _bullets(summary.warnings)]
@@ -73,11 +109,14 @@ def _table(table: Table3, convention: Convention) -> list[str]:
         "metric",
         "improvement (%)",
         "95 % interval",
+        "method's mean",
+        f"{table.baseline}'s mean",
         "n",
         "n of post-copy",
+        "lost",
         "published (%)" if is_paper else "verdict",
     ]
-    lines = [head, ["---"] * 2 + ["---:"] * 4 + ["---:" if is_paper else "---"]]
+    lines = [head, ["---"] * 2 + ["---:"] * 7 + ["---:" if is_paper else "---"]]
     for row in table.rows:
         for metric in METRICS:
             cell = row.cells[metric.name]
@@ -87,10 +126,13 @@ def _table(table: Table3, convention: Convention) -> list[str]:
                 metric.title,
                 percent(estimate, 2 if is_paper else 1),
                 interval(estimate),
+                f"{amount(cell.mean)} {metric.unit}",
+                f"{amount(cell.mean_baseline)} {metric.unit}",
                 str(cell.n),
                 str(cell.n_baseline),
+                f"{row.lost} / {table.baseline_lost}",
             ]
-            lines.append([*fields, (published(row.method, metric.name) if is_paper else estimate.verdict) or "-"])
+            lines.append([*fields, (published(row.paper, metric.name) if is_paper else estimate.verdict) or "-"])
     return [f"## Improvement over post-copy, {CONVENTIONS[convention]}", _rows(lines)]
 
 

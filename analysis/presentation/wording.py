@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from ...plugins.plugin_utils._records.printable import printable
 from ...plugins.plugin_utils._records.records import Cell, Experiment
-from ..statistics.interval import Estimate
+from ..data.likeness import stated
+from ..statistics.interval import Estimate, Mean
 from ..statistics.metrics import METRICS, published
-from ..statistics.table3 import BASELINE, Row, Table3
+from ..statistics.table3 import Row, Table3
 
 CONVENTIONS = {
     "baseline": "divided by post-copy's mean",
@@ -28,6 +29,34 @@ def progress(experiment: Experiment) -> str:
     if experiment.skipped:
         text += f"; {len(experiment.skipped)} unusable entries skipped"
     return text
+
+
+def machine(experiment: Experiment) -> str:
+    """Return what it was measured on: "accelerator tcg, QEMU version 10.0.2, …, link 1000 Mbit/s"."""
+    records = [record for record in experiment.records if record.valid] or list(experiment.records)
+    link = {f"link {key.replace('_', ' ')}": value for key, value in experiment.scenario["link"].items()}
+    rate_mbit = link.pop("link rate mbit")
+    link = {"link": None if rate_mbit is None else f"{rate_mbit:g} Mbit/s", **link}
+    found = {**_by_interest(stated(records)), **{title: value for title, value in link.items() if value is not None}}
+    return ", ".join(f"{title} {printable(str(value), 200)}" for title, value in found.items()) or "not stated"
+
+
+def _by_interest(facts: Mapping[str, str]) -> dict[str, str]:
+    first = ("accelerator", "QEMU version", "kernel", "CPU model", "number of CPUs")
+    rest = (each for each in facts if each not in (*first, "name"))  # the hosts' names say nothing about the machine
+    return {title: facts[title] for title in (*first, *rest) if title in facts}
+
+
+def amount(mean: Mean | None) -> str:
+    """Return a mean with its 95 % interval as "306 [300, 312]", or "-"."""
+    if mean is None:
+        return "-"
+    ends = "" if mean.low is None or mean.high is None else f" [{_figure(mean.low)}, {_figure(mean.high)}]"
+    return _figure(mean.mean) + ends
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def interval(estimate: Estimate) -> str:
@@ -115,7 +144,26 @@ _VERBS = {"improvement": "improves", "worse": "worsens", "no difference shown": 
 
 def verdict_sentences(table: Table3) -> list[str]:
     """Return one sentence per method, in the baseline convention, with the 95 % interval of every value."""
-    return [_sentence(row) for row in table.rows]
+    return [_sentence(row, table.baseline) for row in table.rows]
+
+
+def lost_lines(table: Table3) -> list[str]:
+    """Return which methods lost trials, since the means beside it look better for that."""
+    counts = {table.baseline: table.baseline_lost} | {row.method: row.lost for row in table.rows}
+    return [
+        f"{count} trial{'s' if count > 1 else ''} of {method} did not end inside the observation window; the means are"
+        " over the others, and too good."
+        for method, count in counts.items()
+        if count
+    ]
+
+
+def warned(warnings: Sequence[object]) -> list[str]:
+    """Return that there are warnings, for the place where the verdict stands."""
+    if not warnings:
+        return []
+    count = "1 warning weakens" if len(warnings) == 1 else f"{len(warnings)} warnings weaken"
+    return [f"{count} this verdict; see below."]
 
 
 def contradictions(table: Table3) -> list[str]:
@@ -126,7 +174,7 @@ def contradictions(table: Table3) -> list[str]:
     found = []
     for row in table.rows:
         for metric in METRICS:
-            estimate, paper = row.cells[metric.name].paper, published(row.method, metric.name)
+            estimate, paper = row.cells[metric.name].paper, published(row.paper, metric.name)
             if paper is None:
                 continue
             value = float(paper)
@@ -135,7 +183,7 @@ def contradictions(table: Table3) -> list[str]:
     return found
 
 
-def _sentence(row: Row) -> str:
+def _sentence(row: Row, baseline: str) -> str:
     kinds: dict[str, list[str]] = {}
     for metric in METRICS:
         estimate, title = row.cells[metric.name].baseline, metric.title.lower()
@@ -149,7 +197,7 @@ def _sentence(row: Row) -> str:
             kinds.setdefault(_VERBS[estimate.verdict], []).append(f"{title} by {_sized(estimate)}")
     order = (*_VERBS.values(), "has no interval, so no verdict, for", "has no value for")
     parts = [f"{verb} {', '.join(kinds[verb])}" for verb in order if verb in kinds]
-    return f"Against {BASELINE}, {row.method} {'; it '.join(parts)}."
+    return f"Against {baseline}, {row.method} {'; it '.join(parts)}."
 
 
 def _signed(estimate: Estimate) -> str:

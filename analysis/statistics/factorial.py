@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the quota does, what prefetching does, and what they do together: the four known methods as a 2 x 2 design.
+"""What the quota does, what prefetching does, and what they do together: the paper's methods as a 2 x 2 design.
 
 Effects multiply: a main effect is the geometric mean of the ratio with and without the factor, over both levels of the
 other; the interaction is what both do together beyond the product of what each does alone. The ratios are of means over
@@ -23,7 +23,7 @@ from .table3 import values_by_workload
 
 Factor = Literal["quota", "prefetching", "interaction"]
 
-# The weight of each method's logarithm in an effect.
+# The weight of each of the paper's method's logarithm in an effect.
 CONTRASTS: Mapping[Factor, Mapping[str, float]] = {
     "quota": {"post-copy": -0.5, "vcsp": 0.5, "post-copy-prefetching": -0.5, "vcsp-prefetching": 0.5},
     "prefetching": {"post-copy": -0.5, "vcsp": -0.5, "post-copy-prefetching": 0.5, "vcsp-prefetching": 0.5},
@@ -42,18 +42,19 @@ class Effect:
     n: int
 
 
-def factorial_effects(trials: pd.DataFrame) -> tuple[Effect, ...]:
+def factorial_effects(trials: pd.DataFrame, roles: Mapping[str, str]) -> tuple[Effect, ...]:
     """Return the effects in the valid ``trials`` (see `table.tidy`), by metric and factor.
 
     A metric is left out unless all four methods measured it in some common workload, so there is none for an experiment
-    without the four known methods. There is no interval where some workload has a single trial.
+    without methods of their settings (``roles`` is what `roles.roles` returns). There is no interval where some
+    workload has a single trial.
     """
     valid = trials[trials["valid"]]
-    return tuple(effect for metric in METRICS for effect in _effects(valid, metric))
+    return tuple(effect for metric in METRICS for effect in _effects(valid, metric, roles))
 
 
-def _effects(valid: pd.DataFrame, metric: Metric) -> list[Effect]:
-    values = {method: values_by_workload(valid, method, metric) for method in METHODS}
+def _effects(valid: pd.DataFrame, metric: Metric, roles: Mapping[str, str]) -> list[Effect]:
+    values = {method: values_by_workload(valid, roles.get(method, ""), metric) for method in METHODS}
     shared = [name for name in values[METHODS[0]] if all(name in values[method] for method in METHODS)]
     if not shared:
         return []

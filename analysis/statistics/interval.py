@@ -16,6 +16,7 @@ F. E. Satterthwaite, "An approximate distribution of estimates of variance compo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -105,6 +106,24 @@ def p_value(base: Arm, new: Arm) -> Values:
 def _freedom(base: Arm, new: Arm, ratio: Values) -> Values:
     """Return Satterthwaite's degrees of freedom of ``new`` - ``ratio`` * ``base``."""
     return (new.variance + ratio**2 * base.variance) ** 2 / (new.spread + ratio**4 * base.spread)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A mean and its 95 % interval in the unit of the measurement; None is missing."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+def mean_of(side: Arm) -> Mean:
+    """Return the mean of an arm with Student's interval; measurements cannot be negative."""
+    if not np.isfinite(side.variance):
+        return Mean(float(side.mean), None, None)
+    freedom = float(side.variance**2 / side.spread) if side.spread > 0 else math.inf
+    half = float(t_quantile(freedom) * np.sqrt(side.variance)) if side.variance > 0 else 0.0
+    return Mean(float(side.mean), max(float(side.mean) - half, 0.0), float(side.mean) + half)
 
 
 Verdict = Literal["improvement", "no difference shown", "worse"]

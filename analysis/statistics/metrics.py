@@ -29,8 +29,8 @@ METRICS = (
         "Downtime",
         "ms",
         False,
-        "Stop-and-copy gap plus page wait: the time the virtual CPUs were neither on a CPU nor waiting for one, from"
-        " resume on the destination to completion.",
+        "Stop-and-copy gap plus page wait: the time a virtual CPU, on average, was neither on a CPU nor waiting for"
+        " one, from resume on the destination to completion.",
     ),
     Metric(
         "total_migration_time",
@@ -38,7 +38,7 @@ METRICS = (
         "Total migration time",
         "s",
         False,
-        "From the transfer of CPU state (postcopy-active) to the last page (completed).",
+        "From the guest's stop on the source to the last page (completed).",
     ),
     Metric(
         "pages_transferred",
@@ -75,6 +75,6 @@ PUBLISHED = {
 }
 
 
-def published(method: str, metric: str) -> str | None:
-    """Return the published value of a cell, in percent, or None where the paper has none."""
-    return PUBLISHED.get(method, {}).get(metric)
+def published(method: str | None, metric: str) -> str | None:
+    """Return the published value of a cell of ``method``, by the paper's name, in percent; None where there is none."""
+    return PUBLISHED.get(method or "", {}).get(metric)

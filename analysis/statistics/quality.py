@@ -1,143 +1,143 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""How far the trials can be trusted: the A/A check, and warnings about trials that scatter.
+"""How far the trials can be trusted: methods compared with themselves, and warnings about trials that scatter.
 
-The A/A check says how often a method would differ from itself by the very intervals that Table 3 uses. The repeats of
-each workload are split at random into two halves, which are compared as two methods are. Where there are too few
-repeats to split, their scatter is used: the deviations of all values from the means of their cells, in proportion, are
-dealt out at random to two sides with as many repeats.
+A repeat is a block: it holds every workload with every method once, in an order drawn at random, so that whatever
+drifts meets all of them alike. Blocks that differ by more than their cells scatter show that something did drift, and
+in which direction. Logarithms are compared, since a slow machine is slow in proportion.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pandas as pd
-from scipy.special import betaincinv
+from scipy.special import fdtrc
 
-from .interval import CONFIDENCE, Arm, Values, arm, ratio_interval
-from .metrics import METRICS, Metric
-from .table3 import Table3, values_by_workload
+from .interval import Arm, Values, arm, p_value
+from .metrics import METRICS, TITLES, Metric
+from .table3 import Table3
 
-RESAMPLINGS = 2000
-SEED = 1
-# The rate is 5 % on average over experiments; in a small one, chance can add half as much again.
-MOST_PERCENT = 1.5 * 100 * (1 - CONFIDENCE)
-# With smaller halves, or fewer values, the rate says little.
-_LEAST_TO_SPLIT = 6
-_LEAST_POOL = 24
-# Bounds the memory and the time of a resampling of very many trials.
-_MOST_VALUES = 1_000_000
+# Each of two tests of each of four metrics: a report without any drift warns in less than 1 % of cases.
+ALPHA = 0.001
+# A drift of less is no reason to run an experiment again: the order of the trials is drawn at random.
+LEAST_DRIFT_PERCENT = 10.0
+# A repeat this many times the others of its cell, and this many of their deviations away, is an outlier.
+OUTLIER_FACTOR, OUTLIER_DEVIATIONS = 3.0, 8.0
+_NORMAL_MAD = 1.4826  # standard deviations in a median absolute deviation
 
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """The false differences found for a metric (its name), in ``comparisons`` of a method with itself.
+    """What a metric (its name) shows when methods are compared with themselves over ``repeats``.
 
-    :ivar repeats: the smallest number per side
-    :ivar low_percent: lower end of the 95 % interval of the rate, which allows for chance in that many comparisons
+    :ivar late_percent: how much larger the second half of the repeats is than the first, mean over the cells
+    :ivar range_percent: how much larger the largest repeat is than the smallest, mean over the cells
+    :ivar p_blocks: p-value of equal repeats, by analysis of variance; None with too few cells
+    :ivar p_halves: p-value of equal halves by Table 3's own intervals, the least of all methods, corrected for their
+        number; None with too few repeats
+    :ivar outliers: cells with a repeat far from the others, in words
     """
 
     metric: str
-    how: Literal["split", "scatter"]
     repeats: int
-    comparisons: int
-    false_percent: float
-    low_percent: float
+    late_percent: float
+    range_percent: float
+    p_blocks: float | None
+    p_halves: float | None
+    outliers: tuple[str, ...]
+
+    @property
+    def drifted(self) -> bool:
+        """Whether the repeats differ by more than chance explains, and by enough to matter."""
+        least = min((p for p in (self.p_blocks, self.p_halves) if p is not None), default=1.0)
+        return least < ALPHA and self.range_percent >= LEAST_DRIFT_PERCENT
 
     @property
     def passed(self) -> bool:
-        """Whether the rate is at most `MOST_PERCENT`, allowing for chance."""
-        return self.low_percent <= MOST_PERCENT
+        """Whether there is neither drift nor an outlier."""
+        return not self.drifted and not self.outliers
 
 
-def self_checks(trials: pd.DataFrame, methods: Sequence[str], seed: int = SEED) -> tuple[SelfCheck, ...]:
+def self_checks(trials: pd.DataFrame, methods: Sequence[str]) -> tuple[SelfCheck, ...]:
     """Return the check of each metric over the valid ``trials`` (see `table.tidy`), all ``methods`` together.
 
-    A metric is left out if no method has two repeats of each of its workloads, or if there are too few values for the
-    rate to say anything.
+    A metric is left out if no method has two repeats of a workload.
     """
-    valid = trials[trials["valid"]]
-    return tuple(check for metric in METRICS if (check := _check(valid, methods, metric, seed)) is not None)
+    valid = trials[trials["valid"] & trials["method"].isin(methods)]
+    return tuple(check for metric in METRICS if (check := _check(valid, metric)) is not None)
 
 
-def _check(valid: pd.DataFrame, methods: Sequence[str], metric: Metric, seed: int) -> SelfCheck | None:
-    random = np.random.default_rng(seed)
-    by_method = {method: values_by_workload(valid, method, metric) for method in methods}
-    usable = {
-        method: groups
-        for method, groups in by_method.items()
-        if groups and all(len(values) > 1 and values.mean() > 0 for values in groups.values())
-    }
-    if not usable:
+def _check(valid: pd.DataFrame, metric: Metric) -> SelfCheck | None:
+    measured = valid[valid[metric.measurement] > 0]
+    logs = measured.assign(log=np.log(measured[metric.measurement])).pivot_table(
+        index=["workload", "method"], columns="repeat", values="log", sort=False
+    )
+    logs = logs.loc[logs.count(axis=1) > 1].sort_index(axis=1).dropna(axis=1, how="all")
+    if logs.shape[1] < 2:
         return None
-    repeats = min(len(values) for groups in usable.values() for values in groups.values())
-    how: Literal["split", "scatter"] = "split" if repeats >= _LEAST_TO_SPLIT else "scatter"
-    if how == "scatter" and sum(len(values) for groups in usable.values() for values in groups.values()) < _LEAST_POOL:
-        return None
-    pairs = _split(usable, random) if how == "split" else _dealt(usable, repeats, random)
-    false = comparisons = 0
-    for base, new in pairs:  # one pair per method
-        low, high = ratio_interval(base, new)
-        false += int(((low > 1) | (high < 1)).sum())
-        comparisons += len(low)
-    if not comparisons:
-        return None
-    low_percent = 100 * _least_rate(false, comparisons)
+    values = logs.to_numpy(dtype=np.float64)
+    blocks, p_blocks = _blocks(values)
+    half = logs.shape[1] // 2
+    late = float(blocks[half:].mean() - blocks[:half].mean())
+    of_method = [values[logs.index.get_level_values("method") == name] for name in set(logs.index.get_level_values(1))]
+    known = [p for cells in of_method if (p := _halves(cells, half)) is not None]
     return SelfCheck(
         metric.name,
-        how,
-        repeats // 2 if how == "split" else repeats,
-        comparisons,
-        100 * false / comparisons,
-        low_percent,
+        logs.shape[1],
+        100 * math.expm1(late),
+        100 * math.expm1(float(np.ptp(blocks))),
+        p_blocks,
+        min(1.0, min(known) * len(known)) if known else None,
+        tuple(_outliers(logs)),
     )
 
 
-def _split(usable: Mapping[str, Mapping[str, Values]], random: np.random.Generator) -> Iterator[tuple[Arm, Arm]]:
-    """Yield for each method two sides of resamplings: the halves of its repeats."""
-    for groups in usable.values():
-        count = _resamplings(sum(map(len, groups.values())))
-        shuffled = [random.permuted(np.tile(values, (count, 1)), axis=1) for values in groups.values()]
-        halves = [values.shape[1] // 2 for values in shuffled]
-        base = arm([values[:, :half] for values, half in zip(shuffled, halves, strict=True)])
-        yield base, arm([values[:, half : 2 * half] for values, half in zip(shuffled, halves, strict=True)])
+def _blocks(values: Values) -> tuple[Values, float | None]:
+    """Return the effect of each repeat and the p-value of none; ``values`` are cells by repeats, NaN is missing."""
+    rest = values - np.nanmean(values, axis=1, keepdims=True)
+    within = float(np.nansum(rest**2))
+    blocks = np.zeros(values.shape[1])
+    for _ in range(50 if np.isnan(values).any() else 1):  # without gaps, the first pass is exact
+        step = np.nanmean(rest, axis=0)
+        blocks += step
+        rest = rest - step
+        rest = rest - np.nanmean(rest, axis=1, keepdims=True)
+    cells, repeats = values.shape
+    freedom = int(np.isfinite(values).sum()) - cells - repeats + 1
+    residual = float(np.nansum(rest**2))
+    # Equal values have no scatter to compare with, but that of rounding.
+    if freedom < 1 or within <= 1e-18 * values.size:
+        return blocks, None
+    f = max(within - residual, 0.0) / (repeats - 1) / max(residual / freedom, 1e-18)
+    return blocks, float(fdtrc(repeats - 1, freedom, f))
 
 
-def _dealt(
-    usable: Mapping[str, Mapping[str, Values]], repeats: int, random: np.random.Generator
-) -> Iterator[tuple[Arm, Arm]]:
-    """Yield for each method two sides of resamplings: its means, with scatter from the pool of all methods."""
-    pool = np.concatenate([_scatter(values) for groups in usable.values() for values in groups.values()])
-    for groups in usable.values():
-        means = [values.mean() for values in groups.values()]
-        # Dealt without replacement: equal values would not scatter.
-        needed = 2 * repeats * len(means)
-        if needed > len(pool):
-            continue
-        dealt = random.permuted(np.tile(pool, (_resamplings(len(pool)), 1)), axis=1)[:, :needed]
-        sides = dealt.reshape(len(dealt), 2, len(means), repeats)
-        base, new = (arm([mean * (1 + sides[:, side, number]) for number, mean in enumerate(means)]) for side in (0, 1))
-        yield base, new
+def _halves(cells: Values, half: int) -> float | None:
+    """Return the p-value of equal halves of the repeats of one method's ``cells``; None with too few repeats."""
+    sides: list[Arm] = []
+    for side in (cells[:, :half], cells[:, half:]):
+        groups = [np.exp(values[np.isfinite(values)]) for values in side]
+        if any(len(group) < 2 for group in groups):
+            return None
+        sides.append(arm(groups))
+    p = float(p_value(*sides))
+    return None if math.isnan(p) else p
 
 
-def _scatter(values: Values) -> Values:
-    """Return how far values are from their mean, in proportion, widened by what the mean took away."""
-    scatter: Values = (values / values.mean() - 1) * np.sqrt(len(values) / (len(values) - 1))
-    return scatter
-
-
-def _least_rate(false: int, comparisons: int) -> float:
-    """Return the lower end of the 95 % interval of a rate, by Clopper and Pearson."""
-    return float(betaincinv(false, comparisons - false + 1, (1 - CONFIDENCE) / 2)) if false else 0.0
-
-
-def _resamplings(values: int) -> int:
-    return max(100, min(RESAMPLINGS, _MOST_VALUES // values))
+def _outliers(logs: pd.DataFrame) -> list[str]:
+    away = logs.sub(logs.median(axis=1), axis=0).abs()
+    usual = _NORMAL_MAD * float(np.nanmedian(away.to_numpy()))
+    found = []
+    for number, (_, row) in enumerate(away.iterrows()):
+        workload, method = away.index[number]
+        factor = math.exp(min(float(row.max()), 50.0))
+        if factor >= OUTLIER_FACTOR and row.max() > OUTLIER_DEVIATIONS * usual:
+            found.append(f"{method}, {workload}: repeat {row.idxmax()} is {factor:.0f} times away from the others")
+    return found
 
 
 # Of the repeats of one cell. Quiet machines stay below 15 % even in downtime, which scatters most.
@@ -161,7 +161,7 @@ class NoiseWarning:
 
 
 def noise_warnings(trials: pd.DataFrame, table: Table3 | None, checks: Sequence[SelfCheck]) -> tuple[NoiseWarning, ...]:
-    """Return the warnings about ``trials`` (see `table.tidy`), the table made of them, and their A/A ``checks``."""
+    """Return the warnings about ``trials`` (see `table.tidy`), the table made of them, and their ``checks``."""
     return (*_invalid(trials), *_scattered(trials), *(_wide(table) if table else ()), *_unlike_themselves(checks))
 
 
@@ -206,11 +206,16 @@ def _wide(table: Table3) -> list[NoiseWarning]:
 
 
 def _unlike_themselves(checks: Sequence[SelfCheck]) -> list[NoiseWarning]:
-    return [
-        NoiseWarning(
-            f"methods differ from themselves in {check.false_percent:.1f} % of comparisons of {check.metric}",
-            f"do not trust its verdicts; {_QUIET}",
-        )
-        for check in checks
-        if not check.passed
-    ]
+    found = []
+    for check in checks:
+        title = TITLES[check.metric]
+        if check.drifted:
+            problem = (
+                f"{title} drifted: methods differ from themselves by {check.range_percent:.0f} % from repeat to repeat,"
+                f" the second half of the repeats from the first by {check.late_percent:+.0f} %"
+            )
+            found.append(NoiseWarning(problem, f"do not trust its size; {_QUIET}"))
+        found += [
+            NoiseWarning(f"{title} of {text}", "look at that trial: it decides the mean") for text in check.outliers
+        ]
+    return found

@@ -74,31 +74,37 @@ def prefetch_accuracy_percent(requests: Requests) -> float | None:
     came too late or was not sent: the guest stopped for it as if there were no prefetching. The wire does not
     show whether the guest ever used a page that it did not ask for. None if nothing was prefetched.
     """
-    if not len(requests.page):
-        return None
-    pages = int((requests.sent_page + requests.sent).max())
-    pages = max(pages, int((requests.page + requests.asked).max()))
-    asked = _first_covered(requests.page, requests.asked, pages)
-    covered = _first_covered(requests.sent_page, requests.sent, pages)
+    spans = ((requests.page, requests.page + requests.asked), (requests.sent_page, requests.sent_page + requests.sent))
+    # The pages between two neighbouring bounds share one fate, so the length of a request costs nothing.
+    bounds = np.unique(np.concatenate([bound for span in spans for bound in span]))
+    places = [[np.searchsorted(bounds, bound) for bound in span] for span in spans]
+    asked, covered = (_first_covered(start, end, len(bounds)) for start, end in places)
+    pages = np.diff(bounds, append=bounds[-1:])
     is_prefetched = covered < asked
-    count = int(is_prefetched.sum())
+    count = int(pages[is_prefetched].sum())
     if not count:
         return None
-    never_asked = asked[is_prefetched] == len(requests.page)
-    return 100 * float(never_asked.mean())
+    return 100 * float(pages[is_prefetched & (asked == len(requests.page))].sum()) / count
 
 
-def _first_covered(start: Pages, length: Pages, pages: int) -> Pages:
-    """Return, for each page, the number of the first request that covers it, or the count of requests if none does."""
-    first = np.full(pages, len(start), dtype=np.int64)
-    for offset in range(int(length.max())):
+def _first_covered(start: Pages, end: Pages, places: int) -> Pages:
+    """Return, for each place, the number of the first request that covers it, or the count of requests if none does.
+
+    A request is two overlapping blocks whose length is a power of two; from the longest down, each length's blocks are
+    split into halves.
+    """
+    found = np.full(places, len(start), dtype=np.int64)
+    powers = np.frexp(end - start)[1] - 1
+    for power in range(int(powers.max(initial=-1)), -1, -1):
+        half = 1 << power
+        found[half:] = np.minimum(found[half:], found[:-half])
         # Backwards, because the last of several assignments to one place stays: that of the earliest request.
-        number = np.flatnonzero(length > offset)[::-1]
-        place = start[number] + offset
-        earliest = np.full(pages, len(start), dtype=np.int64)
-        earliest[place] = number
-        np.minimum(first, earliest, out=first)
-    return first
+        number = np.flatnonzero(powers == power)[::-1]
+        for place in (start[number], end[number] - half):
+            earliest = np.full(places, len(start), dtype=np.int64)
+            earliest[place] = number
+            np.minimum(found, earliest, out=found)
+    return found
 
 
 def prefetch_accuracies(experiment: Experiment) -> tuple[dict[str, float | None], tuple[Skipped, ...]]:

@@ -23,10 +23,9 @@ import numpy as np
 import pandas as pd
 
 from ...plugins.plugin_utils._records.errors import InputError
-from .interval import MISSING, Arm, Estimate, Values, arm, ratio_interval
+from ..data.roles import BASELINE, PAPER, baseline_of
+from .interval import CONFIDENCE, MISSING, Arm, Estimate, Mean, Values, arm, mean_of, ratio_interval
 from .metrics import METRICS, Metric
-
-BASELINE = "post-copy"
 
 Convention = Literal["baseline", "paper"]
 # File name -> convention of the CSV tables.
@@ -55,6 +54,7 @@ class Cell:
     :ivar n: trials of the method that count, as ``n_baseline`` of the baseline
     :ivar workloads: the workloads that they cover
     :ivar best: in the baseline convention; None if the cell covers a single workload
+    :ivar mean: what the method measured, in the metric's unit, as ``mean_baseline`` is what the baseline did
     """
 
     baseline: Estimate
@@ -63,6 +63,8 @@ class Cell:
     n_baseline: int
     workloads: tuple[str, ...]
     best: Best | None
+    mean: Mean | None = None
+    mean_baseline: Mean | None = None
 
     def estimate(self, convention: Convention) -> Estimate:
         """Return the cell's value in ``convention``."""
@@ -71,41 +73,56 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """A method; ``cells`` maps the name of every metric to its cell."""
+    """A method; ``cells`` maps the name of every metric to its cell.
+
+    :ivar lost: trials that did not end inside the observation window, and so are in none of the means
+    :ivar paper: the paper's name of the method, if both it and the baseline have the paper's settings
+    """
 
     method: str
+    paper: str | None
+    lost: int
     cells: Mapping[str, Cell]
 
 
 @dataclass(frozen=True)
 class Table3:
-    """The table: one row per method, without the baseline itself."""
+    """The table: one row per method, without the ``baseline`` itself."""
 
+    baseline: str
+    baseline_lost: int
     rows: tuple[Row, ...]
 
 
-def build_table3(trials: pd.DataFrame, methods: Sequence[str]) -> Table3:
-    """Compare ``methods`` with `BASELINE` over the valid ``trials`` (see `table.tidy`).
+def build_table3(trials: pd.DataFrame, methods: Sequence[str], roles: Mapping[str, str]) -> Table3:
+    """Compare ``methods`` with the baseline over the valid ``trials`` (see `table.tidy`).
 
-    A cell has no interval where some workload has a single trial, which shows no spread, or where the baseline scatters
-    so much that its mean cannot be distinguished from 0.
+    ``roles`` is what `roles.roles` returns. A cell has no interval where some workload has a single trial, which shows
+    no spread, or where the baseline scatters so much that its mean cannot be distinguished from 0.
 
     :raises NoTableError: nothing valid to compare; the message says what is missing
     """
     valid = trials[trials["valid"]]
     if valid.empty:
         raise NoTableError(f"no Table 3: none of the {len(trials)} trials that were read is valid")
-    if BASELINE not in set(valid["method"]):
-        raise NoTableError(f"no Table 3: it compares with {BASELINE}, and no trial of {BASELINE} is valid")
-    others = [method for method in methods if method != BASELINE]
+    baseline = baseline_of(roles)
+    if baseline is None and BASELINE in methods:
+        raise NoTableError(f"no Table 3: it compares with {BASELINE}, and the method of that name has other settings")
+    if baseline is None or baseline not in set(valid["method"]):
+        raise NoTableError(f"no Table 3: it compares with {BASELINE}, and no trial of {baseline or BASELINE} is valid")
+    others = [method for method in methods if method != baseline]
     if not others:
-        raise NoTableError(f"no Table 3: there is no method to compare with {BASELINE}")
+        raise NoTableError(f"no Table 3: there is no method to compare with {baseline}")
+    lost = trials["method"][trials["lost"]].value_counts().to_dict() if "lost" in trials else {}
+    papers = {roles[role]: role for role in PAPER if role in roles} if BASELINE in roles else {}
     rows = tuple(
         Row(
             method,
+            papers.get(method),
+            lost.get(method, 0),
             {
                 metric.name: cell_of(
-                    values_by_workload(valid, BASELINE, metric), values_by_workload(valid, method, metric), metric
+                    values_by_workload(valid, baseline, metric), values_by_workload(valid, method, metric), metric
                 )
                 for metric in METRICS
             },
@@ -113,8 +130,8 @@ def build_table3(trials: pd.DataFrame, methods: Sequence[str]) -> Table3:
         for method in others
     )
     if all(cell.paper.pct is None for row in rows for cell in row.cells.values()):
-        raise NoTableError(f"no Table 3: no workload has a valid measurement of both {BASELINE} and another method")
-    return Table3(rows)
+        raise NoTableError(f"no Table 3: no workload has a valid measurement of both {baseline} and another method")
+    return Table3(baseline, lost.get(baseline, 0), rows)
 
 
 def table3_csv(table: Table3, convention: Convention) -> str:
@@ -150,8 +167,10 @@ def cell_of(base: Mapping[str, Values], new: Mapping[str, Values], metric: Metri
     if not shared:
         return Cell(MISSING, MISSING, n, n_baseline, shared, None)
     arms = arm(base_groups), arm(new_groups)
-    baseline, paper = (_estimate(*arms, metric, convention) for convention in ("baseline", "paper"))
-    return Cell(baseline, paper, n, n_baseline, shared, _best(base, new, shared, metric))
+    baseline, paper = (estimate_of(*arms, metric, convention) for convention in ("baseline", "paper"))
+    return Cell(
+        baseline, paper, n, n_baseline, shared, _best(base, new, shared, metric), mean_of(arms[1]), mean_of(arms[0])
+    )
 
 
 def improvement(base: Values, new: Values, metric: Metric, convention: Convention = "baseline") -> Values:
@@ -163,18 +182,18 @@ def improvement(base: Values, new: Values, metric: Metric, convention: Conventio
 
 
 def improvement_interval(
-    base: Arm, new: Arm, metric: Metric, convention: Convention = "baseline"
+    base: Arm, new: Arm, metric: Metric, convention: Convention = "baseline", confidence: float = CONFIDENCE
 ) -> tuple[Values, Values]:
-    """Return the ends of the 95 % interval of `improvement`; NaN where there is none."""
+    """Return the ends of the interval of `improvement` at ``confidence``; NaN where there is none."""
     # Either convention grows or falls with the ratio throughout, so the ends of the ratio's interval are the ends.
-    ends = [improvement(np.ones_like(end), end, metric, convention) for end in ratio_interval(base, new)]
+    ends = [improvement(np.ones_like(end), end, metric, convention) for end in ratio_interval(base, new, confidence)]
     return np.minimum(*ends), np.maximum(*ends)
 
 
 def _best(base: Mapping[str, Values], new: Mapping[str, Values], shared: Sequence[str], metric: Metric) -> Best | None:
     if len(shared) < 2:
         return None
-    estimates = {name: _estimate(arm([base[name]]), arm([new[name]]), metric, "baseline") for name in shared}
+    estimates = {name: estimate_of(arm([base[name]]), arm([new[name]]), metric, "baseline") for name in shared}
     known = {name: estimate.pct for name, estimate in estimates.items() if estimate.pct is not None}
     if not known:
         return None
@@ -182,11 +201,14 @@ def _best(base: Mapping[str, Values], new: Mapping[str, Values], shared: Sequenc
     return Best(best, estimates[best])
 
 
-def _estimate(base: Arm, new: Arm, metric: Metric, convention: Convention) -> Estimate:
+def estimate_of(
+    base: Arm, new: Arm, metric: Metric, convention: Convention = "baseline", confidence: float = CONFIDENCE
+) -> Estimate:
+    """Return the improvement of ``new`` over ``base``, with its interval at ``confidence``."""
     pct = float(improvement(base.mean, new.mean, metric, convention))
     if not np.isfinite(pct):  # both conventions divide by a mean, which may be 0
         return MISSING
-    low, high = (float(end) for end in improvement_interval(base, new, metric, convention))
+    low, high = (float(end) for end in improvement_interval(base, new, metric, convention, confidence))
     return Estimate(pct, low, high) if np.isfinite([low, high]).all() else Estimate(pct, None, None)
 
 

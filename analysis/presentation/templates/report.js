@@ -20,7 +20,8 @@ function element(tag, text, ...children) {
 
 // A row passes when the method and the workload that it names, if any, are chosen.
 function passes(row) {
-  return (row.method == null || shown.methods.has(row.method)) && (row.workload == null || shown.workloads.has(row.workload));
+  // The space of no width marks a name that Vega could not stand.
+  return (row.method == null || shown.methods.has(row.method.replace("\u200b", ""))) && (row.workload == null || shown.workloads.has(row.workload));
 }
 
 function fitted(spec, place) {

@@ -30,8 +30,10 @@ def write_file(path: Path, content: bytes) -> None:
     try:
         _write_synced(temporary, content)
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # a full disk names no file, and nobody knows the hidden one
+            error.filename = str(path)
         raise
     _sync_directory(path.parent)
 

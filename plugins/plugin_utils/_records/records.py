@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from ...module_utils._method import Method
+from .._scenario.trials import trial_id
 from .atomic import write_directory, write_file
 from .errors import InputError
 from .printable import printable
+from .regular import read_regular
 from .schema import experiment_problems, record_problems
 from .strict_json import parse
 from .validity import broken_rules
@@ -28,6 +31,9 @@ EXPERIMENT_FILE = "experiment.json"
 TRIALS_DIRECTORY = "trials"
 RECORD_FILE = "record.json"
 NOT_STATED = "workload not stated"
+# A record has some 10 KiB, an experiment of a thousand methods has less than 1 MiB.
+_MOST_MIB = 64
+_MOST_REASONS = 20
 
 
 def workload_label(workload: Mapping[str, Any]) -> str:
@@ -36,8 +42,8 @@ def workload_label(workload: Mapping[str, Any]) -> str:
     Settings that are null, as in imported data, are left out; with none left the name is "workload not stated".
     """
     window_mb, pattern, work = workload["window_mb"], workload["pattern"], workload["work_per_page"]
-    size = None if window_mb is None else f"{window_mb} MB"
-    parts = [part for part in (size, pattern, None if work is None else f"work {work}") if part is not None]
+    size = None if window_mb is None else f"{int(window_mb)} MB"  # 8.0 is 8 in JSON
+    parts = [part for part in (size, pattern, None if work is None else f"work {int(work)}") if part is not None]
     return " ".join(parts) or NOT_STATED
 
 
@@ -95,8 +101,10 @@ class Record:
 
     @property
     def reasons(self) -> tuple[str, ...]:
-        """Why the trial is not valid."""
-        return (*self.data["validity"]["reasons"], *self.broken_rules)
+        """Why the trial is not valid: each a line, and no more of them than anybody would read."""
+        found = (*self.data["validity"]["reasons"], *self.broken_rules)
+        more = (f"and {len(found) - _MOST_REASONS} more",) if len(found) > _MOST_REASONS else ()
+        return (*(printable(reason) for reason in found[:_MOST_REASONS]), *more)
 
 
 @dataclass(frozen=True)
@@ -200,17 +208,27 @@ def read_experiment(directory: Path) -> Experiment:
     :raises InputError: ``directory`` holds no readable ``experiment.json`` of a known schema_version
     """
     experiment = _read_experiment_file(directory / EXPERIMENT_FILE)
-    records: dict[Cell, Record] = {}
+    ids = _planned_ids(experiment["scenario"])
+    names = set(ids.values())
+    found: dict[Cell, list[Record]] = defaultdict(list)
     skipped = []
     for path in _entries(directory / TRIALS_DIRECTORY):
         try:
             record = _read_record(path, experiment)
-            twin = records.setdefault(record.cell, record)
-            if twin is not record:
-                raise _UnusableError(f"the same repeat, workload and method as {twin.trial_id}")
+            if ids.get(record.cell) != record.trial_id and record.trial_id in names:
+                raise _UnusableError(f"its repeat, workload and method are not those of {record.trial_id}")
+            found[record.cell].append(record)
         except _UnusableError as error:
             skipped.append(Skipped(printable(path.name), printable(str(error))))
-    return Experiment(directory, experiment, tuple(records.values()), tuple(skipped))
+    records = []
+    for cell, twins in found.items():
+        # A copy of a record, under whatever name, does not take the place of the trial that the plan names so.
+        own = [twin for twin in twins if twin.trial_id == ids[cell]] or twins
+        records += own if len(own) == 1 else []
+        for twin in twins if len(own) > 1 else [each for each in twins if each is not own[0]]:
+            others = ", ".join(each.trial_id for each in twins if each is not twin)
+            skipped.append(Skipped(twin.trial_id, printable(f"the same repeat, workload and method as {others}")))
+    return Experiment(directory, experiment, tuple(records), tuple(skipped))
 
 
 class _UnusableError(Exception):
@@ -219,7 +237,7 @@ class _UnusableError(Exception):
 
 def _read_experiment_file(path: Path) -> Mapping[str, Any]:
     try:
-        experiment: Mapping[str, Any] = parse(path.read_bytes())
+        experiment: Mapping[str, Any] = parse(read_regular(path, _MOST_MIB))
     except FileNotFoundError:
         raise InputError(
             f"{path}: there is no such file; give the directory of an experiment, such as results/latest"
@@ -231,6 +249,8 @@ def _read_experiment_file(path: Path) -> Mapping[str, Any]:
     problems = experiment_problems(experiment, is_parsed=True)
     if problems:
         raise InputError(f"{path}: " + "; ".join(problems))
+    if experiment["scenario_hash"] != scenario_hash(experiment["scenario"]):
+        raise InputError(f"{path}: its scenario was changed: it does not have the scenario_hash; restore the file")
     return experiment
 
 
@@ -246,7 +266,7 @@ def _entries(trials: Path) -> Iterator[Path]:
 
 def _read_record(directory: Path, experiment: Mapping[str, Any]) -> Record:
     try:
-        data = parse((directory / RECORD_FILE).read_bytes())
+        data = parse(read_regular(directory / RECORD_FILE, _MOST_MIB))
     except FileNotFoundError:
         raise _UnusableError(f"no {RECORD_FILE}") from None
     except OSError as error:
@@ -280,6 +300,17 @@ def _foreign(record: Mapping[str, Any], experiment: Mapping[str, Any]) -> Iterat
             yield f"its {key} differs from the scenario's"
     if scenario["observation_s"] is not None and trial["observation_s"] != scenario["observation_s"]:
         yield "its observation_s differs from the scenario's"
+
+
+def _planned_ids(scenario: Mapping[str, Any]) -> dict[Cell, str | None]:
+    """Return the name of each trial that the scenario asks for; None in imported data."""
+    workloads = scenario["workloads"]
+    return {
+        Cell(repeat, workload_label(workload), method["name"]): trial_id(workloads, repeat, workload, method["name"])
+        for workload in workloads
+        for method in scenario["methods"]
+        for repeat in range(1, scenario["repeats"] + 1)
+    }
 
 
 def _is_plain(name: str) -> bool:

@@ -14,12 +14,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ...module_utils._measure.pauses import paused_s
 from .events import resume_to_completion_ms, time_of_s
+from .recomputed import RECOMPUTED, implausible, longer_than_trial
 
 # Beyond these bounds two instruments that see the same thing contradict each other.
 REQUESTS_TOLERANCE = 0.02
 REQUESTS_TOLERANCE_MIN = 16
 TIME_TOLERANCE_MS = 1.0
+HOSTS = ("source", "destination")
 
 _Record = Mapping[str, Any]
 
@@ -76,6 +79,22 @@ def _requests(record: _Record) -> str | None:
     return f"the request trace saw {seen:.0f} requests, QEMU's source counted {counted:.0f}"
 
 
+def _not_paused(record: _Record) -> str | None:
+    events = sorted((event for event in record["events"] if event["time_s"] is not None), key=lambda e: e["time_s"])
+    source, destination = (
+        [(event["time_s"], event["name"]) for event in events if event["host"] == host] for host in HOSTS
+    )
+    stopped = max((time_s for time_s, name in source if name == "STOP"), default=None)
+    baseline_s = record["trial"]["baseline_s"] or 0.0
+    if stopped is not None and (time_s := paused_s(source, stopped - baseline_s, stopped)):
+        return f"the guest was paused for {time_s:.1f} s in the baseline"
+    end = time_of_s(events, "module", "OBSERVATION_END")
+    end = time_of_s(events, "destination", "MIGRATION", "completed") if end is None else end
+    if end is not None and (time_s := paused_s(destination, 0.0, end)):
+        return f"the guest was paused for {time_s:.1f} s after the switch"
+    return None
+
+
 def _page_wait(record: _Record) -> str | None:
     wait_ms, vcpus = record["measurements"]["page_wait_ms"], record["trial"]["guest"]["vcpus"]
     whole_ms = resume_to_completion_ms(record["events"])
@@ -91,7 +110,11 @@ def _downtime(record: _Record) -> str | None:
     parts = measured["stop_and_copy_ms"], measured["page_wait_ms"]
     if measured["downtime_ms"] is None or None in parts:
         return None
-    together_ms = sum(parts)
+    schedstat = record["instruments"].get("schedstat") or {"values": {}}
+    # Records that do not state each virtual CPU's wait have the sum of all in their downtime.
+    waits = schedstat["values"].get("vcpu_page_wait_ms")
+    vcpus = len(waits) if isinstance(waits, list) and waits else 1
+    together_ms = parts[0] + parts[1] / vcpus
     if abs(measured["downtime_ms"] - together_ms) <= TIME_TOLERANCE_MS:
         return None
     return f"downtime is {measured['downtime_ms']:.0f} ms, stop-and-copy and page wait together {together_ms:.0f} ms"
@@ -123,10 +146,14 @@ CHECKS = (
     Check("undisturbed", "It was neither paused nor recovered.", _undisturbed),
     Check("no reboot", "The guest did not reboot.", _no_reboot),
     Check("memory", "The guest's memory check did not fail.", _memory),
+    Check("not paused", "The guest was not paused in the baseline, post-copy or the observation window.", _not_paused),
     Check("observed", "The migration ended inside the observation window.", _observed),
     Check("order", "The guest resumed before the last page came.", _order),
     Check("clocks", "The guest did not resume before it stopped, by more than the clocks' error.", _clocks),
     Check("requests", "The request trace and QEMU's counter agree to 2 % and 16 requests.", _requests),
     Check("page wait", "No virtual CPU waited longer than post-copy took.", _page_wait),
-    Check("downtime", "Downtime is stop-and-copy and page wait together, to 1 ms.", _downtime),
+    Check("downtime", "Downtime is stop-and-copy and the page wait of a virtual CPU together, to 1 ms.", _downtime),
+    *(Check(each.title, f"The {each.title} is what follows from {each.source}.", each.problem) for each in RECOMPUTED),
+    Check("possible", "No measurement is more than its trial, its migration or its guest allows.", implausible),
+    Check("time", "No duration is longer than the trial.", longer_than_trial),
 )

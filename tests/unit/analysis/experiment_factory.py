@@ -15,6 +15,7 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records impo
     write_record,
 )
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.schema import measurement_names
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials import trial_id
 
 METHODS = {
     "post-copy": (100, 1),
@@ -22,6 +23,9 @@ METHODS = {
     "vcsp": (50, 1),
     "vcsp-prefetching": (50, 10),
 }
+
+# Each has the settings that its name stands for in the paper.
+ROLES = {name: name for name in METHODS}
 
 
 def method(name: str) -> dict[str, Any]:
@@ -80,7 +84,7 @@ def record(
             "schema_version": 1,
             "experiment_id": of["experiment_id"],
             "trial": {
-                "id": f"r{repeat:02d}-{load['window_mb']:04d}mb-{load['pattern']}-{name}-w{load['work_per_page']}",
+                "id": trial_id(scenario["workloads"], repeat, load, name),
                 "index": 1,
                 "total": 1,
                 "repeat": repeat,
@@ -106,13 +110,75 @@ def record(
             "clock_offset": {"offset_ms": 0.1, "bound_ms": 0.4},
             "measurements": {key: values.get(key) for key in measurement_names()},
             "instruments": {
-                "schedstat": {"present": True, "reason": None, "values": {"page_wait_ms": 90.0}},
+                "schedstat": {"present": True, "reason": None, "values": {"run_queue_ms": 90.0}},
                 "blocktime": {"present": False, "reason": "QEMU < 9 & <no field>", "values": {}},
             },
             "memory_verified": not reasons,
             "validity": {"valid": not reasons, "reasons": list(reasons)},
         }
     )
+
+
+def sound(
+    of: Mapping[str, Any],
+    name: str = "post-copy",
+    load: Mapping[str, Any] | None = None,
+    repeat: int = 1,
+    scale: float = 1.0,
+) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Make a record of ``of`` as a real migration leaves it, all of whose parts agree, and its files.
+
+    ``scale`` stretches downtime and total migration time.
+    """
+    load = load or of["scenario"]["workloads"][0]
+    wait_ms, stop_s, completed_s, window_s = 600 * scale, 0.012, 1.5 * scale, 8.0
+    total_s = completed_s + stop_s
+    requests, sent_kb, rates = round(2000 * scale), 90000.0, [300.0] * 50 + [100.0] * 20 + [310.0] * 60
+    throughput = sum(rates[50:]) / len(rates[50:])
+    measurements = {
+        "downtime_ms": 1000 * stop_s + wait_ms,
+        "stop_and_copy_ms": 1000 * stop_s,
+        "page_wait_ms": wait_ms,
+        "total_migration_time_s": total_s,
+        "page_requests": requests,
+        "pages_sent": 22000,
+        "sent_kb": sent_kb,
+        "throughput_mb_per_s": throughput,
+        "baseline_mb_per_s": 300.0,
+        "steady_mb_per_s": 310.0,
+        "stall_loss_s": window_s * (1 - throughput / 310),
+        "slow_down_percent": 100 * (1 - 310 / 300),
+        "throttled_ms": 400.0 if METHODS[name][0] < 100 else None,
+        "window_walk_s": 0.9,
+        "link_mbit_per_s": sent_kb * 1024 * 8 / 1e6 / total_s,
+        "postcopy_rate_mb_per_s": 100.0,
+    }
+    made = record(of, name, load, repeat, measurements)
+    made["trial"] |= {"observation_s": window_s}
+    made["events"] = [
+        {"host": host, "name": event, "data": {} if status is None else {"status": status}, "time_s": time_s}
+        for host, event, status, time_s in (
+            ("source", "MIGRATION", "active", -0.1),
+            ("source", "STOP", None, -stop_s),
+            ("source", "MIGRATION", "postcopy-active", -0.01),
+            ("destination", "RESUME", None, 0.0),
+            ("module", "WINDOW_WALKED", None, 1.0),
+            ("destination", "MIGRATION", "completed", completed_s),
+            ("module", "OBSERVATION_END", None, window_s),
+        )
+    ]
+    values: dict[str, dict[str, Any]] = {
+        "schedstat": {"page_wait_ms": wait_ms, "vcpu_page_wait_ms": [wait_ms], "run_queue_ms": 500.0},
+        "cgroup": {"throttled_ms": measurements["throttled_ms"]},
+        "qemu_blocktime": {"postcopy_blocktime": 700, "postcopy_vcpu_blocktime": [round(0.9 * wait_ms)]},
+        "guest_stalls": {"stalls": requests, "stall_ms": 1.1 * wait_ms, "longest_gap_ms": 180.0},
+        "request_trace": {"requests": requests},
+    }
+    made["instruments"] = {
+        instrument: {"present": None not in found.values(), "reason": None, "values": found}
+        for instrument, found in values.items()
+    }
+    return made, {"telemetry.csv": telemetry(rates, -5.0)}
 
 
 def telemetry(rates: Sequence[float], start_s: float = -1.0) -> bytes:
@@ -132,7 +198,7 @@ def write(
     files: Mapping[str, bytes] | None = None,
 ) -> Path:
     """Write an experiment; every trial gets the same ``files``."""
-    write_experiment(directory, of)
+    write_experiment(directory, {**of, "scenario_hash": scenario_hash(of["scenario"])})
     for each in records:
         write_record(directory / "trials", each, files)
     return directory

@@ -131,7 +131,7 @@ def _frame(means: dict[str, float], spread: float = 0.01, repeats: int = 5, work
 
 def test_effects_that_multiply_have_no_interaction() -> None:
     means = {"post-copy": 1000, "vcsp": 900, "post-copy-prefetching": 500, "vcsp-prefetching": 450}
-    effects = {effect.factor: effect for effect in factorial_effects(_frame(means))}
+    effects = {effect.factor: effect for effect in factorial_effects(_frame(means), factory.ROLES)}
     assert {name: effect.estimate.pct for name, effect in effects.items()} == {
         "quota": pytest.approx(10),
         "prefetching": pytest.approx(50),
@@ -147,7 +147,7 @@ def test_effects_that_multiply_have_no_interaction() -> None:
 
 def test_an_interaction_is_what_both_do_beyond_the_product() -> None:
     means = {"post-copy": 1000, "vcsp": 1000, "post-copy-prefetching": 1000, "vcsp-prefetching": 500}
-    effects = {effect.factor: effect.estimate for effect in factorial_effects(_frame(means))}
+    effects = {effect.factor: effect.estimate for effect in factorial_effects(_frame(means), factory.ROLES)}
     assert effects["interaction"].pct == pytest.approx(50)
     assert effects["interaction"].verdict == "improvement"
     assert effects["quota"].pct == pytest.approx(100 * (1 - 0.5**0.5))
@@ -155,15 +155,15 @@ def test_an_interaction_is_what_both_do_beyond_the_product() -> None:
 
 def test_effects_need_all_four_methods_and_values_with_a_logarithm() -> None:
     means = {"post-copy": 1000.0, "vcsp": 900, "post-copy-prefetching": 500, "vcsp-prefetching": 450}
-    assert factorial_effects(_frame({name: means[name] for name in ("post-copy", "vcsp")})) == ()
-    assert factorial_effects(_frame({**means, "vcsp": 0})) == ()
-    assert factorial_effects(_frame(means).assign(valid=False)) == ()
+    assert factorial_effects(_frame({name: means[name] for name in ("post-copy", "vcsp")}), factory.ROLES) == ()
+    assert factorial_effects(_frame({**means, "vcsp": 0}), factory.ROLES) == ()
+    assert factorial_effects(_frame(means).assign(valid=False), factory.ROLES) == ()
 
 
 def test_effects_of_single_trials_have_no_interval_and_of_equal_ones_no_width() -> None:
     means = {"post-copy": 1000.0, "vcsp": 900, "post-copy-prefetching": 500, "vcsp-prefetching": 450}
-    assert {effect.estimate.verdict for effect in factorial_effects(_frame(means, repeats=1))} == {None}
-    quota = factorial_effects(_frame(means, spread=0))[0].estimate
+    assert {effect.estimate.verdict for effect in factorial_effects(_frame(means, repeats=1), factory.ROLES)} == {None}
+    quota = factorial_effects(_frame(means, spread=0), factory.ROLES)[0].estimate
     assert (quota.low, quota.high) == (pytest.approx(10), pytest.approx(10))
 
 
@@ -174,12 +174,14 @@ def test_a_factor_that_does_nothing_shows_in_at_most_5_percent() -> None:
     false = np.zeros(3)
     for _ in range(300):
         noisy = frame.assign(downtime_ms=frame["downtime_ms"] * (1 + 0.15 * random.standard_normal(len(frame))))
-        false += [effect.estimate.verdict != "no difference shown" for effect in factorial_effects(noisy)]
+        false += [
+            effect.estimate.verdict != "no difference shown" for effect in factorial_effects(noisy, factory.ROLES)
+        ]
     assert (false / 300 <= 0.05 + 3.1 * (0.05 * 0.95 / 300) ** 0.5).all()
 
 
 def test_the_tidy_table_of_an_experiment_gives_effects(tmp_path: Path) -> None:
-    effects = factorial_effects(tidy(read_experiment(factory.full(tmp_path))))
+    effects = factorial_effects(tidy(read_experiment(factory.full(tmp_path))), factory.ROLES)
     assert [(effect.metric, effect.factor) for effect in effects][:3] == [
         ("downtime", "quota"),
         ("downtime", "prefetching"),

@@ -28,7 +28,7 @@ ON_DISK = settings(max_examples=50, deadline=None, suppress_health_check=[Health
 
 def _table(directory: Path) -> Table3:
     experiment = read_experiment(directory)
-    return build_table3(tidy(experiment), experiment.methods)
+    return build_table3(tidy(experiment), experiment.methods, factory.ROLES)
 
 
 @st.composite
@@ -50,7 +50,7 @@ def test_a_damaged_record_changes_a_table_only_by_what_it_validly_says(tmp_path:
     directory = tmp_path / "experiment"
     if not directory.exists():
         factory.full(directory, ("post-copy", "vcsp"), (8,), repeats=3)
-    (path, *_) = sorted(directory.glob("trials/*-vcsp-*/record.json"))
+    (path, *_) = sorted(directory.glob("trials/*-vcsp/record.json"))
     sound = path.read_bytes()
     damaged = data.draw(_damaged(sound))
     try:
@@ -137,7 +137,7 @@ def test_a_number_beyond_the_range_of_a_float_is_refused(number: str) -> None:
         parse(f'{{"a": {number}}}'.encode())
 
 
-@pytest.mark.parametrize("version", [2, 99, 10**30])
+@pytest.mark.parametrize("version", [2, 99, 10**18])
 def test_a_newer_version_is_refused_by_name_in_every_reader(tmp_path: Path, version: int) -> None:
     directory = factory.full(tmp_path / "experiment", ("post-copy", "vcsp"), (8,), repeats=2)
     (path, *_) = sorted(directory.glob("trials/*/record.json"))

@@ -72,7 +72,7 @@ def test_downloads_hold_the_tables_whole(page: str, finished: Path) -> None:
 def test_a_trial_has_everything_that_its_record_says(page: str, finished: Path) -> None:
     data = _data(page)
     assert len(data["trials"]) == 24
-    trial = next(trial for trial in data["trials"] if trial["id"] == "r01-0064mb-sequential-vcsp-w4")
+    trial = next(trial for trial in data["trials"] if trial["id"] == "r01-0064mb-sequential-vcsp")
     record = json.loads((finished / "trials" / trial["id"] / "record.json").read_text())
     for key in ("events", "measurements", "instruments", "validity", "clock_offset", "memory_verified"):
         assert trial[key] == record[key]

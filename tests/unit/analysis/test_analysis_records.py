@@ -277,7 +277,7 @@ def test_every_truncation_is_noticed(tmp_path: Path, cut: int) -> None:
 def test_a_mutated_experiment_is_read_or_refused(tmp_path: Path, path: tuple[Any, ...], value: Any) -> None:
     mutated = _set(EXPERIMENT, path, value)
     (tmp_path / "experiment.json").write_text(json.dumps(mutated))
-    if experiment_problems(mutated):
+    if experiment_problems(mutated) or mutated["scenario_hash"] != scenario_hash(mutated["scenario"]):
         with pytest.raises(InputError, match=r"experiment\.json"):
             read_experiment(tmp_path)
     else:

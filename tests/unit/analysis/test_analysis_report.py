@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,10 +13,14 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import experiment_factory as factory
+import pandas as pd
 import pytest
 
 from ansible_collections.vcsp.testbed.analysis.command_line import main
+from ansible_collections.vcsp.testbed.analysis.figures.workloads import workload_figure
 from ansible_collections.vcsp.testbed.analysis.report import Report, report, text_table
+from ansible_collections.vcsp.testbed.analysis.statistics.metrics import METRICS
+from ansible_collections.vcsp.testbed.analysis.statistics.requests import ACCURACY
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import write_experiment
 
@@ -31,7 +36,7 @@ FIGURES = [
     "request_timeline",
     "time_decomposition",
 ]
-TABLES = ["table3.csv", "table3.md", "table3_paper_convention.csv"]
+TABLES = ["table3.csv", "table3.md", "table3_paper_convention.csv", "trials.csv"]
 
 
 class _Page(HTMLParser):
@@ -130,13 +135,13 @@ def test_without_a_comparison_there_is_a_notice_and_no_table(
     stale.parent.mkdir()
     stale.write_text("of an earlier report")
     paths = report(tmp_path)
-    assert not list(paths.html.parent.glob("*.csv"))
+    assert not list(paths.html.parent.glob("table3*.csv"))
     assert not stale.exists()
     assert expected in str(paths.summary.notice)
     assert expected in _Page(paths.html.read_text()).text
     assert expected in paths.html.with_name("table3.md").read_text()
     assert expected in text_table(paths.summary)
-    assert "|" not in paths.html.with_name("table3.md").read_text()
+    assert "## Improvement" not in paths.html.with_name("table3.md").read_text()
 
 
 def test_only_failed_trials_give_reasons_and_no_table(tmp_path: Path) -> None:
@@ -145,7 +150,7 @@ def test_only_failed_trials_give_reasons_and_no_table(tmp_path: Path) -> None:
         tmp_path, of, [factory.record(of, name, reasons=["no userfaultfd"]) for name in ("post-copy", "vcsp")]
     )
     paths = report(tmp_path)
-    assert not list(paths.html.parent.glob("*.csv"))
+    assert not list(paths.html.parent.glob("table3*.csv"))
     assert "none of the 2 trials that were read is valid" in str(paths.summary.notice)
     assert "no userfaultfd" in _Page(paths.html.read_text()).text
 
@@ -164,7 +169,7 @@ def test_records_that_are_all_malformed_give_no_table(tmp_path: Path) -> None:
     for path in (tmp_path / "trials").glob("*/record.json"):
         path.write_text(path.read_text()[:-10])
     paths = report(tmp_path)
-    assert not list(paths.html.parent.glob("*.csv"))
+    assert not list(paths.html.parent.glob("table3*.csv"))
     assert "none of the 0 trials that were read is valid" in str(paths.summary.notice)
     assert len(paths.summary.experiment.skipped) == 4
 
@@ -260,3 +265,31 @@ def test_the_command_line_runs_anywhere_and_under_the_full_name_only(place: str,
         " results/latest\n"
     )
     assert ran.stdout == "['analysis']\n"
+
+
+def test_what_it_was_measured_on_and_absolute_values_stand_in_the_report(tmp_path: Path) -> None:
+    directory = factory.full(tmp_path)
+    for path in directory.glob("trials/*/record.json"):
+        record = json.loads(path.read_text())
+        host = {"accelerator": {"name": "tcg"}, "qemu": {"version": "10.0.2"}, "kernel": "6.12.0"}
+        record["provenance"] |= {"source": host, "destination": {**host, "cpu": {"model": "Xeon", "count": 2}}}
+        path.write_text(json.dumps(record))
+    paths = report(directory)
+    markdown, page = (directory / "report" / "table3.md").read_text(), paths.html.read_text()
+    machine = "accelerator tcg, QEMU version 10.0.2, kernel 6.12.0, CPU model not stated (source), Xeon (destination)"
+    for text in (markdown, page):
+        assert machine in text
+        assert "link 1000 Mbit/s" in text
+        assert "Absolute values" in text
+    # Of 8 and 64 MB: (20 * 8 + 20 * 64) / 2 * 1.04.
+    assert "| 749 [" in markdown
+    assert (directory / "report" / "trials.csv").read_text().startswith("trial_id,repeat,method,")
+
+
+def test_an_interval_of_a_share_ends_at_all_and_of_an_amount_at_nothing() -> None:
+    columns = {"method": ["vcsp"] * 2, "workload": "8 MB", "window_mb": 8, "pattern": "sequential", "work_per_page": 4}
+    frame = pd.DataFrame({**columns, "valid": True, ACCURACY.measurement: [99.0, 60.0], "downtime_ms": [1.0, 100.0]})
+    for metric in (ACCURACY, METRICS[0]):
+        (points,) = workload_figure(frame, ["vcsp"], metric, "").spec()["datasets"].values()
+        assert points[0]["low"] >= 0
+        assert points[0]["high"] <= (100 if metric is ACCURACY else 1000)

@@ -47,7 +47,7 @@ def _frame(downtimes_ms: Trials, measurement: str = "downtime_ms") -> pd.DataFra
 
 
 def _downtime(downtimes_ms: Trials) -> Cell:
-    return build_table3(_frame(downtimes_ms), BOTH).rows[0].cells["downtime"]
+    return build_table3(_frame(downtimes_ms), BOTH, factory.ROLES).rows[0].cells["downtime"]
 
 
 def test_a_ratio_of_means_in_both_conventions() -> None:
@@ -68,7 +68,7 @@ def test_a_ratio_of_means_in_both_conventions() -> None:
 
 def test_more_throughput_is_better() -> None:
     frame = _frame({("post-copy", 8): [80, 80], ("vcsp", 8): [100, 100]}, "throughput_mb_per_s")
-    cell = build_table3(frame, BOTH).rows[0].cells["throughput"]
+    cell = build_table3(frame, BOTH, factory.ROLES).rows[0].cells["throughput"]
     assert cell.baseline.pct == pytest.approx(25)
     assert cell.paper.pct == pytest.approx(20)
 
@@ -105,8 +105,8 @@ def test_intervals_do_not_depend_on_the_other_methods() -> None:
         ("vcsp", 8): [50, 70, 61, 64, 83, 52],
         ("vcsp-prefetching", 8): [50, 70, 65],
     }
-    alone = build_table3(_frame(trials), BOTH).rows[0]
-    assert build_table3(_frame(trials), ["post-copy", "vcsp-prefetching", "vcsp"]).rows[1] == alone
+    alone = build_table3(_frame(trials), BOTH, factory.ROLES).rows[0]
+    assert build_table3(_frame(trials), ["post-copy", "vcsp-prefetching", "vcsp"], factory.ROLES).rows[1] == alone
 
 
 def test_up_to_names_the_best_workload_and_is_not_the_overall_value() -> None:
@@ -162,11 +162,13 @@ def test_a_baseline_indistinguishable_from_zero_gives_no_interval() -> None:
 )
 def test_without_anything_to_compare_there_is_no_table(trials: Trials, methods: Sequence[str], expected: str) -> None:
     with pytest.raises(NoTableError, match=expected):
-        build_table3(_frame(trials), methods)
+        build_table3(_frame(trials), methods, factory.ROLES)
 
 
 def test_the_csv_has_the_agreed_columns_and_leaves_missing_cells_empty() -> None:
-    table = build_table3(_frame({("post-copy", 8): [100, 100], ("vcsp", 8): [50, 50]}), [*BOTH, "vcsp-prefetching"])
+    table = build_table3(
+        _frame({("post-copy", 8): [100, 100], ("vcsp", 8): [50, 50]}), [*BOTH, "vcsp-prefetching"], factory.ROLES
+    )
     rows = list(csv.DictReader(io.StringIO(table3_csv(table, "baseline"))))
     assert list(rows[0]) == ["method"] + [
         f"{metric}_{part}"
@@ -235,7 +237,7 @@ def test_the_tidy_table_of_no_trials_has_its_columns(tmp_path: Path) -> None:
 
 def test_a_verdict_decides_only_what_the_interval_decides() -> None:
     def table(base: Sequence[float], new: Sequence[float]) -> Table3:
-        return build_table3(_frame({("post-copy", 8): base, ("vcsp", 8): new}), BOTH)
+        return build_table3(_frame({("post-copy", 8): base, ("vcsp", 8): new}), BOTH, factory.ROLES)
 
     def verdict(base: Sequence[float], new: Sequence[float]) -> str:
         return verdict_sentences(table(base, new))[0]

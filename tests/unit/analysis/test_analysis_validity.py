@@ -33,6 +33,12 @@ def _status(status: str, host: str = "source") -> dict[str, Any]:
     return {"host": host, "name": "MIGRATION", "data": {"status": status}, "time_s": 0.5}
 
 
+def _pause(host: str, start_s: float, end_s: float) -> list[dict[str, Any]]:
+    """The events of a pause; on the source, the migration's own stop follows."""
+    names = [("STOP", start_s), ("RESUME", end_s), *([("STOP", 0.0)] if host == "source" else [])]
+    return [{"host": host, "name": name, "data": {}, "time_s": time_s} for name, time_s in names]
+
+
 BREAKS: list[tuple[str, Change, str]] = [
     ("post-copy", lambda r: r["events"][0]["data"].update(status="active"), "ended before post-copy began"),
     ("undisturbed", lambda r: r["events"].append(_status("postcopy-paused")), "status was postcopy-paused"),
@@ -53,6 +59,8 @@ BREAKS: list[tuple[str, Change, str]] = [
         ),
         "trace saw 1021 requests, QEMU's source counted 1000",
     ),
+    ("not paused", lambda r: r["events"].extend(_pause("source", -1.5, -0.5)), "paused for 1.0 s in the baseline"),
+    ("not paused", lambda r: r["events"].extend(_pause("destination", 0.5, 1.0)), "paused for 0.5 s after the switch"),
     ("page wait", lambda r: r["measurements"].update(page_wait_ms=1502.0), "longer than the post-copy phase"),
     ("page wait", lambda r: r["measurements"].update(page_wait_ms=-1.0), "page wait is negative"),
     (
@@ -63,9 +71,71 @@ BREAKS: list[tuple[str, Change, str]] = [
 ]
 
 
+# What one spoiled field of a sound record breaks; a wrong unit above all.
+SPOILED: list[tuple[str, Change, str]] = [
+    ("total migration time", lambda r: _scaled(r, "total_migration_time_s", 1000), "total migration time is 1512 s"),
+    ("total migration time", lambda r: _scaled(r, "total_migration_time_s", 1.05), "events 1.51 s"),
+    ("blackout", lambda r: r["measurements"].update(stop_and_copy_ms=14.0, downtime_ms=614.0), "events 12 ms"),
+    ("downtime", lambda r: _scaled(r, "downtime_ms", 0.001), "downtime is 1 ms"),
+    ("page wait", lambda r: r["measurements"].update(page_wait_ms=6.0, downtime_ms=18.0), "schedstat 600 ms"),
+    ("throttled time", lambda r: _scaled(r, "throttled_ms", 0.001), "the cgroup 400 ms"),
+    ("requests", lambda r: _scaled(r, "page_requests", 4), "trace saw 2000 requests"),
+    ("link rate", lambda r: _scaled(r, "sent_kb", 1024), "link rate is 488 Mbit/s"),
+    ("stall loss", lambda r: _scaled(r, "throughput_mb_per_s", 1024), "stall loss"),
+    ("slow-down", lambda r: _scaled(r, "steady_mb_per_s", 1024), "slow-down"),
+    ("slow-down", lambda r: _scaled(r, "baseline_mb_per_s", 0.5), "slow-down"),
+    ("possible", lambda r: _scaled(r, "pages_sent", 1024), "pages sent"),
+    ("time", lambda r: _scaled(r, "window_walk_s", 1000), "longer than the trial"),
+    ("possible", lambda r: (r.update(events=[]), _scaled(r, "total_migration_time_s", 1e-3)), "longer than the migr"),
+    ("possible", lambda r: (r["instruments"].clear(), _scaled(r, "page_requests", 1e4)), "more than 4 for each page"),
+]
+
+
+def _scaled(record: dict[str, Any], name: str, factor: float) -> None:
+    record["measurements"][name] *= factor
+
+
+def _sound(change: Change | None = None) -> dict[str, Any]:
+    record, _ = factory.sound(EXPERIMENT, "vcsp")
+    if change:
+        change(record)
+    return record
+
+
+@pytest.mark.parametrize(("name", "change", "expected"), SPOILED, ids=[name for name, _, _ in SPOILED])
+def test_parts_of_a_record_that_contradict_each_other_break_a_rule(name: str, change: Change, expected: str) -> None:
+    problems = broken_rules(_sound(change))
+    assert expected in "; ".join(problems)
+    assert name in {check.name for check in CHECKS if check.problem(_sound(change))}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda r: None,
+        lambda r: r["measurements"].update(link_mbit_per_s=None, baseline_mb_per_s=None, throttled_ms=None),
+        lambda r: r["events"].append({"host": "source", "name": "SHUTDOWN", "data": {}, "time_s": 2.0}),
+        lambda r: r["instruments"].clear(),
+        lambda r: r.update(started_at=None),
+        lambda r: r.update(ended_at="2026-01-02T03:04:01Z"),  # a clock was set back
+        lambda r: r.update(events=[]),
+    ],
+)
+def test_a_sound_record_breaks_no_rule(change: Change) -> None:
+    assert broken_rules(_sound(change)) == ()
+
+
 def test_every_rule_is_broken_by_some_case_and_by_no_sound_record() -> None:
-    assert {name for name, _, _ in BREAKS} == {check.name for check in CHECKS}
+    assert {name for name, _, _ in [*BREAKS, *SPOILED]} == {check.name for check in CHECKS}
     assert broken_rules(_record()) == ()
+
+
+def test_downtime_has_the_wait_of_one_vcpu_and_that_of_all_in_older_records() -> None:
+    record = _record(lambda r: r["measurements"].update(downtime_ms=120.0, stop_and_copy_ms=20.0, page_wait_ms=200.0))
+    record["trial"]["guest"]["vcpus"] = 2
+    assert broken_rules(record) == ("downtime is 120 ms, stop-and-copy and page wait together 220 ms",)
+    record["instruments"]["schedstat"]["values"]["vcpu_page_wait_ms"] = [150.0, 50.0]
+    assert broken_rules(record) == ()
 
 
 @pytest.mark.parametrize(("name", "change", "expected"), BREAKS, ids=[name for name, _, _ in BREAKS])

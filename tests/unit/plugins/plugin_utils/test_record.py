@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,3 +101,25 @@ def test_nonsense_does_not_hide_the_failure(trial: dict[str, Any]) -> None:
     assert record["validity"]["reasons"][0].startswith(
         "host unreachable / what the trial returned is not a valid record"
     )
+
+
+@pytest.mark.parametrize("content", [None, b"no gzip", gzip.compress(b"cut off")[:-8]], ids=["missing", "junk", "cut"])
+def test_a_file_that_did_not_arrive_leaves_the_record_of_a_failure(
+    content: bytes | None, tmp_path: Path, trial: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
+) -> None:
+    if content is not None:
+        (tmp_path / "requests.csv.gz").write_bytes(content)
+    result = trial_result(stored_files=["/far/away/requests.csv.gz"])
+    record, files = build("mine", trial, result, None, {}, tmp_path)
+    assert "not a valid record" in record["validity"]["reasons"][0]
+    assert files == {}
+
+
+def test_of_a_folder_only_the_files_that_the_result_names_are_kept(
+    tmp_path: Path, trial: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
+) -> None:
+    for name in ("requests.csv", "telemetry.csv"):  # one is left over from an interrupted attempt
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(name.encode()))
+    record, files = build("mine", trial, trial_result(stored_files=["/far/away/requests.csv.gz"]), None, {}, tmp_path)
+    assert record["validity"]["valid"]
+    assert files == {"requests.csv": b"requests.csv"}

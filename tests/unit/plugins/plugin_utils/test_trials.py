@@ -86,7 +86,9 @@ def test_ids_tell_workloads_apart(scenario: dict[str, Any]) -> None:
 
 
 def test_observation_grows_with_the_window_unless_told(scenario: dict[str, Any]) -> None:
-    assert [default_observation_s(window_mb) for window_mb in (8, 64, 512)] == [2.64, 5.72, 30.36]
+    assert default_observation_s(2048, 64, 1000) > default_observation_s(512, 64, 1000)
+    assert default_observation_s(512, 64, 100) > 224 * 8.388608 / 100, "all that is sent must fit in"
+    assert [default_observation_s(512, window_mb, 1000) for window_mb in (8, 64, 512)] == [2.64, 5.72, 30.36]
     told = trials(load({**scenario, "observation_s": 10}))
     assert {trial["observation_s"] for trial in told} == {10}
 

@@ -1,0 +1,97 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""An experiment, read and checked also by what a record alone does not show: its telemetry, and the other repeats."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from ...plugins.plugin_utils._records.errors import InputError
+from ...plugins.plugin_utils._records.events import time_of_s
+from ...plugins.plugin_utils._records.recomputed import stopped_s
+from ...plugins.plugin_utils._records.records import Cell, Experiment, Record, read_experiment
+from .telemetry import PAGES_PER_MB, TELEMETRY_FILE, Telemetry, read_telemetry
+
+# Between two reports the guest's progress is not known, and it may have been stopped.
+_TOLERANCE = 0.02
+_TOLERANCE_MB_PER_S = 1.0
+# No trial differs as much from its repeats, but units do: ms and s, KB and MB.
+UNIT_FACTOR = 500.0
+_MEASUREMENTS = ("downtime_ms", "total_migration_time_s", "page_requests", "throughput_mb_per_s", "sent_kb")
+
+
+def read_checked(directory: Path) -> Experiment:
+    """Read the experiment in ``directory`` as `read_experiment` does, with all rules checked.
+
+    :raises InputError: ``directory`` holds no readable experiment
+    """
+    experiment = read_experiment(directory)
+    cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    for record in experiment.records:
+        if record.valid:
+            cells[record.cell.workload, record.cell.method].append(record)
+    broken = {record.cell: found for records in cells.values() for record, found in _contradictions(records)}
+    return replace(experiment, records=tuple(_with(record, broken) for record in experiment.records))
+
+
+def _with(record: Record, broken: dict[Cell, str]) -> Record:
+    found = broken.get(record.cell)
+    return record if found is None else replace(record, broken_rules=(*record.broken_rules, found))
+
+
+def _contradictions(records: list[Record]) -> Iterator[tuple[Record, str]]:
+    """Yield those of a cell's ``records`` that are contradicted, each with the reason."""
+    usual = {}
+    for name in _MEASUREMENTS:
+        values = [value for record in records if (value := record.data["measurements"][name])]
+        usual[name] = median(values) if len(values) > 2 else None
+    for record in records:
+        problem = _throughput(record)
+        for name, middle in usual.items():
+            value = record.data["measurements"][name]
+            if problem is None and value and middle and not 1 / UNIT_FACTOR < value / middle < UNIT_FACTOR:
+                problem = f"{name} is {value:.4g}, that of its repeats {middle:.4g}: is the unit right?"
+        if problem is not None:
+            yield record, problem
+
+
+def _throughput(record: Record) -> str | None:
+    """Return how the throughput contradicts the guest's telemetry; None if it does not, or if there is none."""
+    stated = record.data["measurements"]["throughput_mb_per_s"]
+    if stated is None or not (record.directory / TELEMETRY_FILE).exists():
+        return None
+    try:
+        telemetry = read_telemetry(record.directory / TELEMETRY_FILE)
+    except InputError:  # the figure that needs it says so
+        return None
+    found = observed_mb_per_s(
+        telemetry, stopped_s(record.data), time_of_s(record.data["events"], "module", "OBSERVATION_END")
+    )
+    if found is None or abs(stated - found) <= _TOLERANCE * found + _TOLERANCE_MB_PER_S:
+        return None
+    return f"throughput is {stated:.4g} MB/s, by the guest's telemetry {found:.4g} MB/s"
+
+
+def observed_mb_per_s(telemetry: Telemetry, stop_s: float | None, end_s: float | None) -> float | None:
+    """Return the guest's rate from its resume, at 0, to ``end_s``; None if the telemetry does not cover that.
+
+    From its last report on the source until ``stop_s``, the guest went on at the rate that it had.
+    """
+    time_s, pages = telemetry.time_s, telemetry.pages
+    if stop_s is None or end_s is None or end_s <= 0 or time_s[-1] < end_s:
+        return None
+    last = int(np.searchsorted(time_s, stop_s, side="right")) - 1
+    after = int(np.searchsorted(time_s, 0.0, side="left"))
+    earlier = int(np.searchsorted(time_s, time_s[last], side="left")) - 1
+    if earlier < 0 or after == len(time_s):
+        return None
+    rate = (pages[last] - pages[earlier]) / (time_s[last] - time_s[earlier])
+    at_stop = min(float(pages[last] + rate * (stop_s - time_s[last])), float(pages[after]))
+    at_end = float(np.interp(end_s, time_s, pages))
+    return (at_end - at_stop) / PAGES_PER_MB / end_s
