@@ -14,11 +14,16 @@ _CONTROLLER = {1: "cpu", 2: ""}
 
 def cpu_hierarchies(proc: Path = PROC) -> list[tuple[int, Path]]:
     """Version and mount point of each: v1 with the CPU controller, and v2, whether or not it has it."""
+    return hierarchies("cpu", proc)
+
+
+def hierarchies(controller: str, proc: Path = PROC) -> list[tuple[int, Path]]:
+    """The same for any controller."""
     mounts = (line.split() for line in (proc / "self" / "mounts").read_text().splitlines())
     return [
         (2 if kind == "cgroup2" else 1, Path(point))
         for _device, point, kind, options, *_rest in mounts
-        if kind == "cgroup2" or (kind == "cgroup" and "cpu" in options.split(","))
+        if kind == "cgroup2" or (kind == "cgroup" and controller in options.split(","))
     ]
 
 

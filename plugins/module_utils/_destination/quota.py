@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
+from .._host import domain as domains
 from .._libvirt import libvirt
 
-NAMESPACE = "https://github.com/vcsp/testbed/quota/1"
 UNLIMITED = -1
 # The kernel's limits on a CFS period (sched-bwc.rst), and libvirt's minimum quota.
 PERIOD_MIN_US, PERIOD_MAX_US, QUOTA_MIN_US = 1000, 1_000_000, 1000
@@ -25,15 +25,22 @@ def quota_us(percent: int, period_us: int) -> int:
     return max(QUOTA_MIN_US, period_us * percent // 100)
 
 
-def throttle(domain: Any, percent: int, period_us: int) -> None:
+def throttle(domain: Any, percent: int, period_us: int) -> str | None:
     """Limit every vCPU of a guest to ``percent`` of a processor until ``lift``.
 
+    A limit that is tighter already stays as it is.
+
+    :returns: that limit, in words; None if ours is in force.
     :raises libvirt.libvirtError: e.g. no CPU controller in the host's cgroups.
     """
-    before = domain.schedulerParametersFlags(libvirt.VIR_DOMAIN_AFFECT_LIVE)
-    note = ElementTree.Element("throttled", {"period": str(before["vcpu_period"]), "quota": str(before["vcpu_quota"])})
-    _note(domain, ElementTree.tostring(note, encoding="unicode"))
-    _set(domain, period_us, quota_us(percent, period_us))
+    found = domain.schedulerParametersFlags(libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    period, limit, wanted = found["vcpu_period"], found["vcpu_quota"], quota_us(percent, period_us)
+    if period > 0 and limit > 0 and limit * period_us < wanted * period:
+        return f"{100 * limit / period:g} % of a processor"
+    note = ElementTree.Element("throttled", {"period": str(period), "quota": str(limit)})
+    domains.write_note(domain, domains.QUOTA_NOTE, note)
+    _set(domain, period_us, wanted)
+    return None
 
 
 def lift(domain: Any) -> bool:
@@ -41,20 +48,12 @@ def lift(domain: Any) -> bool:
 
     :raises libvirt.libvirtError: the guest is gone, or libvirt cannot answer.
     """
-    try:
-        text = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-    except libvirt.libvirtError as error:
-        if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN_METADATA:
-            return False
-        raise
-    note = ElementTree.fromstring(text)
+    note = domains.read_note(domain, domains.QUOTA_NOTE)
+    if note is None:
+        return False
     _set(domain, int(note.attrib["period"]), int(note.attrib["quota"]))
-    _note(domain, None)
+    domains.write_note(domain, domains.QUOTA_NOTE, None)
     return True
-
-
-def _note(domain: Any, text: str | None) -> None:
-    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, text, "vcsp", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
 
 
 def _set(domain: Any, period_us: int, quota: int) -> None:

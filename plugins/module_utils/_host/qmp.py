@@ -10,16 +10,13 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError  # the built-in one only since Python 3.11
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 from .._libvirt import libvirt, libvirt_qemu
-
-# Long enough for SSH and a busy host, short compared to a migration's time limit.
-CONNECT_TIMEOUT_S = 15.0
+from . import domain as domains
+from .calls import Calls, Limited, Unanswered, keep
 
 
 class QmpError(Exception):
@@ -38,6 +35,10 @@ class QmpError(Exception):
 
 class ConnectionFailed(Exception):
     """libvirt cannot be reached, or cannot answer now."""
+
+
+class NoAnswer(ConnectionFailed):
+    """libvirt or the guest's QEMU hangs. What was asked for may still happen."""
 
 
 class GuestGone(Exception):
@@ -78,31 +79,26 @@ class EventLoop:
         cls._running = True
 
 
-def connect(uri: str, timeout_s: float = CONNECT_TIMEOUT_S) -> Any:
+def connect(uri: str) -> Any:
     """Open a libvirt connection with keepalive, so that its loss is noticed.
 
-    :raises ConnectionFailed: libvirt refused, or did not answer within ``timeout_s``.
+    :raises ConnectionFailed: libvirt refused, or did not answer in time.
     """
+    return _connect(uri, Calls())
+
+
+def _connect(uri: str, calls: Calls) -> Any:
     EventLoop.start()
-    opened: Future[Any] = Future()
 
-    def open_it() -> None:
-        try:
-            connection = libvirt.open(uri)
-            connection.setKeepAlive(5, 6)
-        except Exception as error:  # raised again by the thread that waits
-            opened.set_exception(error)
-        else:
-            opened.set_result(connection)
+    def open_connection() -> Any:
+        connection = libvirt.open(uri)
+        connection.setKeepAlive(5, 6)
+        return connection
 
-    # libvirt waits forever for a libvirtd that hangs, and does so in C, where nothing can interrupt it.
-    threading.Thread(target=open_it, name="libvirt-open", daemon=True).start()
     try:
-        return opened.result(timeout_s)
-    except FutureTimeoutError:
-        raise ConnectionFailed(
-            f"libvirt at {uri} did not answer within {timeout_s:g} s; check that its libvirtd is running and responds"
-        ) from None
+        return calls.make("open_connection", open_connection)
+    except Unanswered:
+        raise NoAnswer(f"libvirt at {uri} did not answer; check that its libvirtd is running and responds") from None
     except libvirt.libvirtError as error:
         raise ConnectionFailed(f"cannot reach libvirt at {uri}: {error}") from error
 
@@ -117,30 +113,44 @@ class Host:
     def __init__(self, role: str, uri: str) -> None:
         self.role, self.uri = role, uri
         self.connects = 0
-        self._connection: Any = None
+        self._connection: Limited | None = None
+        self._calls = Calls()
 
     def connection(self) -> Any:
-        """A libvirt connection that was alive a moment ago.
+        """A libvirt connection that was alive a moment ago; each of its calls can raise ``NoAnswer``.
 
         :raises ConnectionFailed: libvirt cannot be reached.
         """
         if not self.alive:
             self.close()
-            self._connection = connect(self.uri)
+            self._connection = Limited(_connect(self.uri, self._calls), self.call)
             self.connects += 1
         return self._connection
+
+    def call(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Make a call to libvirt that can be abandoned.
+
+        :raises NoAnswer: it did not return in time.
+        """
+        try:
+            return self._calls.make(name, function, *arguments)
+        except Unanswered as error:
+            raise NoAnswer(f"the {self.role}'s libvirt or QEMU does not answer: {error}") from error
 
     @property
     def alive(self) -> bool:
         try:
-            return self._connection is not None and bool(self._connection.isAlive())
+            return self._connection is not None and bool(self._connection.raw.isAlive())  # sends nothing
         except libvirt.libvirtError:
             return False
 
     def close(self) -> None:
         connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(libvirt.libvirtError):  # already lost
+        if connection is None:
+            return
+        keep(connection.raw)
+        if not self._calls.waiting:
+            with suppress(libvirt.libvirtError, NoAnswer):  # already lost
                 connection.close()
 
 
@@ -182,7 +192,7 @@ class Monitor:
         """
         connection = self.host.connection()
         with self.translated():
-            domain = connection.lookupByName(self.name)
+            domain = Limited(connection.lookupByName(self.name), self.host.call)
             self._domain, self._connection = domain, connection
             self._register()
             for follow in self._followers:
@@ -203,7 +213,7 @@ class Monitor:
         try:
             yield
         except libvirt.libvirtError as error:
-            if error.get_error_code() in (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID):
+            if domains.is_gone(error, lambda: self.host.connection().lookupByName(self.name)):
                 raise GuestGone(f"there is no guest {self.name} at {self.host.uri}") from error
             raise ConnectionFailed(f"libvirt at {self.host.uri} cannot answer: {error}") from error
 
@@ -219,7 +229,8 @@ class Monitor:
             request["arguments"] = {key.replace("_", "-"): value for key, value in arguments.items()}
         domain = self.domain
         with self.translated():
-            reply = json.loads(libvirt_qemu.qemuMonitorCommand(domain, json.dumps(request), 0))
+            text = self.host.call("command", libvirt_qemu.qemuMonitorCommand, domain.raw, json.dumps(request), 0)
+        reply = json.loads(text)
         if "error" in reply:
             raise QmpError(command, reply["error"].get("class", "?"), reply["error"].get("desc", "?"))
         return reply["return"]
@@ -249,7 +260,7 @@ class Monitor:
                 self._register()
 
     def _register(self) -> None:
-        callback = self._callback
+        callback, connection = self._callback, self._connection
         if callback is None:
             return
 
@@ -258,15 +269,17 @@ class Monitor:
         ) -> None:
             callback(Event(self.role, name, json.loads(data) if data else {}, seconds + micros / 1e6))
 
-        number = libvirt_qemu.qemuMonitorEventRegister(self._connection, self._domain, None, forward, None, 0)
-        self._registration = self._connection, number
+        register = libvirt_qemu.qemuMonitorEventRegister
+        number = self.host.call("register", register, connection.raw, self._domain.raw, None, forward, None, 0)
+        self._registration = connection.raw, number
 
     def close(self) -> None:
-        """Stop listening for events."""
+        """Stop listening for events, and let go of the connection."""
         registration, self._registration, self._callback = self._registration, None, None
+        self._domain = self._connection = None
         if registration is not None:
-            with suppress(libvirt.libvirtError):  # the connection is gone, and the registration with it
-                libvirt_qemu.qemuMonitorEventDeregister(*registration)
+            with suppress(libvirt.libvirtError, NoAnswer):  # the connection is gone, and the registration with it
+                self.host.call("deregister", libvirt_qemu.qemuMonitorEventDeregister, *registration)
 
     def capabilities(self) -> dict[str, bool]:
         return {item["capability"]: item["state"] for item in self.execute("query-migrate-capabilities")}
