@@ -16,6 +16,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 from .._host import domain as domains
+from .._host import oob
 from .._libvirt import libvirt
 from .telemetry import Channel
 
@@ -72,6 +73,7 @@ def remove(connection: Any, name: str) -> bool:
     if domain is None:
         return False
     domains.destroy(domain)
+    oob.remove_place(oob.place(domain.UUIDString()))
     return True
 
 

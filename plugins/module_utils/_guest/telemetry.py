@@ -144,9 +144,15 @@ class Channel:
         stream, self._stream = self._stream, None
         if stream is None:
             return
-        for end in (stream.eventRemoveCallback, stream.abort):
-            with suppress(libvirt.libvirtError):  # the guest or the connection is already gone
-                end()
+        with suppress(libvirt.libvirtError):  # the guest or the connection is already gone
+            stream.eventRemoveCallback()
+        # Waits for libvirtd, for which neither the event loop nor the end of the module may wait.
+        threading.Thread(target=_abort, args=(stream,), name="abort", daemon=True).start()
+
+
+def _abort(stream: Any) -> None:
+    with suppress(libvirt.libvirtError):
+        stream.abort()
 
 
 def has_channel(xml: str) -> bool:

@@ -18,14 +18,15 @@ SAMPLE_S = 0.05
 
 @dataclass(frozen=True)
 class SchedSample:
-    """Cumulative times of all vCPU threads (proc_pid_schedstat: Documentation/scheduler/sched-stats.rst), in seconds.
+    """Cumulative times of the vCPU threads (proc_pid_schedstat: Documentation/scheduler/sched-stats.rst), in seconds.
 
     :ivar time_s: CLOCK_MONOTONIC.
+    :ivar on_cpu_s: of each thread; so is ``run_queue_s``.
     """
 
     time_s: float
-    on_cpu_s: float
-    run_queue_s: float
+    on_cpu_s: tuple[float, ...]
+    run_queue_s: tuple[float, ...]
 
 
 class SchedStat:
@@ -49,7 +50,7 @@ class SchedStat:
             words = [file.read_text().split() for file in self._files]
         except OSError:
             return
-        on_cpu, queued = (sum(int(word[column]) for word in words) / 1e9 for column in (0, 1))
+        on_cpu, queued = (tuple(int(word[column]) / 1e9 for word in words) for column in (0, 1))
         self.samples.append(SchedSample(time.monotonic(), on_cpu, queued))
 
     def _run(self) -> None:
@@ -67,9 +68,13 @@ def throttled_s(threads: Iterable[int], proc: Path = PROC) -> float | None:
     cgroup v1: cpu.stat throttled_time (ns); v2: throttled_usec.
     """
     total = None
+    try:
+        hierarchies = cpu_hierarchies(proc)
+    except OSError:
+        return None
     for tid in threads:
         found = None
-        for version, point in cpu_hierarchies(proc):
+        for version, point in hierarchies:
             try:
                 path = path_in(version, tid, proc)
                 if path is None:

@@ -87,27 +87,38 @@ def time_when(curve: Curve, value: float) -> float | None:
     return None
 
 
-def page_wait_ms(samples: Sequence[SchedSample], vcpus: int, resume_s: float, completed_s: float) -> float | None:
-    """Wall time of the vCPU threads minus their time on a CPU and in a run queue, summed over vCPUs, in ms.
-
-    Before the resume the threads sleep, so any earlier sample has the counters of the resume.
-    """
-    on_cpu = [(sample.time_s, sample.on_cpu_s) for sample in samples]
-    queued = [(sample.time_s, sample.run_queue_s) for sample in samples]
-    used = [value_at(curve, completed_s) for curve in (on_cpu, queued)]
-    before = [sample for sample in samples if sample.time_s <= resume_s]
-    if used[0] is None or used[1] is None or not before:
+def page_waits_ms(samples: Sequence[SchedSample], resume_s: float, completed_s: float) -> list[float] | None:
+    """Wall time of each vCPU thread minus its time on a CPU and in a run queue, in ms."""
+    on_cpu = _used_s([(sample.time_s, sample.on_cpu_s) for sample in samples], resume_s, completed_s)
+    queued = _used_s([(sample.time_s, sample.run_queue_s) for sample in samples], resume_s, completed_s)
+    if on_cpu is None or queued is None:
         return None
-    busy_s = used[0] - before[-1].on_cpu_s + used[1] - before[-1].run_queue_s
-    return max(0.0, (vcpus * (completed_s - resume_s) - busy_s) * 1000)
+    return [max(0.0, (completed_s - resume_s - one - other) * 1000) for one, other in zip(on_cpu, queued, strict=True)]
 
 
 def run_queue_ms(samples: Sequence[SchedSample], resume_s: float, completed_s: float) -> float | None:
     """Time in ms that the vCPU threads waited for a processor between two times, throttling included."""
-    queued = [(sample.time_s, sample.run_queue_s) for sample in samples]
-    last = value_at(queued, completed_s)
-    before = [value for time_s, value in queued if time_s <= resume_s]
-    return None if last is None or not before else (last - before[-1]) * 1000
+    queued = _used_s([(sample.time_s, sample.run_queue_s) for sample in samples], resume_s, completed_s)
+    return None if queued is None else sum(queued) * 1000
+
+
+def _used_s(
+    counters: Sequence[tuple[float, tuple[float, ...]]], resume_s: float, completed_s: float
+) -> list[float] | None:
+    """How far each thread's counter went from the resume to completion.
+
+    Before the resume the threads sleep, so any earlier sample has the counters of the resume.
+    """
+    before = [values for time_s, values in counters if time_s <= resume_s]
+    if not before:
+        return None
+    found = []
+    for thread, start_s in enumerate(before[-1]):
+        end_s = value_at([(time_s, values[thread]) for time_s, values in counters], completed_s)
+        if end_s is None:
+            return None
+        found.append(end_s - start_s)
+    return found
 
 
 def steady_window(completed_s: float, end_s: float) -> tuple[float, float] | None:

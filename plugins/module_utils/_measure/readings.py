@@ -9,15 +9,26 @@ from typing import Any
 
 from .._guest.telemetry import Channel
 from .._host.qmp import Event
+from .clocks import DRIFT
 from .instruments import SchedStat
+from .series import Trace
 
 
 @dataclass
 class Readings:
-    """Raw readings. Times are the destination's CLOCK_MONOTONIC in seconds; None means not read."""
+    """Raw readings. Times are the destination's CLOCK_MONOTONIC in seconds; None means not read.
+
+    :ivar events_before_switch: how many events had arrived at ``switch_requested_s``.
+    :ivar clock_offset_s: the source's real-time clock minus ours, with the bound of the error at ``clock_measured_s``.
+    :ivar clocks_set: hosts whose real-time clock was set while events were stamped with it.
+    """
 
     events: list[tuple[float, Event]] = field(default_factory=list)
+    switch_requested_s: float | None = None
+    events_before_switch: int | None = None
     clock_offset_s: tuple[float, float] | None = None
+    clock_measured_s: float = 0.0
+    clocks_set: set[str] = field(default_factory=set)
     sched: SchedStat | None = None
     source_channel: Channel | None = None
     destination_channel: Channel | None = None
@@ -25,12 +36,14 @@ class Readings:
     destination_migrate: dict[str, Any] = field(default_factory=dict)
     capabilities: dict[str, bool] = field(default_factory=dict)
     vcpu_threads: tuple[int, ...] = ()
-    requests: list[Any] | None = None
+    trace: Trace | None = None
     requests_seen: int | None = None
+    not_measured: list[str] = field(default_factory=list)
     prefetch_absent: str | None = None
     cpu_latency_absent: str | None = None
     observation_end_s: float | None = None
     throttled_s: float | None = None
+    tighter_quota: str | None = None
     quota_lifted_s: float | None = None
     released_s: float | None = None
     verified: Any = None
@@ -40,7 +53,17 @@ class Readings:
     connections_lost: list[str] = field(default_factory=list)
     taken_over: bool = False
     was_home: bool = False
+    was_paused: bool = False
+    resumed: bool = False
+    run_state: str | None = None
     quota_left_over: bool = False
+    settings_left_over: bool = False
+
+    def clock_bound_s(self, time_s: float) -> float | None:
+        """The bound of the error in a time of the source; None if the clocks were not compared."""
+        if self.clock_offset_s is None:
+            return None
+        return self.clock_offset_s[1] + DRIFT * abs(time_s - self.clock_measured_s)
 
     def time_of(self, host: str, name: str, **data: Any) -> float | None:
         """Time of the first event that matches; None if none does."""

@@ -4,13 +4,12 @@
 
 from __future__ import annotations
 
-import base64
-import zlib
 from typing import Any
 
 from .._guest.telemetry import Sample
 from .._options import Options
-from . import metrics
+from . import metrics, series
+from .moments import clocks_set, completed_s, paused_at_switch, pauses, resumed_s, stopped_s
 from .readings import Readings
 
 # Beyond these bounds, two instruments for the same thing contradict each other.
@@ -21,8 +20,8 @@ SAMPLE_PERIOD_S = 0.1
 
 
 def build(options: Options, readings: Readings) -> dict[str, Any]:
-    """The module's return value; ``files`` maps names to base64 of zlib of the text."""
-    resumed = readings.time_of("destination", "RESUME")
+    """The module's return value; ``files`` maps names to compressed contents."""
+    resumed = resumed_s(readings)
     measurements = measure(options, readings, resumed)
     verified = readings.verified
     return {
@@ -32,18 +31,17 @@ def build(options: Options, readings: Readings) -> dict[str, Any]:
         "clock_offset": clock_offset(readings),
         "memory_verified": None if verified is None else verified.bad == 0 and verified.pages > 0,
         "validity": validity(options, readings, measurements),
-        "files": {name: pack(text) for name, text in files(readings, resumed).items()},
+        "files": files(options, readings, resumed),
         "recoveries": readings.recoveries,
         "taken_over": readings.taken_over,
         "was_home": readings.was_home,
+        "run_state": readings.run_state,
     }
 
 
 def measure(options: Options, readings: Readings, resumed: float | None) -> dict[str, float | None]:
     """Measurements as docs/measurement.md defines them; None where a reading is missing."""
-    stopped = readings.time_of("source", "STOP")
-    switched = readings.time_of("source", "MIGRATION", status="postcopy-active")
-    completed = completed_s(readings)
+    stopped, completed = stopped_s(readings), completed_s(readings)
     ram = readings.source_migrate.get("ram", {})
     found: dict[str, float | None] = dict.fromkeys((
         "downtime_ms", "stop_and_copy_ms", "page_wait_ms", "total_migration_time_s", "page_requests", "pages_sent",
@@ -56,21 +54,30 @@ def measure(options: Options, readings: Readings, resumed: float | None) -> dict
         found["pages_sent"] = ram.get("normal")
     if resumed is None or completed is None:
         return found
-    if switched is not None:
-        found["total_migration_time_s"] = completed - switched
     if stopped is not None:
+        found["total_migration_time_s"] = completed - stopped
         found["stop_and_copy_ms"] = (resumed - stopped) * 1000
-    if readings.sched is not None:
-        found["page_wait_ms"] = metrics.page_wait_ms(
-            readings.sched.samples, len(readings.vcpu_threads), resumed, completed
-        )
-    if found["page_wait_ms"] is not None and found["stop_and_copy_ms"] is not None:
-        found["downtime_ms"] = found["page_wait_ms"] + found["stop_and_copy_ms"]
+    waits = page_waits_ms(readings, resumed, completed)
+    if waits is not None:
+        found["page_wait_ms"] = sum(waits)
+    if waits and found["stop_and_copy_ms"] is not None and keeps_vcpus_busy(readings):
+        found["downtime_ms"] = found["stop_and_copy_ms"] + sum(waits) / len(waits)
     found["throttled_ms"] = _ms(readings.throttled_s)
     if found["sent_kb"] is not None and found["total_migration_time_s"]:
         found["link_mbit_per_s"] = found["sent_kb"] * 1024 * 8 / 1e6 / found["total_migration_time_s"]
     found.update(guest_view(options, readings, stopped, resumed, completed))
     return found
+
+
+def page_waits_ms(readings: Readings, resumed: float, completed: float) -> list[float] | None:
+    """Page wait of each vCPU in ms; None if it was not sampled."""
+    return None if readings.sched is None else metrics.page_waits_ms(readings.sched.samples, resumed, completed)
+
+
+def keeps_vcpus_busy(readings: Readings) -> bool:
+    """Whether the guest has a walker on each vCPU: schedstat cannot tell an idle one's sleep from a wait for a page."""
+    samples = all_samples(readings)
+    return bool(samples) and len(samples[0].visits) >= len(readings.vcpu_threads)
 
 
 def guest_view(
@@ -104,17 +111,28 @@ def instruments(options: Options, readings: Readings, resumed: float | None) -> 
     completed = completed_s(readings)
     found: dict[str, dict[str, Any]] = {}
 
-    def put(name: str, values: dict[str, Any], missing: str) -> None:
+    def put(name: str, values: dict[str, Any], missing: str, note: str | None = None) -> None:
         values = {key: value for key, value in values.items() if value is not None}
-        found[name] = {"present": bool(values), "reason": None if values else missing, "values": values}
+        found[name] = {"present": bool(values), "reason": note if values else missing, "values": values}
 
     sched: dict[str, Any] = {}
     if readings.sched is not None and resumed is not None and completed is not None:
-        sched["page_wait_ms"] = metrics.page_wait_ms(
-            readings.sched.samples, len(readings.vcpu_threads), resumed, completed
-        )
+        waits = page_waits_ms(readings, resumed, completed)
+        if waits:
+            sched = {
+                "page_wait_ms": sum(waits),
+                "vcpu_page_wait_ms": waits,
+                "vcpu_page_wait_mean_ms": sum(waits) / len(waits),
+                "vcpu_page_wait_max_ms": max(waits),
+            }
         sched["run_queue_ms"] = metrics.run_queue_ms(readings.sched.samples, resumed, completed)
-    put("schedstat", sched, "no vCPU thread could be sampled between resume and completion")
+    idle = "there is no downtime: vCPUs may have been idle, which schedstat cannot tell from waiting for a page"
+    put(
+        "schedstat",
+        sched,
+        "no vCPU thread could be sampled between resume and completion",
+        None if keeps_vcpus_busy(readings) else idle,
+    )
     put("cgroup", {"throttled_ms": _ms(readings.throttled_s)}, "no quota was set, or the kernel does not report it")
     blocktime = {
         key.replace("-", "_"): value
@@ -133,13 +151,19 @@ def instruments(options: Options, readings: Readings, resumed: float | None) -> 
         guest["longest_gap_ms"] = metrics.longest_gap_ms(samples, resumed - 1, completed + 1)
     put("guest_stalls", guest, "the guest has no telemetry channel, or sent nothing")
     requests: dict[str, Any] = {}
-    if readings.requests is not None:
-        requests = {
-            "requests": readings.requests_seen,
-            "asked_kb": sum(request.asked for request in readings.requests) / 1024,
-            "sent_kb": sum(request.sent for request in readings.requests) / 1024,
-        }
-    put("request_trace", requests, readings.prefetch_absent or "the program was not loaded")
+    dropped = 0
+    if readings.trace is not None and readings.requests_seen is not None:
+        dropped = readings.requests_seen - readings.trace.recorded
+        requests = {"requests": readings.requests_seen, "dropped": dropped or None}
+        if not dropped:
+            requests["asked_kb"] = readings.trace.asked_bytes / 1024
+            requests["sent_kb"] = readings.trace.sent_bytes / 1024
+    put(
+        "request_trace",
+        requests,
+        readings.prefetch_absent or "the program was not loaded",
+        f"the trace is full: the last {dropped} requests were only counted" if dropped else None,
+    )
     bound = None if readings.cpu_latency_absent else options.cpu_latency_us
     put("cpu_latency", {"bound_us": bound}, readings.cpu_latency_absent or "not requested")
     put(
@@ -153,31 +177,49 @@ def instruments(options: Options, readings: Readings, resumed: float | None) -> 
 def validity(options: Options, readings: Readings, measurements: dict[str, float | None]) -> dict[str, Any]:
     """Whether the trial is valid, with a sentence for each rule of docs/measurement.md that it breaks."""
     reasons = []
-    resumed, completed = readings.time_of("destination", "RESUME"), completed_s(readings)
+    stopped, resumed, completed = stopped_s(readings), resumed_s(readings), completed_s(readings)
     if readings.was_home:
         return {"valid": False, "reasons": ["the guest already ran on this host; nothing was migrated"]}
     if readings.taken_over:
         return {"valid": False, "reasons": ["an interrupted migration was completed; it was not measured"]}
+    if readings.was_paused:
+        now = "it was resumed" if readings.run_state == "running" else "it is paused"
+        return {
+            "valid": False,
+            "reasons": [f"its operator paused the guest before the switch; {now} on the destination"],
+        }
     if readings.time_of("source", "MIGRATION", status="postcopy-active") is None:
         reasons.append("the migration ended before post-copy began")
     reasons += [f"the connection to the {host}'s libvirt was lost" for host in readings.connections_lost]
     if readings.recoveries:
         reasons.append(f"the migration stalled and was recovered {readings.recoveries} times")
-    stopped = readings.time_of("source", "STOP")
+    reasons += readings.not_measured
+    if paused_at_switch(readings):
+        reasons.append("the guest was paused at the switch, so the migration had nothing to stop")
+    reasons += [
+        f"the guest was paused for {time_s:.1f} s {where}"
+        for where, time_s in pauses(readings, options.baseline_s).items()
+    ]
+    reasons += [f"the clock of the {host} was set during the migration" for host in clocks_set(readings)]
     if readings.clock_offset_s is None:
         reasons.append("the clocks of the two hosts could not be compared")
     elif stopped is not None and resumed is not None and resumed - stopped < -readings.clock_offset_s[1]:
         reasons.append("the guest resumed before it stopped: the clocks of the two hosts disagree")
+    if resumed is not None and completed is not None and completed < resumed:
+        reasons.append("the migration completed before the guest resumed")
     end = readings.observation_end_s
     if end is not None and completed is not None and completed > end:
         reasons.append(f"the migration ended {completed - end:.1f} s after the observation window")
-    if len({sample.boot for sample in all_samples(readings)}) > 1:
+    reset = any(event.name == "RESET" for _time, event in readings.events)
+    if reset or len({sample.boot for sample in all_samples(readings)}) > 1:
         reasons.append("the guest rebooted")
     if options.verify:
         if readings.verified is None:
             reasons.append("the guest's memory was not verified")
         elif readings.verified.bad or not readings.verified.pages:
             reasons.append(f"the guest's memory is wrong on {readings.verified.bad} of {readings.verified.pages} pages")
+    if readings.tighter_quota is not None:
+        reasons.append(f"the requested quota was not in force: the guest had a tighter one, {readings.tighter_quota}")
     capabilities = ["postcopy-ram", *(["postcopy-preempt"] if options.method.preempt else [])]
     reasons += [
         f"the capability {name} was not in force" for name in capabilities if not readings.capabilities.get(name)
@@ -192,7 +234,9 @@ def validity(options: Options, readings: Readings, measurements: dict[str, float
         longest_ms = len(readings.vcpu_threads) * (completed - resumed) * 1000
         if wait > longest_ms + 1:
             reasons.append("page wait is longer than the post-copy phase")
-    needed = ["downtime_ms", "total_migration_time_s", "page_requests"]
+    needed = ["total_migration_time_s", "page_requests"]
+    if keeps_vcpus_busy(readings):
+        needed.insert(0, "downtime_ms")
     if options.observation_s is not None:
         needed.append("throughput_mb_per_s")
     reasons += [f"{name} could not be measured" for name in needed if measurements[name] is None]
@@ -224,33 +268,17 @@ def clock_offset(readings: Readings) -> dict[str, float] | None:
     return {"offset_ms": offset_s * 1000, "bound_ms": bound_s * 1000}
 
 
-def files(readings: Readings, resumed: float | None) -> dict[str, str]:
-    """Telemetry and requests as CSV, with times relative to the resume."""
+def files(options: Options, readings: Readings, resumed: float | None) -> dict[str, bytes]:
+    """Telemetry and requests as compressed CSV, with times relative to the resume."""
     found = {}
-    zero = resumed or 0.0
     # After the window the guest verifies its memory instead of walking it.
     end = readings.observation_end_s
     samples = [sample for sample in all_samples(readings) if end is None or sample.time_s <= end + SAMPLE_PERIOD_S]
     if samples:
-        rows = [f"{s.time_s - zero:.4f},{s.host},{s.pages},{s.stalls},{s.stall_ms:.3f}" for s in samples]
-        found["telemetry.csv"] = "\n".join(["time_s,host,pages,stalls,stall_ms", *rows, ""])
-    if readings.requests is not None:
-        rows = [
-            f"{r.time_s - zero:.6f},{r.block or ''},{r.start},{r.asked},{r.sent_start},{r.sent}"
-            for r in readings.requests
-        ]
-        found["requests.csv"] = "\n".join(["time_s,block,start,asked,sent_start,sent", *rows, ""])
+        found["telemetry.csv"] = series.telemetry(samples, resumed or 0.0, options.files_dir is not None)
+    if readings.trace is not None:
+        found["requests.csv"] = readings.trace.csv
     return found
-
-
-def pack(text: str) -> str:
-    """Pack text for the way to the controller: base64 of zlib."""
-    return base64.b64encode(zlib.compress(text.encode())).decode()
-
-
-def completed_s(readings: Readings) -> float | None:
-    """Time of the last page: the destination's ``completed``."""
-    return readings.time_of("destination", "MIGRATION", status="completed")
 
 
 def all_samples(readings: Readings) -> list[Sample]:
