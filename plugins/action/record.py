@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,10 @@ class ActionModule(ControllerAction):
         plain = json.loads(json.dumps({key: arguments[key] for key in ("trial", "result", "provenance")}))
         trial = plain["trial"]
         failure = arguments["failure"] or None
-        record, files = build(arguments["experiment_id"], trial, plain["result"], failure, plain["provenance"])
+        files_dir = None if arguments["files_dir"] is None else Path(arguments["files_dir"])
+        record, files = build(
+            arguments["experiment_id"], trial, plain["result"], failure, plain["provenance"], files_dir
+        )
         trials_dir = Path(arguments["experiment_dir"]) / TRIALS_DIRECTORY
         returned = {
             "changed": True,
@@ -41,4 +45,6 @@ class ActionModule(ControllerAction):
             write_record(trials_dir, record, files)
         except (InputError, OSError) as error:
             raise AnsibleActionFail(f"The record of trial {trial.get('id')} was not written: {error}") from None
+        if files_dir is not None:
+            shutil.rmtree(files_dir, ignore_errors=True)
         return returned

@@ -30,9 +30,13 @@ class Options:
     observation_s: float | None
     verify: bool
     end_guest: bool
+    files_dir: Path | None
     cpu_latency_us: int | None
+    run_state: str
     timeout_s: float
     stall_timeout_s: float
+    total_timeout_s: float | None = None
+    force: bool = False
 
     @property
     def window_pages(self) -> int | None:

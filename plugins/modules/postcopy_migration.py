@@ -14,9 +14,16 @@ description:
     lengthens the page requests that QEMU sends; QEMU itself is unmodified.
   - When the module ends, for whatever reason, the quota is lifted and the eBPF program unloaded. A failure before the
     switch leaves the guest running on the source. After the switch, a migration that stalls is paused and recovered.
+  - One call at a time may migrate a guest; a second one is refused before it touches anything. If the module is killed
+    outright, a small process beside it lifts the quota and releases the push within seconds, and the next call puts
+    back what else was changed, on either host and whatever that call is for.
   - If an interrupted call left the guest half migrated, the module completes that migration and returns
-    RV(taken_over=true). If the guest already runs here, the module changes nothing.
-  - The module waits out restarts of libvirtd on either host; RV(validity) says what they cost the measurement.
+    RV(taken_over=true). If the guest already runs here, the module only puts back such leftovers.
+  - A guest that its operator paused arrives paused (see O(run_state)). One that stops, ends or pauses later, at any
+    moment until the module ends, makes the module fail with where the guest is.
+  - The module waits out restarts of libvirtd on either host; RV(validity) says what they cost the measurement. It ends
+    by its deadline, or on a signal, even if a libvirtd or QEMU hangs.
+  - During the migration, QEMU on this host has a QMP monitor more, on a socket in C(/run) that only its user can reach.
 author:
   - vcsp.testbed contributors (!UNKNOWN)
 options:
@@ -62,24 +69,63 @@ options:
     description: Destroy the guest on this host once everything is measured, as a trial does.
     type: bool
     default: false
+  files_dir:
+    description:
+      - Folder on this host for RV(files), which are then written there and listed in RV(stored_files). It is made if
+        need be, for its owner alone. A file of the same name is replaced.
+      - Use it for traces of many requests, which would otherwise pass through the memory of this host and the
+        controller several times.
+    type: path
   cpu_latency_us:
     description:
       - Longest time in microseconds that this host's processors may take to wake up while the module runs. V(0) keeps
         them from sleeping. Without it, their own settings apply.
       - Removes most of the scatter from page fault times, but makes them shorter than on a host that saves power.
     type: int
+  run_state:
+    description:
+      - Whether the guest runs on this host in the end.
+      - V(keep) has it arrive as it was on the source. A guest that its operator paused before the switch, even before
+        the module was called, arrives paused and is not measured; a warning says how to resume it.
+      - V(running) resumes a paused guest on this host, whoever paused it.
+    type: str
+    choices: [keep, running]
+    default: keep
   prefetch_program:
     description: The compiled eBPF program, installed by the role P(vcsp.testbed.hypervisor#role).
     type: path
     default: /var/lib/libvirt/vcsp/prefetch.bpf.o
   timeout_s:
-    description: Time limit for everything except baseline and observation, in seconds.
+    description:
+      - Time without progress, in seconds, after which measuring is given up and the guest is brought home. Progress
+        after the switch is a hundredth of the guest's memory that has arrived, however long all of it takes.
+      - The way home has the same limit again, after which the module fails and says where the guest is.
     type: float
     default: 300
+  total_timeout_s:
+    description:
+      - Time in seconds after which measuring is given up and the guest is brought home even if there is progress.
+        Without it, there is no such limit.
+      - Counts from the start of the migration, without O(baseline_s) and O(observation_s).
+    type: float
   stall_timeout_s:
-    description: Time without progress, in seconds, after which a migration is paused and recovered.
+    description:
+      - Time in seconds in which nothing at all changes, after which a migration is paused and recovered, as often as
+        needed until O(timeout_s) has passed twice.
     type: float
     default: 15
+  force:
+    description:
+      - Migrate a guest that is not built for this, too. Without it, the module refuses guests with writable disks,
+        network interfaces other than user networking, devices of the host, shared file systems, a TPM, writable
+        firmware variables or a persistent definition, names all that it found, and changes nothing.
+      - QMP moves memory and devices only, and libvirt does nothing of what C(virsh migrate) would do. A disk that both
+        hosts do not share has other content on the destination, which destroys its file systems. Before QEMU 10, one
+        that they do share must not be locked by the waiting QEMU. When what is left on the source ends, libvirt may
+        take the labels of shared files away from the guest. Network interfaces may stay down. A persistent definition
+        and its autostart stay on the source, where the guest can then be started a second time.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - vcsp.testbed.method
   - vcsp.testbed.attributes
@@ -94,9 +140,9 @@ requirements:
 """
 
 EXAMPLES = r"""
-- name: Migrate a guest to node2, gently
+- name: Migrate a guest without disks of its own to node2, gently
   vcsp.testbed.postcopy_migration:
-    name: web1
+    name: diskless-guest
     source_uri: qemu+ssh://root@node1/system
     migration_address: 192.0.2.12
     method: {vcpu_quota_percent: 50, prefetch_pages: 10, transfer: push}
@@ -143,9 +189,17 @@ validity:
   returned: success
   sample: {valid: true, reasons: []}
 files:
-  description: Telemetry and request trace as CSV, compressed with zlib, in base64.
+  description:
+    - Telemetry and request trace as CSV, compressed with zlib, in base64. Empty with O(files_dir).
+    - The trace holds at most 1048576 requests; RV(instruments) says how many more were only counted.
   type: dict
   returned: success
+stored_files:
+  description: Paths of the files in O(files_dir), compressed with gzip.
+  type: list
+  elements: str
+  returned: success
+  sample: [/var/lib/libvirt/vcsp/trial/telemetry.csv.gz]
 recoveries:
   description: How often the migration stalled and was recovered.
   type: int
@@ -158,6 +212,11 @@ was_home:
   description: Whether the guest already ran on this host, so that there was nothing to do.
   type: bool
   returned: success
+run_state:
+  description: Whether the guest was V(running) or V(paused) on this host after the migration.
+  type: str
+  returned: success
+  sample: running
 phase:
   description: Phase of the migration after a failure, which says where the guest is.
   type: str
@@ -165,8 +224,10 @@ phase:
   sample: pre-copy
 """
 
+import base64
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -192,10 +253,14 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "observation_s": {"type": "float"},
     "verify": {"type": "bool", "default": False},
     "end_guest": {"type": "bool", "default": False},
+    "files_dir": {"type": "path"},
     "cpu_latency_us": {"type": "int"},
+    "run_state": {"type": "str", "default": "keep", "choices": ["keep", "running"]},
     "prefetch_program": {"type": "path", "default": "/var/lib/libvirt/vcsp/prefetch.bpf.o"},
     "timeout_s": {"type": "float", "default": 300},
+    "total_timeout_s": {"type": "float"},
     "stall_timeout_s": {"type": "float", "default": 15},
+    "force": {"type": "bool", "default": False},
 }
 
 # The options that name the guest and the hosts, each with its check.
@@ -206,7 +271,7 @@ ENDPOINTS = {
     "migration_address": endpoints.address_problem,
 }
 # Options that, if given, must be greater than 0 or must not be negative.
-POSITIVE = ("window_mb", "observation_s", "timeout_s", "stall_timeout_s")
+POSITIVE = ("window_mb", "observation_s", "timeout_s", "total_timeout_s", "stall_timeout_s")
 NOT_NEGATIVE = ("baseline_s", "cpu_latency_us")
 
 
@@ -255,19 +320,50 @@ def main() -> None:
     if wrong:
         module.fail_json(msg="; ".join(wrong))
     given = {**module.params, "method": methods.Method.of(module.params["method"])}
-    options = Options(**{**given, "prefetch_program": Path(given["prefetch_program"])})
+    files_dir = None if given["files_dir"] is None else Path(given["files_dir"])
+    options = Options(**{**given, "prefetch_program": Path(given["prefetch_program"]), "files_dir": files_dir})
     migration = Migration(options, report=module.warn)
     started_at = now()
     try:
         if module.check_mode:
             module.exit_json(changed=migration.check())
+        make_directory(module, files_dir)
         readings = migration.run()
     except MigrationError as error:
         module.fail_json(msg=str(error), phase=error.phase.value)
     except ConnectionFailed as error:
         module.fail_json(msg=str(error))
-    changed = not readings.was_home or readings.quota_left_over
-    module.exit_json(changed=changed, started_at=started_at, ended_at=now(), **build(options, readings))
+    found = build(options, readings)
+    found |= deliver(found["files"], files_dir, module.warn)
+    left_over = readings.quota_left_over or readings.settings_left_over
+    changed = not readings.was_home or left_over or readings.resumed
+    module.exit_json(changed=changed, started_at=started_at, ended_at=now(), **found)
+
+
+def make_directory(module: AnsibleModule, directory: Path | None) -> None:
+    """Make the folder for the files, while failing costs nothing yet."""
+    try:
+        if directory is not None:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        module.fail_json(msg=f"files_dir: {directory} cannot be made: {error.strerror}")
+
+
+def deliver(files: dict[str, bytes], directory: Path | None, warn: Callable[[str], None]) -> dict[str, Any]:
+    """Put the files where the caller wants them: into a folder, or into the return value."""
+    if directory is None:
+        packed = {name: base64.b64encode(content).decode() for name, content in files.items()}
+        return {"files": packed, "stored_files": []}
+    stored = []
+    for name, content in files.items():
+        path = directory / f"{name}.gz"
+        try:
+            path.write_bytes(content)
+        except OSError as error:  # the measurements are worth more than their time series
+            warn(f"{path} could not be written: {error}")
+        else:
+            stored.append(str(path))
+    return {"files": {}, "stored_files": stored}
 
 
 def now() -> str:

@@ -27,11 +27,18 @@ options:
   result:
     description:
       - What M(vcsp.testbed.postcopy_migration) returned. Its keys C(events), C(clock_offset), C(measurements),
-        C(instruments), C(memory_verified), C(validity), C(started_at), C(ended_at) and C(files) are used.
+        C(instruments), C(memory_verified), C(validity), C(started_at), C(ended_at), C(files) and C(stored_files) are
+        used.
       - C(files) maps names to contents, compressed with zlib and encoded in base64.
       - For a trial that failed, whatever is available.
     type: dict
     default: {}
+  files_dir:
+    description:
+      - Folder on the controller with the files that C(stored_files) of O(result) names, compressed with gzip. They are
+        kept beside the record, uncompressed and without C(.gz) in their names.
+      - The folder is removed once the record is written. It need not exist.
+    type: path
   failure:
     description: Why the trial failed. Omitted or empty if it did not.
     type: str

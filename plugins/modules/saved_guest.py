@@ -21,7 +21,7 @@ options:
     description:
       - V(saved) creates the saved state of O(workload) if it does not exist.
       - V(running) restores it, replacing a guest of the testbed with that name.
-      - V(absent) destroys the guest and keeps its saved states.
+      - V(absent) destroys the guest, waits for a migration of it to end with it, and keeps its saved states.
     type: str
     choices: [saved, running, absent]
     required: true
@@ -102,6 +102,9 @@ from ansible_collections.vcsp.testbed.plugins.module_utils._guest import saved_g
 from ansible_collections.vcsp.testbed.plugins.module_utils._host import endpoints
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import ConnectionFailed, connect
 from ansible_collections.vcsp.testbed.plugins.module_utils._libvirt import LIBVIRT_IMPORT_ERROR, libvirt
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration import owner
+
+END_S = 30.0  # how long a migration may take to end when its guest is gone
 
 
 def main() -> None:
@@ -150,8 +153,11 @@ def act(module: AnsibleModule) -> dict[str, Any]:
     connection = connect(params["uri"])
     name, state = params["name"], params["state"]
     if state == "absent":
-        there = saved_guest.find(connection, name) is not None
-        return {"changed": there if module.check_mode else saved_guest.remove(connection, name)}
+        if module.check_mode:
+            return {"changed": saved_guest.find(connection, name) is not None}
+        changed = saved_guest.remove(connection, name)
+        owner.await_end(name, END_S)
+        return {"changed": changed}
     workload = saved_guest.Workload(**params["workload"])
     path = Path(params["directory"]) / workload.file_name
     if state == "saved" and path.exists():

@@ -18,6 +18,10 @@ class MigrationFailed(Exception):
         self.advice = advice
 
 
+class GuestLost(MigrationFailed):
+    """Half of the guest's memory is gone for good, whatever the other half says, or does not."""
+
+
 class MigrationError(Exception):
     """A migration was refused or failed; the message says where the guest is and what to do.
 

@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import ipaddress
+from contextlib import closing
 from typing import Any
-from xml.etree import ElementTree
 
 from .._destination.prefetch import (
     Block,
@@ -16,10 +16,12 @@ from .._destination.prefetch import (
     parse_ramblocks,
 )
 from .._host import domain as domains
+from .._host import oob
 from .._host.endpoints import own_addresses, virsh
-from .._host.memory import memory
-from .._host.qmp import GuestGone, Monitor
+from .._host.memory import rooms
+from .._host.qmp import GuestGone, Monitor, NoAnswer
 from .._options import Options
+from .fitness_domain import unfit
 from .phases import Phase
 from .standing import Seen, Standing, standing
 
@@ -45,17 +47,26 @@ def assess(options: Options, source: Monitor, destination: Monitor) -> Standing:
 
     :raises Unfit: it cannot.
     """
-    found = standing(inspect(source), inspect(destination))
+    at_source = inspect(source)
+    try:
+        at_destination = inspect(destination)
+    except NoAnswer as error:
+        at_destination = _inspect_out_of_band(destination, at_source, error)
+    found = standing(at_source, at_destination)
     if found in _REFUSED:
         values = {
             **vars(options),
+            "state": None if at_source is None else at_source.run_state,
+            "migrations": ", ".join(seen.migration for seen in (at_source, at_destination) if seen is not None),
             "end_source": virsh(options.source_uri, "destroy", options.name),
             "end_destination": virsh(options.destination_uri, "destroy", options.name),
         }
-        raise Unfit(_REFUSED[found].format(**values), Phase.LOST if found is Standing.LOST else Phase.PREPARING)
+        gone = found in (Standing.LOST, Standing.LEFT)
+        raise Unfit(_REFUSED[found].format(**values), Phase.LOST if gone else Phase.PREPARING)
     if found in (Standing.READY, Standing.WAITING, Standing.HALF):
         _check_address(options, Phase.POSTCOPY if found is Standing.HALF else Phase.PREPARING)
     if found in (Standing.READY, Standing.WAITING):
+        _check_domain(options, source)
         _check_hosts(options, source, destination)
     return found
 
@@ -70,6 +81,18 @@ def inspect(monitor: Monitor) -> Seen | None:
     except GuestGone:
         return None
     return Seen(migration, run_state, domains.is_incoming(xml))
+
+
+def _inspect_out_of_band(destination: Monitor, at_source: Seen | None, error: NoAnswer) -> Seen:
+    """The half of a guest whose main loop waits for memory, which follows from the other half.
+
+    :raises NoAnswer: more than that hangs.
+    """
+    if at_source is None or at_source.migration not in oob.SHARED:
+        raise error
+    with destination.translated(), closing(oob.connect(oob.place(destination.domain.UUIDString()))) as monitor:
+        monitor.check()
+    return Seen(at_source.migration, "inmigrate", incoming=True)
 
 
 def blocks(source: Monitor) -> list[Block]:
@@ -110,6 +133,19 @@ def _check_address(options: Options, phase: Phase) -> None:
         )
 
 
+def _check_domain(options: Options, source: Monitor) -> None:
+    """Make sure that the guest is one that QMP can migrate without libvirt's help."""
+    with source.translated():
+        domain = source.domain
+        persistent = bool(domain.isPersistent())
+        found = unfit(domain.XMLDesc(), persistent, persistent and bool(domain.autostart()))
+    if found and not options.force:
+        raise Unfit(
+            f"the guest {options.name} is not built for this: {', '.join(found)}. Migrate it with virsh migrate, or "
+            "set force: true once you have made sure of what its description lists"
+        )
+
+
 def _check_hosts(options: Options, source: Monitor, destination: Monitor) -> None:
     if options.method.preempt:
         for monitor in (source, destination):
@@ -139,19 +175,27 @@ def _check_memory(options: Options, source: Monitor) -> None:
     with source.translated():
         needed_mb = source.domain.maxMemory() // 1024
         xml = source.domain.XMLDesc()
-    if ElementTree.fromstring(xml).find("./memoryBacking/hugepages") is not None:
-        return  # QEMU takes it from a pool of its own at startup, and fails if that is too small
-    available_mb = memory()["available_mb"]
-    if needed_mb > available_mb:
+    limit, left_mb = min(rooms(xml), key=lambda room: room.left_mb)
+    if needed_mb > left_mb:
         raise Unfit(
-            f"the guest {options.name} has {needed_mb} MB of memory, and the destination has {available_mb} MB "
-            "available: free some, or choose another destination"
+            f"the guest {options.name} has {needed_mb} MB of memory, and {limit} on the destination leaves "
+            f"{left_mb} MB: free some, raise that limit, or choose another destination"
         )
 
 
 _REFUSED = {
     Standing.ABSENT: "no guest {name} runs at {source_uri}: start it there first",
-    Standing.STOPPED: "the guest {name} at {source_uri} is not running: start or resume it",
+    Standing.STOPPED: (
+        "the guest {name} at {source_uri} is not running ({state}): find out why, then start or resume it"
+    ),
+    Standing.UNKNOWN: (
+        "QEMU reports a state of migration of the guest {name} that this version of the collection does not know "
+        "({migrations}): nothing was touched; end the migration with virsh, or update the collection"
+    ),
+    Standing.LEFT: (
+        "the guest {name} has left the source, and is not on the destination: what is left of it at {source_uri} is "
+        "out of date and must not be resumed; end it with {end_source}"
+    ),
     Standing.MIGRATING: "the guest {name} is already being migrated: wait until that ends",
     Standing.OCCUPIED: "another guest {name} exists on the destination: rename it, or end it with {end_destination}",
     Standing.LOST: (

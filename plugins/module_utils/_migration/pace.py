@@ -40,3 +40,28 @@ class Watch:
             self.value = value
             self.restart()
         return time.monotonic() - self._since_s
+
+
+class Descent:
+    """Notices when a number has fallen by a worthwhile share of where it began.
+
+    Whatever falls in steps of that size gets to 0, so that no trickle passes for progress for ever.
+    """
+
+    SHARE = 0.01
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._mark = 0.0
+
+    def fell(self, number: float | None) -> bool:
+        """Whether it has, since it last did; the first number counts."""
+        if number is None:
+            return False
+        if self._first is None:
+            self._first = self._mark = number
+            return True
+        if number >= self._mark or self._mark - number < self.SHARE * self._first:
+            return False
+        self._mark = number
+        return True

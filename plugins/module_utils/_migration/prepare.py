@@ -5,18 +5,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
-from .._destination import quota
-from .._destination.prefetch import Prefetch, PrefetchError
+from .._destination import cgroup_quota, quota
+from .._destination.prefetch import Block, Prefetch, PrefetchError
 from .._guest.telemetry import Channel, has_channel
-from .._host import domain as domains
 from .._host.qmp import Monitor, QmpError
 from .._libvirt import libvirt
 from .._measure.instruments import SchedStat, process_of
-from . import fitness, undo
+from .._measure.series import TRACE_MAX
+from . import fitness, journal, out_of_band, run_state, undo
 from .errors import MigrationFailed
-from .session import Incoming, Session
+from .only_measuring import only_measuring
+from .pace import Pace
+from .session import LOOK_S, Incoming, Session
 
 # QEMU switches to post-copy from within an iteration of pre-copy. At this rate, pre-copy moves next to nothing first:
 # the paper's post-copy transfers the CPU state before any memory.
@@ -25,6 +29,9 @@ PRECOPY_BYTES_PER_S = 256 * 1024
 HOLD_BYTES_PER_S = 4096
 # On a busy host, a guest that was just restored takes seconds to send its first line.
 TELEMETRY_S = 30.0
+# A listener that hears nothing for that long is replaced: after a pause in which its predecessor left, QEMU tells the
+# first one nothing.
+SILENCE_S = 5.0
 MIB = 1 << 20
 # Room in the request trace beyond one request per page: pages are requested again after a recovery.
 SPARE_ENTRIES = 65536
@@ -37,15 +44,16 @@ def prepare(session: Session) -> None:
     :raises PrefetchError: prefetching is unavailable.
     """
     source, destination, readings = session.source, session.destination, session.readings
-    session.before = fitness.migration_settings(source)
+    journal.claim(source, session.owner)
+    session.claimed = True
     with source.translated():
-        quota.lift(source.domain)  # left by a killed migration to that host
         xml = source.domain.XMLDesc(libvirt.VIR_DOMAIN_XML_MIGRATABLE | libvirt.VIR_DOMAIN_XML_SECURE)
     try:
-        destination.host.connection().createXML(domains.incoming_xml(xml), libvirt.VIR_DOMAIN_START_PAUSED)
+        out_of_band.start(session, xml)
     except libvirt.libvirtError as error:
         raise MigrationFailed(f"the destination cannot hold the guest {session.options.name}: {error}") from error
     destination.look_up()
+    journal.sign(destination, session.owner)
     _configure(session)
     uri, port = listen(session, "migrate-incoming")
     destination.execute("cont")  # in INMIGRATE: run after the switch
@@ -63,15 +71,28 @@ def baseline(session: Session) -> None:
     """Observe the guest on the source, for a rate to measure its slow-down against.
 
     :raises MigrationFailed: cancelled, the guest is silent, or a QEMU ended.
+    :raises MigrationError: another call has taken the guest over.
     """
     channel, needed_s = session.readings.source_channel, session.options.baseline_s
     if needed_s <= 0 or channel is None:
         return
+    begun_s, pace, silence = time.monotonic(), Pace(LOOK_S), Pace(SILENCE_S)
+
+    def observed() -> bool:
+        if pace.due():
+            undo.check_owner(session)
+        if not channel.samples and silence.due():
+            channel.open(session.source.domain)
+        if channel.samples and channel.samples[-1].time_s - channel.samples[0].time_s > needed_s:
+            return True
+        return time.monotonic() > begun_s + needed_s and run_state.is_paused(session.source)
+
     session.wait(
-        lambda: channel.samples and channel.samples[-1].time_s - channel.samples[0].time_s > needed_s,
-        time.monotonic() + needed_s + TELEMETRY_S,
-        "the baseline: is the guest's workload running? If not, rebuild the saved states (playbooks/guest.yml)",
+        observed,
+        begun_s + needed_s + TELEMETRY_S,
+        "the baseline",
         needs=(session.source, session.destination),
+        advice="is the guest's workload running? If not, rebuild the saved states (playbooks/guest.yml)",
     )
 
 
@@ -103,6 +124,8 @@ def _configure(session: Session) -> None:
         raise MigrationFailed(f"{error}. {hint}") from error
     session.readings.capabilities = destination.capabilities()
     session.now = replace(session.now, held=method.holds_push)
+    if method.holds_push:
+        _guard(session, session.dead_man.start)  # here, where it takes no time from the guest
     source.execute(
         "migrate-set-parameters",
         max_bandwidth=PRECOPY_BYTES_PER_S,
@@ -113,8 +136,13 @@ def _configure(session: Session) -> None:
 def _open_channel(session: Session, monitor: Monitor) -> Channel:
     channel = Channel(monitor.role)
     session.stack.callback(channel.close)
+
+    def listen_again(domain: Any) -> None:
+        with only_measuring(session, f"the guest's telemetry from the {monitor.role} was lost"):
+            channel.open(domain)
+
     with monitor.translated():
-        monitor.follow(channel.open)
+        monitor.follow(listen_again)
     return channel
 
 
@@ -123,8 +151,7 @@ def _load_prefetch(session: Session, incoming: Incoming) -> None:
     options = session.options
     try:
         blocks = fitness.blocks(session.source)
-        entries = sum(block.used_bytes // block.page_bytes for block in blocks) + SPARE_ENTRIES
-        program = Prefetch(options.prefetch_program, blocks, options.method.policy, entries)
+        program = Prefetch(options.prefetch_program, blocks, options.method.policy, trace_entries(blocks))
         session.stack.enter_context(program).attach(incoming.pid, incoming.port)
         session.prefetch = program
     except PrefetchError as error:
@@ -133,10 +160,31 @@ def _load_prefetch(session: Session, incoming: Incoming) -> None:
         session.readings.prefetch_absent = str(error)
 
 
+def trace_entries(blocks: Iterable[Block]) -> int:
+    """Requests that the trace can hold: each page once and some again, but no more than the kernel can spare."""
+    return min(sum(block.used_bytes // block.page_bytes for block in blocks) + SPARE_ENTRIES, TRACE_MAX)
+
+
 def _throttle(session: Session) -> None:
-    method = session.options.method
-    if method.throttles:
-        session.stack.callback(undo.lift_quota, session)
-        session.now = replace(session.now, throttled=True)  # even if only some vCPUs get it
-        with session.destination.translated():
-            quota.throttle(session.destination.domain, method.vcpu_quota_percent, method.vcpu_period_us)
+    method, readings = session.options.method, session.readings
+    if not method.throttles:
+        return
+    session.stack.callback(undo.lift_quota, session)
+    session.limits_before = cgroup_quota.limits(readings.vcpu_threads)
+    _guard(session, lambda: session.dead_man.arm("quota", write=session.limits_before))
+    session.now = replace(session.now, throttled=True)  # even if only some vCPUs get it
+    with session.destination.translated():
+        readings.tighter_quota = quota.throttle(
+            session.destination.domain, method.vcpu_quota_percent, method.vcpu_period_us
+        )
+    if readings.tighter_quota is not None:
+        session.dead_man.disarm("quota")
+        session.now = replace(session.now, throttled=False)
+
+
+def _guard(session: Session, action: Callable[[], None]) -> None:
+    """Guard against a kill of this process; a migration can do without."""
+    try:
+        action()
+    except OSError as error:
+        session.report(f"if this call is killed, the quota and the hold stay until the next one: {error}")

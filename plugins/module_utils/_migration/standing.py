@@ -10,10 +10,16 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from .phases import Phase, phase
+from .phases import DEVICE, SENDING, Phase, known, phase, split
 
-# QEMU's MigrationStatus of a source that is busy migrating (qapi/migration.json).
-BUSY = ("setup", "active", "pre-switchover", "device", "wait-unplug", "cancelling")
+# QEMU's MigrationStatus of a source that is busy migrating, and of one that ends its migration by itself.
+ENDING = frozenset({"cancelling", "failing"})
+BUSY = SENDING | ENDING | {"setup", DEVICE}
+# QEMU's RunState of a guest that can be migrated; one that its operator paused arrives paused.
+RUNNING, PAUSED = "running", "paused"
+MOVABLE = (RUNNING, PAUSED)
+# Those of a source that was stopped by its migration.
+MIGRATING = ("finish-migrate", "postmigrate")
 
 
 class Standing(enum.Enum):
@@ -27,8 +33,10 @@ class Standing(enum.Enum):
     ENDED = "runs on the destination, and the source's rest is left over"
     HOME = "is on the destination only"
     LOST = "has lost half of its memory"
+    LEFT = "has left the source, and is not on the destination"
     OCCUPIED = "has a namesake on the destination"
     ABSENT = "is nowhere"
+    UNKNOWN = "is in a state of migration that this collection does not know"
 
 
 @dataclass(frozen=True)
@@ -51,12 +59,14 @@ def standing(source: Seen | None, destination: Seen | None) -> Standing:
     >>> standing(Seen("none", "running"), None).value
     'runs on the source'
     """
+    if not all(known(seen.migration) for seen in (source, destination) if seen is not None):
+        return Standing.UNKNOWN
     if destination is None:
         return Standing.ABSENT if source is None else _on_the_source(source)
     if source is None:
         return _on_the_destination(destination)
-    # Never mistake a running guest for half of one that migrates, or for the rest of one that has left.
-    if not destination.incoming or (source.run_state == "running" and destination.run_state != "inmigrate"):
+    # Never mistake a guest of its own for half of one that migrates, or for the rest of one that has left.
+    if not destination.incoming or (_whole(source) and destination.run_state != "inmigrate"):
         return Standing.OCCUPIED
     current = phase(source.migration, destination.migration)
     if current in (Phase.POSTCOPY, Phase.PAUSED, Phase.RECOVERING):
@@ -67,19 +77,35 @@ def standing(source: Seen | None, destination: Seen | None) -> Standing:
         return Standing.ENDED
     if destination.run_state != "inmigrate":
         return Standing.OCCUPIED
-    paused = source.run_state != "running" and source.migration in ("none", "completed")
-    return Standing.STOPPED if paused else Standing.WAITING
+    if _has_left(source):
+        return Standing.LEFT
+    stopped = source.run_state not in MOVABLE and source.migration in ("none", "completed")
+    return Standing.STOPPED if stopped else Standing.WAITING
+
+
+def _whole(source: Seen) -> bool:
+    """Whether it is a guest of its own. A source that has handed its guest over is in ``postmigrate``."""
+    return source.run_state == RUNNING or (
+        source.run_state == PAUSED and source.migration in ("none", "completed", "cancelled")
+    )
+
+
+def _has_left(source: Seen) -> bool:
+    """Whether it has handed its guest over: resumed, that would go back in time."""
+    return source.migration == "completed" and source.run_state in MIGRATING
 
 
 def _on_the_source(source: Seen) -> Standing:
-    if source.migration.startswith("postcopy"):
+    if split(source.migration):
         return Standing.LOST
+    if _has_left(source):
+        return Standing.LEFT
     if source.migration in BUSY:
         return Standing.MIGRATING
-    return Standing.READY if source.run_state == "running" else Standing.STOPPED
+    return Standing.READY if source.run_state in MOVABLE else Standing.STOPPED
 
 
 def _on_the_destination(destination: Seen) -> Standing:
-    if destination.migration.startswith("postcopy"):
+    if split(destination.migration):
         return Standing.LOST
     return Standing.ABSENT if destination.run_state == "inmigrate" else Standing.HOME

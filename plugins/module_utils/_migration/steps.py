@@ -14,9 +14,9 @@ that starts midway therefore need no code of their own.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from .phases import Phase, phase
+from .phases import Phase, has_switched, phase
 
 PAUSED = "postcopy-paused"
 
@@ -45,6 +45,7 @@ class Situation:
     :ivar started: the migration was started on the source.
     :ivar switching: the switch to post-copy was requested.
     :ivar switched: post-copy was seen. This stays true: no later answer makes the migration reversible again.
+    :ivar paused: the guest's operator had paused it on the source.
     :ivar held: the background push is held down.
     :ivar throttled: a quota is in force.
     :ivar lifts_early: the quota is lifted once the working set has arrived, not at the last page.
@@ -60,6 +61,7 @@ class Situation:
     started: bool = True
     switching: bool = False
     switched: bool = False
+    paused: bool = False
     held: bool = False
     throttled: bool = False
     lifts_early: bool = False
@@ -68,6 +70,11 @@ class Situation:
     patience_s: float = 15.0
     failure: str | None = None
     taken_over: bool = False
+
+    @property
+    def sides(self) -> tuple[str | None, str | None]:
+        """Both statuses."""
+        return self.source, self.destination
 
     @property
     def homeward(self) -> bool:
@@ -86,6 +93,11 @@ class Situation:
             return Phase.PREPARING
         return phase(self.source, self.destination)
 
+    def seen(self, source: str | None, destination: str | None) -> Situation:
+        """The situation after another look at both statuses. Only a positive sight of post-copy latches."""
+        switched = self.switched or (self.started and has_switched(source, destination))
+        return replace(self, source=source, destination=destination, switched=switched)
+
     @property
     def reversible(self) -> bool:
         """Whether the guest's whole state is on the source."""
@@ -96,8 +108,10 @@ def next_step(now: Situation) -> Step:
     """The step to take now."""
     if now.phase is Phase.COMPLETED:
         return Step.FINISH
-    if now.phase is Phase.LOST:
+    if now.phase is Phase.LOST or (now.phase is Phase.FAILED and now.switched):
         return Step.REPORT_LOST
+    if now.phase is Phase.UNKNOWN:
+        return Step.WAIT
     if now.reversible:
         return _before_the_switch(now)
     return _after_the_switch(now)
@@ -116,8 +130,7 @@ def _before_the_switch(now: Situation) -> Step:
 
 
 def _after_the_switch(now: Situation) -> Step:
-    sides = {now.source, now.destination}
-    if sides == {PAUSED}:
+    if set(now.sides) == {PAUSED}:
         return Step.RECOVER
     if now.quiet_s > now.patience_s or now.phase is Phase.PAUSED:
         return Step.PAUSE

@@ -14,7 +14,7 @@ and every error takes a fresh look at both hosts before it says where the guest 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from .._destination import cpu_latency, quota
@@ -23,13 +23,14 @@ from .._host import domain as domains
 from .._host.qmp import ConnectionFailed, GuestGone, QmpError
 from .._measure.readings import Readings
 from .._options import Options
-from . import fitness
+from . import fitness, journal, out_of_band, run_state, undo
 from .drive import drive, release_after_failure
 from .errors import MigrationError, MigrationFailed
 from .observe import collect, observe
+from .owner import Owner, busy, only_call, other_call
 from .prepare import baseline, prepare
 from .session import Session
-from .standing import Standing
+from .standing import BUSY, Standing
 from .undo import give_back
 
 
@@ -48,8 +49,12 @@ class Migration:
         :raises MigrationError: it was refused, or failed; the message says where the guest is.
         :raises ConnectionFailed: libvirt cannot be reached on one of the hosts.
         """
-        with self._session as session, _reported(session), session.stack:
+        name, owner = self._session.options.name, self._session.owner
+        with self._session as session, only_call(name, owner), _reported(session), session.stack:
+            _check_elsewhere(session)
+            undo.put_back_left_over(session)
             standing = _assess(session)
+            session.stack.callback(_sign_off, session)
             if standing is Standing.HOME:
                 _stay(session)
             elif standing in (Standing.HALF, Standing.ENDED):
@@ -61,12 +66,19 @@ class Migration:
     def check(self) -> bool:
         """Check what ``run`` checks before it touches anything.
 
-        :returns: whether ``run`` would migrate the guest.
+        :returns: whether ``run`` would change anything.
         :raises MigrationError: it would be refused.
         :raises ConnectionFailed: libvirt cannot be reached on one of the hosts.
         """
         with self._session as session, _reported(session):
-            return _assess(session) is not Standing.HOME
+            _check_elsewhere(session)
+            other, left_over = other_call(session.options.name), undo.left_over(session)
+            if other is not None:
+                session.report(str(other))
+            if left_over:
+                sides = " and ".join(monitor.role for monitor in left_over)
+                session.report(f"an earlier call left settings or a quota in force on the {sides}: they are put back")
+            return _assess(session) is not Standing.HOME or bool(left_over)
 
 
 @contextmanager
@@ -86,10 +98,35 @@ def _assess(session: Session) -> Standing:
         raise MigrationError(str(error), error.phase) from error
 
 
+def _check_elsewhere(session: Session) -> None:
+    """Leave a guest alone that another host's call is just moving: that call's lock cannot be seen from here.
+
+    :raises MigrationError: there is such a call.
+    """
+
+    def mover() -> Owner | None:
+        note, status = journal.read(session.source), session.status(session.source) or "none"
+        moving = status in BUSY or status.startswith("postcopy")
+        return note.owner if note is not None and moving and note.owner.host != session.owner.host else None
+
+    found = session.insist(mover)
+    if found is not None:
+        advice = "wait until it ends; if it was killed, run the same task again on that host"
+        raise busy(session.options.name, found, advice)
+
+
+def _sign_off(session: Session) -> None:
+    """Remove the note of who migrated the guest; one that stays does no harm."""
+    with suppress(ConnectionFailed, GuestGone, QmpError):
+        if not journal.changed(session.destination):
+            journal.put_back(session.destination)
+
+
 def _stay(session: Session) -> None:
-    """The guest is already here; at most, an earlier call left a quota behind."""
+    """The guest is already here."""
     session.readings.was_home = True
-    session.readings.quota_left_over = bool(session.insist(lambda: quota.lift(session.destination.domain)))
+    session.insist(lambda: out_of_band.left_over(session))
+    run_state.arrive(session)
 
 
 def _take_over(session: Session) -> None:
@@ -97,8 +134,11 @@ def _take_over(session: Session) -> None:
     session.report(f"the guest {session.options.name} is half migrated: bringing it home")
     session.readings.taken_over = True
     session.now = replace(session.now, started=True, switching=True, switched=True, held=True, taken_over=True)
-    session.insist(lambda: quota.lift(session.destination.domain))
+    session.insist(lambda: out_of_band.connect_again(session))
+    with suppress(ConnectionFailed):  # libvirt cannot lift it from a guest whose main loop hangs
+        session.insist(lambda: quota.lift(session.destination.domain))
     drive(session)
+    session.insist(lambda: quota.lift(session.destination.domain))
 
 
 def _migrate(session: Session, left_over: bool) -> None:
@@ -107,6 +147,7 @@ def _migrate(session: Session, left_over: bool) -> None:
     try:
         if left_over:
             session.report("an earlier call left the destination waiting: starting afresh")
+            session.insist(lambda: out_of_band.left_over(session))
             give_back(session)
         prepare(session)
         baseline(session)

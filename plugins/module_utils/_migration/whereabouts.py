@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .._host.endpoints import virsh
 from .._options import Options
 from .phases import Phase, phase
 from .standing import Seen, Standing, standing
+from .steps import Situation
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Whereabouts:
     @property
     def phase(self) -> Phase:
         """The phase of the migration that corresponds to it."""
-        if self.standing in (Standing.LOST, Standing.ABSENT):
+        if self.standing in (Standing.LOST, Standing.LEFT, Standing.ABSENT):
             return Phase.LOST
         if self.standing in (Standing.ENDED, Standing.HOME):
             return Phase.COMPLETED
@@ -65,20 +67,46 @@ class Whereabouts:
             rest = "; run the same task again to end what is left of it on the source"
             return "runs on the destination", nothing if found is Standing.HOME else rest
         if found is Standing.LOST:
-            return "is lost", (
-                ". What is left of it is kept paused for forensics and must not be resumed; end it with "
-                f"{virsh(options.source_uri, 'destroy', options.name)} or "
-                f"{virsh(options.destination_uri, 'destroy', options.name)}"
-            )
+            return "is lost", "".join(self._halves(options))
+        if found is Standing.LEFT:
+            end = virsh(options.source_uri, "destroy", options.name)
+            rest = f". What is left of it on the source is out of date and must not be resumed; end it with {end}"
+            return found.value, rest
         if found is Standing.ABSENT:
             return "is gone: neither host runs it any more", ". Start it again"
+        if found is Standing.UNKNOWN:
+            return found.value, ": destroy NEITHER side, end the migration with virsh, or update the collection"
         return "exists on both hosts", ": inspect both, and destroy the wrong one"
 
+    def _halves(self, options: Options) -> Iterator[str]:
+        """What is left of a lost guest."""
+        if self.source is not None:
+            end = virsh(options.source_uri, "destroy", options.name)
+            yield f". Its half on the source is kept for forensics and must not be resumed; end it with {end}"
+        if self.destination is not None:
+            end = virsh(options.destination_uri, "destroy", options.name)
+            yield f". Its half on the destination lacks memory that exists nowhere else; end it with {end}"
 
-def unknown(reason: str, options: Options) -> str:
-    """One sentence for when a host does not answer."""
+
+def unknown(reason: str, options: Options, now: Situation | None) -> str:
+    """What to say when a host does not answer.
+
+    :param now: what was last seen of the migration; None if nothing was.
+    """
     looks = (virsh(uri, "domstate", options.name) for uri in (options.source_uri, options.destination_uri))
     return (
-        f"It is unknown where the guest {options.name} is ({reason}): look with {' and '.join(looks)}, "
-        "destroy NEITHER, and run the same task again when both hosts answer"
+        f"It is unknown where the guest {options.name} is ({reason}){_last_seen(now)}: look with "
+        f"{' and '.join(looks)}, destroy NEITHER, and run the same task again when both hosts answer"
     )
+
+
+def _last_seen(now: Situation | None) -> str:
+    if now is None:
+        return ""
+    if now.phase is Phase.COMPLETED:
+        seen = "whole on the destination"
+    elif now.switched or not now.phase.reversible:
+        seen = "split over both hosts"
+    else:
+        seen = "about to switch to the destination" if now.switching else "on the source"
+    return f". When last seen, it was {seen} (source: {now.source or 'gone'}, destination: {now.destination or 'gone'})"

@@ -8,6 +8,7 @@ import base64
 import binascii
 import zlib
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from .._records.schema import (
@@ -17,6 +18,7 @@ from .._records.schema import (
 )
 
 HOSTS = ("source", "destination", "controller")
+_ZLIB_OR_GZIP = 47  # zlib's wbits
 
 
 def build(
@@ -25,6 +27,7 @@ def build(
     result: Mapping[str, Any],
     failure: str | None,
     provenance: Mapping[str, Any],
+    files_dir: Path | None = None,
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Return the record of a trial and the files that go beside it.
 
@@ -34,12 +37,16 @@ def build(
     :param result: return value of vcsp.testbed.postcopy_migration; for a failed trial, as much of it as there is
     :param failure: why the trial failed; None if it did not
     :param provenance: facts of ``source``, ``destination`` and ``controller``
+    :param files_dir: where the files are that the result names as ``stored_files``
     """
     try:
-        files = {name: _unpack(content) for name, content in (result.get("files") or {}).items()}
+        files = {name: _unpack(_decode(content)) for name, content in (result.get("files") or {}).items()}
+        if files_dir is not None:
+            paths = [files_dir / Path(path).name for path in result.get("stored_files") or []]
+            files |= {path.stem: _unpack(path.read_bytes()) for path in paths}
         record = unchecked(experiment_id, trial, result, failure, provenance)
         problems = record_problems(record)
-    except (_PackingError, AttributeError, KeyError, TypeError) as error:
+    except (_PackingError, AttributeError, KeyError, OSError, TypeError) as error:
         problems = [f"{type(error).__name__}: {error}"]
     if problems:
         reasons = [failure] if failure else []
@@ -52,11 +59,18 @@ class _PackingError(Exception):
     """A file did not arrive intact."""
 
 
-def _unpack(content: str) -> bytes:
+def _decode(content: str) -> bytes:
     try:
-        return zlib.decompress(base64.b64decode(content, validate=True))
-    except (binascii.Error, zlib.error, ValueError) as error:
-        raise _PackingError(f"files: not base64 of zlib: {error}") from error
+        return base64.b64decode(content, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise _PackingError(f"files: not base64: {error}") from error
+
+
+def _unpack(content: bytes) -> bytes:
+    try:
+        return zlib.decompress(content, wbits=_ZLIB_OR_GZIP)
+    except zlib.error as error:
+        raise _PackingError(f"files: not compressed with zlib or gzip: {error}") from error
 
 
 def unchecked(

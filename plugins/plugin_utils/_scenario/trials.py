@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from .gate import GUEST_SYSTEM_MB
 
 
 def trials(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -16,21 +18,19 @@ def trials(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
     what drifts during an experiment meets all methods alike, and the same scenario always gives the same list.
     """
     cells = [(workload, method) for workload in scenario["workloads"] for method in scenario["methods"]]
-    shapes = [(workload["window_mb"], workload["pattern"]) for workload in scenario["workloads"]]
     result: list[dict[str, Any]] = []
     for repeat in range(1, scenario["repeats"] + 1):
         order = list(cells)
         random.Random(f"{scenario['seed']}/{repeat}").shuffle(order)
         for workload, method in order:
-            name = f"r{repeat:02d}-{workload['window_mb']:04d}mb-{workload['pattern']}-{method['name']}"
-            if shapes.count((workload["window_mb"], workload["pattern"])) > 1:
-                name += f"-w{workload['work_per_page']}"
             observation_s = scenario["observation_s"]
             if observation_s is None:
-                observation_s = default_observation_s(workload["window_mb"])
+                observation_s = default_observation_s(
+                    scenario["guest"]["memory_mb"], workload["window_mb"], scenario["link"]["rate_mbit"]
+                )
             result.append(
                 {
-                    "id": name,
+                    "id": trial_id(scenario["workloads"], repeat, workload, method["name"]),
                     "index": len(result) + 1,
                     "total": len(cells) * scenario["repeats"],
                     "repeat": repeat,
@@ -45,10 +45,23 @@ def trials(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
     return result
 
 
-def default_observation_s(window_mb: int) -> float:
+def trial_id(
+    workloads: Sequence[Mapping[str, Any]], repeat: int, workload: Mapping[str, Any], method: str
+) -> str | None:
+    """Return the name of the trial of ``workload``, one of the scenario's ``workloads``; None in imported data."""
+    window_mb, pattern = workload["window_mb"], workload["pattern"]
+    if window_mb is None:
+        return None
+    name = f"r{repeat:02d}-{int(window_mb):04d}mb-{pattern}-{method}"
+    alike = [each for each in workloads if (each["window_mb"], each["pattern"]) == (window_mb, pattern)]
+    return f"{name}-w{workload['work_per_page']}" if len(alike) > 1 else name
+
+
+def default_observation_s(memory_mb: int, window_mb: int, rate_mbit: int) -> float:
     """Return the seconds for which a guest is watched after the switch, when the scenario does not say.
 
-    55 ms a MB, which is demand paging of the whole window at 210 us a page, and 2.2 s for the rest of the guest's
-    memory and for its steady rate.
+    The window's pages and those of the guest's system cross the link; each of the window's is a fault of its own of
+    180 us, and each of the guest's others, which are empty, takes 3 us. Half a second is for the steady rate.
     """
-    return round(2.2 + 0.055 * window_mb, 3)
+    link_s = (window_mb + GUEST_SYSTEM_MB) * 8.4 / rate_mbit
+    return round(0.5 + link_s + 0.0466 * window_mb + 0.0007 * memory_mb, 2)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import subprocess
@@ -54,8 +55,13 @@ def test_an_experiment_and_its_resume(
     playbooks: Any, tmp_path: Path, scenario: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
 ) -> None:
     variables = {"directory": str(tmp_path), "scenario": scenario, "result": trial_result()}
+    # What was fetched from the destination is under a name that readers of the results ignore.
+    fetched = tmp_path / "fetched"
+    fetched.mkdir()
+    (fetched / "requests.csv.gz").write_bytes(gzip.compress(b"time_s\n"))
+    variables["result"]["stored_files"] = ["/there/requests.csv.gz"]
     keep = [
-        record(trial="{{ experiment.pending[0] }}", result="{{ result }}"),
+        record(trial="{{ experiment.pending[0] }}", result="{{ result }}", files_dir=str(fetched)),
         record(trial="{{ experiment.pending[1] }}", failure="it broke:\nin two lines"),
     ]
     run = playbooks.run([EXPERIMENT, TELL, *keep], **variables)
@@ -66,6 +72,10 @@ def test_an_experiment_and_its_resume(
     assert first["pending"] == trials(load(scenario))
     assert first["experiment_id"].startswith("small-")
     assert (tmp_path / "results" / "latest").resolve() == Path(first["experiment_dir"])
+    written = Path(first["experiment_dir"], "trials", first["pending"][0]["id"])
+    assert {path.name for path in written.iterdir()} == {"record.json", "requests.csv"}
+    assert (written / "requests.csv").read_text() == "time_s\n"
+    assert not fetched.exists()
     experiment = json.loads((tmp_path / "results" / "latest" / "experiment.json").read_text())
     assert experiment["provenance"]["source"] == {"kernel": "6"}
     assert experiment["provenance"]["controller"]["ansible_core"]

@@ -11,6 +11,7 @@ import pytest
 from ansible_collections.vcsp.testbed.plugins.module_utils._destination import quota
 from ansible_collections.vcsp.testbed.plugins.module_utils._guest import saved_guest
 from ansible_collections.vcsp.testbed.plugins.module_utils._host import domain
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration import run_state, session, undo
 
 
 class LibvirtError(Exception):
@@ -38,3 +39,16 @@ def libvirt(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     for module in (domain, quota, saved_guest):
         monkeypatch.setattr(module, "libvirt", fake, raising=False)
     return fake
+
+
+@pytest.fixture
+def no_libvirt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A transaction without libvirt, which does not wait."""
+    libvirt = SimpleNamespace(libvirtError=OSError, VIR_DOMAIN_RUNNING=1, VIR_DOMAIN_PAUSED=3, VIR_DOMAIN_PAUSED_USER=1)
+    for module in (run_state, session):
+        monkeypatch.setattr(module, "libvirt", libvirt, raising=False)
+    monkeypatch.setattr(domain, "destroy", lambda guest: guest.destroy())
+    monkeypatch.setattr(domain, "read_note", lambda *_: None)
+    monkeypatch.setattr(session, "UNDO_S", 0.2)
+    monkeypatch.setattr(undo, "UNDO_S", 0.2)
+    monkeypatch.setattr(session, "RETRY_S", 0.05)

@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.vcsp.testbed.plugins.module_utils._host import domain
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.domain import (
     QEMU_NAMESPACE,
     incoming_xml,
@@ -51,6 +53,19 @@ def test_a_guest_that_was_migrated_before_waits_only_once() -> None:
     assert arguments_of(incoming_xml(guest("-incoming", "tcp:192.0.2.1:4444", "-s"))) == ["-s", "-incoming", "defer"]
 
 
+def test_an_incoming_guest_does_not_bear_the_sources_notes() -> None:
+    ours = "https://github.com/vcsp/testbed"
+    source = (
+        "<domain><name>web1</name><metadata>"
+        f'<vcsp:guest xmlns:vcsp="{ours}/guest/1"/><vcsp:throttled xmlns:vcsp="{ours}/quota/1" period="1" quota="2"/>'
+        f'<vcsp:migration xmlns:vcsp="{ours}/migration/1">the source</vcsp:migration><other:thing xmlns:other="x"/>'
+        "</metadata></domain>"
+    )
+    metadata = ElementTree.fromstring(incoming_xml(source)).find("metadata")
+    assert metadata is not None
+    assert [element.tag for element in metadata] == [f"{{{ours}/guest/1}}guest", "{x}thing"]
+
+
 def test_a_guest_that_does_not_wait_is_unchanged() -> None:
     assert same(without_incoming(guest("-device", "pvpanic")), guest("-device", "pvpanic"))
     assert same(without_incoming(guest()), guest())
@@ -66,3 +81,24 @@ def test_no_name_escapes_its_element(name: str) -> None:
     root = ElementTree.fromstring(incoming_xml(guest(name=hostile)))
     assert root.findtext("name") == hostile
     assert [child.tag for child in root] == ["name", "devices", f"{{{QEMU_NAMESPACE}}}commandline"]
+
+
+def test_a_guest_that_cannot_be_destroyed_now_is_not_taken_for_gone(
+    libvirt: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(domain.time, "sleep", lambda _time_s: None)
+    alive = [True, True, False]
+
+    class Busy:
+        attempts = 0
+
+        def destroy(self) -> None:
+            self.attempts += 1
+            raise libvirt.libvirtError(libvirt.VIR_ERR_OPERATION_INVALID)
+
+        def isActive(self) -> bool:  # noqa: N802 - libvirt's name
+            return alive.pop(0)
+
+    busy = Busy()
+    domain.destroy(busy)
+    assert busy.attempts == 3

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import GuestGone
+from ansible_collections.vcsp.testbed.plugins.module_utils._host import oob
+from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import GuestGone, NoAnswer
 from ansible_collections.vcsp.testbed.plugins.module_utils._method import Method
 from ansible_collections.vcsp.testbed.plugins.module_utils._migration import fitness
 from ansible_collections.vcsp.testbed.plugins.module_utils._migration.phases import Phase
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration.standing import Standing
 from ansible_collections.vcsp.testbed.plugins.module_utils._options import Options
 
 from .test_result import options
@@ -37,14 +39,19 @@ class Monitor:
     """One side with fixed answers; any command that would change something fails."""
 
     def __init__(self, xml: str | None, migration: str = "none", run_state: str = "running") -> None:
-        self.xml = xml
+        self.xml, self.persistent = xml, 0
         self.answers = {"query-migrate": {"status": migration}, "query-status": {"status": run_state}}
 
     @property
     def domain(self) -> Any:
         if self.xml is None:
             raise GuestGone("no guest")
-        return SimpleNamespace(XMLDesc=lambda: self.xml, maxMemory=lambda: 1024)
+        return SimpleNamespace(
+            XMLDesc=lambda: self.xml,
+            maxMemory=lambda: 1024,
+            isPersistent=lambda: self.persistent,
+            autostart=lambda: self.persistent,
+        )
 
     def translated(self) -> Any:
         return nullcontext()
@@ -73,12 +80,52 @@ def test_an_address_of_another_host_is_refused_while_the_guest_runs_on_the_sourc
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("migration", "served", "found"),
+    [
+        ("postcopy-paused", True, Standing.HALF),
+        ("postcopy-active", True, Standing.HALF),
+        ("postcopy-paused", False, None),
+        ("active", True, None),
+    ],
+)
+def test_a_destination_whose_main_loop_hangs_is_seen_out_of_band(
+    monkeypatch: pytest.MonkeyPatch, migration: str, served: bool, found: Standing | None
+) -> None:
+    class Hung(Monitor):
+        domain = SimpleNamespace(XMLDesc=lambda: INCOMING, UUIDString=lambda: "uuid")
+
+        def execute(self, command: str) -> Any:
+            raise NoAnswer("hung")
+
+    def check() -> None:
+        if not served:
+            raise NoAnswer("not even out of band")
+
+    monkeypatch.setattr(oob, "OutOfBand", lambda _place: SimpleNamespace(check=check, close=lambda: None))
+    sides = Monitor(RUNNING, migration, "finish-migrate"), Hung(INCOMING)
+    if found is None:
+        with pytest.raises(NoAnswer):
+            fitness.assess(asked(), *sides)
+    else:
+        assert fitness.assess(asked(), *sides) is found
+
+
 def test_a_half_migrated_guest_is_not_recovered_to_another_hosts_address() -> None:
     halves = Monitor(RUNNING, "postcopy-paused", "finish-migrate"), Monitor(INCOMING, "postcopy-paused", "running")
     fitness.assess(asked(), *halves)
     with pytest.raises(fitness.Unfit) as caught:
         fitness.assess(asked(migration_address="192.0.2.11"), *halves)
     assert caught.value.phase is Phase.POSTCOPY
+
+
+def test_what_a_guest_left_on_the_source_is_not_to_be_resumed() -> None:
+    with pytest.raises(fitness.Unfit) as caught:
+        fitness.assess(asked(), Monitor(RUNNING, "completed", "postmigrate"), Monitor(None))
+    assert caught.value.phase is Phase.LOST
+    assert "has left the source" in str(caught.value)
+    assert "must not be resumed" in str(caught.value)
+    assert f"virsh -c {SOURCE_URI} destroy" in str(caught.value)
 
 
 def test_a_guest_that_is_home_needs_no_address() -> None:
@@ -91,3 +138,25 @@ def test_commands_in_messages_can_be_pasted_whatever_the_guests_name(name: str) 
         fitness.assess(asked(name=name), Monitor(RUNNING), Monitor(RUNNING))
     command = str(caught.value).partition("end it with ")[2]
     assert shlex.split(command) == ["virsh", "-c", DESTINATION_URI, "destroy", "--domain", name]
+
+
+WRITABLE = "<domain><devices><disk type='file'><source file='/a.img'/><target dev='vda'/></disk></devices></domain>"
+
+
+def test_a_guest_that_is_not_built_for_this_is_refused_with_all_that_was_found_unless_forced() -> None:
+    source = Monitor(WRITABLE)
+    source.persistent = 1
+    with pytest.raises(fitness.Unfit) as caught:
+        fitness.assess(asked(), source, Monitor(None))
+    assert caught.value.phase is Phase.PREPARING
+    for part in ("web1", "writable disk vda (/a.img)", "persistent definition, started with its host", "force: true"):
+        assert part in str(caught.value)
+    fitness.assess(asked(force=True), source, Monitor(None))
+
+
+@pytest.mark.parametrize(
+    ("source", "destination"),
+    [(("postcopy-paused", "finish-migrate"), "postcopy-paused"), (("completed", "postmigrate"), "completed")],
+)
+def test_a_guest_that_is_already_split_comes_home_whatever_it_has(source: tuple[str, str], destination: str) -> None:
+    fitness.assess(asked(), Monitor(WRITABLE, *source), Monitor(INCOMING, destination, "running"))

@@ -24,13 +24,13 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def test_schedstat_sums_the_threads(tmp_path: Path) -> None:
+def test_schedstat_reads_each_thread(tmp_path: Path) -> None:
     write(tmp_path / "7/task/7/schedstat", "1500000000 250000000 9\n")
     write(tmp_path / "8/task/8/schedstat", "500000000 50000000 3\n")
     before = time.monotonic()
     with SchedStat([7, 8], tmp_path) as stat:
         first = stat.samples[0]
-        assert (first.on_cpu_s, first.run_queue_s) == pytest.approx((2.0, 0.3))
+        assert (first.on_cpu_s, first.run_queue_s) == ((1.5, 0.5), (0.25, 0.05))
         assert before <= first.time_s <= time.monotonic()
         deadline = before + 10
         while len(stat.samples) < 3 and time.monotonic() < deadline:
@@ -98,3 +98,7 @@ def test_process_of_a_thread(tmp_path: Path) -> None:
     write(tmp_path / "8/status", "Name:\tTgid: 9\n")
     with pytest.raises(OSError, match="no Tgid"):
         process_of(8, tmp_path)
+
+
+def test_a_host_that_does_not_list_its_mounts_reports_no_throttling(tmp_path: Path) -> None:
+    assert throttled_s([1], tmp_path) is None

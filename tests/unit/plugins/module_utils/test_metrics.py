@@ -107,16 +107,20 @@ def test_time_when_is_when_the_curve_reaches_the_value(lines: list[Sample], valu
         )
 
 
-def test_page_wait_is_wall_time_minus_processor_and_queue_time() -> None:
-    # Two vCPUs, one second of post-copy: 0.6 s on a processor, 0.3 s queued, so 2 - 0.9 s waited.
-    readings = [SchedSample(9.0, 5.0, 1.0), SchedSample(10.5, 5.3, 1.1), SchedSample(11.5, 5.9, 1.5)]
-    assert metrics.page_wait_ms(readings, 2, 10.0, 11.0) == pytest.approx(1100.0)
+def test_page_wait_is_wall_time_minus_processor_and_queue_time_of_each_vcpu() -> None:
+    # One second of post-copy; the first vCPU runs for 0.4 s and queues for 0.2 s, the second for 0.2 s and 0.1 s.
+    readings = [
+        SchedSample(9.0, (5.0, 1.0), (1.0, 0.0)),
+        SchedSample(10.5, (5.2, 1.1), (1.1, 0.0)),
+        SchedSample(11.5, (5.6, 1.3), (1.3, 0.2)),
+    ]
+    assert metrics.page_waits_ms(readings, 10.0, 11.0) == pytest.approx([400.0, 700.0])
     assert metrics.run_queue_ms(readings, 10.0, 11.0) == pytest.approx(300.0)
 
 
-@pytest.mark.parametrize("readings", [[], [SchedSample(10.5, 0, 0)], [SchedSample(9.0, 0, 0)]])
+@pytest.mark.parametrize("readings", [[], [SchedSample(10.5, (0,), (0,))], [SchedSample(9.0, (0,), (0,))]])
 def test_page_wait_needs_samples_on_both_sides(readings: list[SchedSample]) -> None:
-    assert metrics.page_wait_ms(readings, 1, 10.0, 11.0) is None
+    assert metrics.page_waits_ms(readings, 10.0, 11.0) is None
     assert metrics.run_queue_ms(readings, 10.0, 11.0) is None
 
 
@@ -125,14 +129,18 @@ def test_page_wait_needs_samples_on_both_sides(readings: list[SchedSample]) -> N
     st.integers(1, 16),
 )
 def test_page_wait_never_exceeds_the_post_copy_phase(steps: list[tuple[float, float, float]], vcpus: int) -> None:
-    readings = [SchedSample(0.0, 0.0, 0.0)]
+    readings = [SchedSample(0.0, (0.0,) * vcpus, (0.0,) * vcpus)]
     for passed_s, on_cpu_s, queued_s in steps:
         last = readings[-1]
-        readings.append(SchedSample(last.time_s + passed_s, last.on_cpu_s + on_cpu_s, last.run_queue_s + queued_s))
+        on_cpu, queued = (tuple(s + more for s in so_far) for so_far, more in (
+            (last.on_cpu_s, on_cpu_s), (last.run_queue_s, queued_s)
+        ))  # fmt: skip
+        readings.append(SchedSample(last.time_s + passed_s, on_cpu, queued))
     resumed, completed = readings[1].time_s, readings[-1].time_s
-    wait = metrics.page_wait_ms(readings, vcpus, resumed, completed)
-    assert wait is not None
-    assert 0 <= wait <= vcpus * (completed - resumed) * 1000 + 1e-6
+    waits = metrics.page_waits_ms(readings, resumed, completed)
+    assert waits is not None
+    assert len(waits) == vcpus
+    assert all(0 <= wait <= (completed - resumed) * 1000 + 1e-6 for wait in waits)
 
 
 def test_the_steady_rate_comes_from_the_end_of_the_window() -> None:

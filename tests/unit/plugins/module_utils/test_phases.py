@@ -11,61 +11,80 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from hypothesis.strategies import booleans, sampled_from
 
-from ansible_collections.vcsp.testbed.plugins.module_utils._migration.phases import Phase, phase
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration.phases import Phase, known, phase
 
-# MigrationStatus (QEMU's qapi/migration.json), and None for a QEMU that is gone.
-STATUSES = (
-    None,
-    "none",
-    "setup",
-    "cancelling",
-    "cancelled",
-    "active",
-    "postcopy-device",
-    "postcopy-active",
-    "postcopy-paused",
-    "postcopy-recover-setup",
-    "postcopy-recover",
-    "completed",
-    "failed",
-    "colo",
-    "pre-switchover",
-    "device",
-    "wait-unplug",
-)
-PAIRS = list(product(STATUSES, STATUSES))
+# MigrationStatus in each version (QEMU's qapi/migration.json), and None for a QEMU that is gone.
+V8_2: frozenset[str | None] = frozenset({
+    None, "none", "setup", "cancelling", "cancelled", "active", "postcopy-active", "postcopy-paused",
+    "postcopy-recover", "completed", "failed", "colo", "pre-switchover", "device", "wait-unplug",
+})  # fmt: skip
+V10_0 = V8_2 | {"postcopy-recover-setup"}
+V10_2 = V10_0 | {"postcopy-device"}
+V11_1 = V10_2 | {"failing"}
+VERSIONS = {"8.2": V8_2, "10.0": V10_0, "10.2": V10_2, "11.1": V11_1}
+ENDED = {None, "failed", "failing", "cancelled", "cancelling"}
+
+every_version = pytest.mark.parametrize("statuses", VERSIONS.values(), ids=VERSIONS)
 
 
-def is_postcopy(status: str | None) -> bool:
-    return status is not None and status.startswith("postcopy")
+def is_split(status: str | None) -> bool:
+    """Whether the destination of this status runs, or of this source."""
+    return status is not None and status.startswith("postcopy") and status != "postcopy-device"
 
 
-@pytest.mark.parametrize(("source", "destination"), PAIRS)
-def test_no_migration_is_reversible_once_a_side_is_in_postcopy(source: str | None, destination: str | None) -> None:
-    if is_postcopy(source) or is_postcopy(destination):
-        assert not phase(source, destination).reversible
+@every_version
+def test_every_status_of_a_version_is_known_but_the_one_of_fault_tolerance(statuses: frozenset[str | None]) -> None:
+    assert {status for status in statuses if not known(status)} == {"colo"}
 
 
-@pytest.mark.parametrize(("source", "destination"), PAIRS)
-def test_a_destination_with_all_memory_is_never_rolled_back(source: str | None, destination: str | None) -> None:
-    if destination == "completed":
-        assert phase(source, destination) in (Phase.COMPLETED, Phase.POSTCOPY)
+@every_version
+def test_no_migration_is_reversible_once_the_destination_may_run(statuses: frozenset[str | None]) -> None:
+    for source, destination in product(statuses, statuses):
+        if is_split(source) or is_split(destination) or destination == "completed":
+            assert not phase(source, destination).reversible, (source, destination)
 
 
-@pytest.mark.parametrize(("source", "destination"), PAIRS)
-def test_lost_only_if_the_guest_or_half_of_it_is_gone(source: str | None, destination: str | None) -> None:
-    lost = phase(source, destination) is Phase.LOST
-    gone = {None, "failed"} & {source, destination}
-    switched = is_postcopy(source) or is_postcopy(destination) or source == "completed"
-    whole_guest_gone = source is None
-    assert lost == bool(gone and (switched or whole_guest_gone) and destination != "completed")
+@every_version
+def test_a_destination_with_all_memory_is_never_rolled_back_or_lost(statuses: frozenset[str | None]) -> None:
+    for source in statuses - {"colo"}:
+        assert phase(source, "completed") in (Phase.COMPLETED, Phase.POSTCOPY), source
 
 
-@pytest.mark.parametrize(("source", "destination"), PAIRS)
-def test_completed_only_if_the_destination_says_so(source: str | None, destination: str | None) -> None:
-    assert (phase(source, destination) is Phase.COMPLETED) == (
-        destination == "completed" and source in ("completed", "postcopy-paused", "failed", None)
-    )
+@every_version
+def test_lost_only_if_the_guest_or_half_of_it_is_gone(statuses: frozenset[str | None]) -> None:
+    for source, destination in product(statuses - {"colo"}, statuses - {"colo", "completed"}):
+        ended = ENDED & {source, destination}
+        switched = is_split(source) or is_split(destination) or source == "completed"
+        lost = bool(ended and (switched or source is None))
+        assert (phase(source, destination) is Phase.LOST) == lost, (source, destination)
+
+
+@every_version
+def test_completed_only_if_the_destination_says_so(statuses: frozenset[str | None]) -> None:
+    for source, destination in product(statuses, statuses):
+        home = destination == "completed" and (source in ENDED or source in ("completed", "postcopy-paused"))
+        assert (phase(source, destination) is Phase.COMPLETED) == home, (source, destination)
+
+
+@every_version
+def test_nothing_is_prepared_once_a_side_is_busy(statuses: frozenset[str | None]) -> None:
+    for source, destination in product(statuses, statuses):
+        if phase(source, destination) is Phase.PREPARING:
+            assert source in ("none", "setup", "completed"), (source, destination)
+            assert destination in ("none", "setup", "active", "pre-switchover", "device", "wait-unplug"), destination
+
+
+@pytest.mark.parametrize("status", ["colo", "sent-by-pigeon"])
+def test_an_unknown_status_undoes_nothing_and_claims_nothing(status: str) -> None:
+    for other in V11_1:
+        assert phase(status, other) is phase(other, status) is Phase.UNKNOWN
+    assert not Phase.UNKNOWN.reversible
+
+
+def test_an_unknown_status_of_post_copy_is_no_way_back() -> None:
+    for other in V11_1 - {"colo"}:
+        assert not phase("postcopy-by-pigeon", other).reversible
+        assert not phase(other, "postcopy-by-pigeon").reversible
 
 
 @pytest.mark.parametrize(
@@ -76,7 +95,18 @@ def test_completed_only_if_the_destination_says_so(source: str | None, destinati
         ("completed", "setup", Phase.PREPARING),  # left over from the migration that brought the guest
         ("active", "active", Phase.PRECOPY),
         ("device", "active", Phase.PRECOPY),
-        ("postcopy-device", "active", Phase.POSTCOPY),
+        ("postcopy-device", "active", Phase.SWITCHING),
+        ("postcopy-device", "postcopy-device", Phase.SWITCHING),
+        ("postcopy-device", "postcopy-active", Phase.POSTCOPY),  # the source has not heard of it yet
+        ("postcopy-device", "completed", Phase.POSTCOPY),
+        ("postcopy-device", None, Phase.FAILED),
+        ("postcopy-device", "failing", Phase.FAILED),
+        ("postcopy-active", "postcopy-device", Phase.POSTCOPY),
+        ("failing", "setup", Phase.FAILED),
+        ("failing", "active", Phase.FAILED),
+        ("failing", "postcopy-device", Phase.FAILED),
+        ("failing", "postcopy-paused", Phase.LOST),
+        ("cancelled", "postcopy-active", Phase.LOST),
         ("postcopy-active", "active", Phase.POSTCOPY),
         ("postcopy-paused", "postcopy-active", Phase.PAUSED),
         ("postcopy-recover", "postcopy-paused", Phase.RECOVERING),
@@ -116,19 +146,29 @@ class Machine(RuleBasedStateMachine):
             self.destination = "postcopy-active"
 
     @precondition(lambda self: self.source == "device" and self.destination == "active")
-    @rule(status=sampled_from(["postcopy-device", "postcopy-active"]))
-    def switch(self, status: str) -> None:
-        self.source, self.switched = status, True
-
-    @precondition(lambda self: self.source == "postcopy-device")
     @rule()
-    def resumed(self) -> None:
+    def switch(self) -> None:
+        self.source, self.switched = "postcopy-active", True
+
+    @precondition(lambda self: self.source == "device" and self.destination == "active")
+    @rule()
+    def send_device_state(self) -> None:
+        self.source = self.destination = "postcopy-device"
+
+    @precondition(lambda self: self.source == self.destination == "postcopy-device")
+    @rule()
+    def destination_runs(self) -> None:
+        self.destination, self.switched = "postcopy-active", True
+
+    @precondition(lambda self: self.source == "postcopy-device" and self.switched)
+    @rule()
+    def source_hears_of_it(self) -> None:
         self.source = "postcopy-active"
 
     @precondition(lambda self: not self.switched)
-    @rule(status=sampled_from(["cancelling", "cancelled", "failed"]))
+    @rule(status=sampled_from(["cancelling", "cancelled", "failing", "failed"]))
     def end_before_the_switch(self, status: str) -> None:
-        if self.source in ("setup", "active", "device"):
+        if self.source in ("setup", "active", "device", "postcopy-device"):
             self.source = status
 
     @precondition(lambda self: self.destination == "postcopy-active")
@@ -146,7 +186,7 @@ class Machine(RuleBasedStateMachine):
         }
         setattr(self, side, follows.get(getattr(self, side), getattr(self, side)))
 
-    @precondition(lambda self: "postcopy-active" in (self.source, self.destination))
+    @precondition(lambda self: self.destination == "postcopy-active" or self.destination == "completed")
     @rule(side=sampled_from(["source", "destination"]))
     def complete(self, side: str) -> None:
         if {self.source, self.destination} <= {"postcopy-active", "completed"}:

@@ -10,11 +10,18 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.module_utils._host import qmp
+from ansible_collections.vcsp.testbed.plugins.module_utils._host import calls, domain, qmp
+
+NO_DOMAIN, INVALID, BUSY = 42, 55, 68
 
 
 class LibvirtError(Exception):
-    pass
+    def __init__(self, text: str, code: int = 1) -> None:
+        super().__init__(text)
+        self.code = code
+
+    def get_error_code(self) -> int:
+        return self.code
 
 
 class Connection:
@@ -29,7 +36,14 @@ def opens(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Replace libvirt with a stand-in that opens connections with the given function."""
 
     def use(open_it: Any) -> None:
-        monkeypatch.setattr(qmp, "libvirt", SimpleNamespace(open=open_it, libvirtError=LibvirtError), raising=False)
+        fake = SimpleNamespace(
+            open=open_it,
+            libvirtError=LibvirtError,
+            VIR_ERR_NO_DOMAIN=NO_DOMAIN,
+            VIR_ERR_OPERATION_INVALID=INVALID,
+        )
+        for module in (qmp, domain):
+            monkeypatch.setattr(module, "libvirt", fake, raising=False)
 
     monkeypatch.setattr(qmp.EventLoop, "start", lambda: None)
     return use
@@ -58,7 +72,7 @@ def test_another_error_is_not_swallowed(opens: Any) -> None:
         qmp.connect("test:///")
 
 
-def test_a_libvirtd_that_hangs_is_not_waited_for(opens: Any) -> None:
+def test_a_libvirtd_that_hangs_is_not_waited_for(opens: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     released = threading.Event()
 
     def hang(uri: str) -> Connection:
@@ -66,6 +80,96 @@ def test_a_libvirtd_that_hangs_is_not_waited_for(opens: Any) -> None:
         return Connection()
 
     opens(hang)
-    with pytest.raises(qmp.ConnectionFailed, match=r"test:/// did not answer within 0\.05 s; check that its libvirtd"):
-        qmp.connect("test:///", timeout_s=0.05)
+    monkeypatch.setitem(calls.LIMITS_S, "open_connection", 0.05)
+    with pytest.raises(qmp.NoAnswer, match="test:/// did not answer; check that its libvirtd"):
+        qmp.connect("test:///")
+    released.set()
+
+
+class Domain:
+    """A domain on a connection that is its own, with the answers of libvirt's."""
+
+    def __init__(self, active: bool, error: LibvirtError | None = None, command: Any = None) -> None:
+        self.active, self.error, self.command = active, error, command
+        self.closed = threading.Event()
+
+    def isAlive(self) -> bool:  # noqa: N802
+        return True
+
+    def setKeepAlive(self, _interval_s: int, _count: int) -> None:  # noqa: N802
+        pass
+
+    def lookupByName(self, _name: str) -> Domain:  # noqa: N802
+        return self
+
+    def isActive(self) -> bool:  # noqa: N802
+        if self.error is not None:
+            raise self.error
+        return self.active
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def monitor(opens: Any, monkeypatch: pytest.MonkeyPatch, guest: Domain) -> qmp.Monitor:
+    opens(lambda _uri: guest)
+    bindings = SimpleNamespace(qemuMonitorCommand=lambda guest, _request, _flags: guest.command())
+    monkeypatch.setattr(qmp, "libvirt_qemu", bindings, raising=False)
+    return qmp.Monitor(qmp.Host("source", "test:///"), "web1")
+
+
+@pytest.mark.parametrize(
+    ("guest", "code", "found"),
+    [
+        (Domain(active=True), NO_DOMAIN, qmp.GuestGone),
+        (Domain(active=False), INVALID, qmp.GuestGone),
+        (Domain(active=True, error=LibvirtError("gone", NO_DOMAIN)), INVALID, qmp.GuestGone),
+        (Domain(active=True), INVALID, qmp.ConnectionFailed),
+        (Domain(active=True, error=LibvirtError("busy", INVALID)), INVALID, qmp.ConnectionFailed),
+        (Domain(active=True), BUSY, qmp.ConnectionFailed),
+    ],
+)
+def test_an_invalid_operation_means_gone_only_if_the_guest_is(
+    opens: Any, monkeypatch: pytest.MonkeyPatch, guest: Domain, code: int, found: type[Exception]
+) -> None:
+    def refuse() -> None:
+        raise LibvirtError("it did not work", code)
+
+    guest.command = refuse
+    with pytest.raises(found):
+        monitor(opens, monkeypatch, guest).execute("query-status")
+
+
+def test_a_monitor_that_hangs_is_given_up_and_heard_again(opens: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    released, asked = threading.Event(), []
+
+    def hang() -> str:
+        asked.append(1)
+        released.wait(60)
+        return '{"return": {}}'
+
+    monkeypatch.setattr(calls, "ANSWER_S", 0.05)
+    monkeypatch.setattr(calls, "OVERDUE_S", 0.05)
+    hung = monitor(opens, monkeypatch, Domain(active=True, command=hang))
+    for _attempt in range(3):
+        with pytest.raises(qmp.NoAnswer, match="the source's libvirt or QEMU does not answer"):
+            hung.execute("query-status")
+    assert asked == [1], "requests pile up at a host that hangs"
+    assert hung.is_alive(), "libvirt itself answers still"
+    released.set()
+    monkeypatch.setattr(calls, "ANSWER_S", 60)
+    monkeypatch.setattr(calls, "OVERDUE_S", 60)
+    assert hung.execute("query-status") == {}
+
+
+def test_a_connection_with_an_unanswered_call_is_never_closed(opens: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+    monkeypatch.setattr(calls, "ANSWER_S", 0.05)
+    guest = Domain(active=True, command=lambda: released.wait(60))
+    hung = monitor(opens, monkeypatch, guest)
+    with pytest.raises(qmp.NoAnswer):
+        hung.execute("query-status")
+    hung.close()
+    hung.host.close()  # would wait for the answer
+    assert not guest.closed.is_set()
     released.set()

@@ -60,7 +60,7 @@ def test_the_kernel_accepts_every_quota(percent: int, period_us: int) -> None:
     assert quota.QUOTA_MIN_US <= quota.quota_us(percent, period_us) <= period_us
 
 
-@pytest.mark.parametrize(("period_us", "quota_us"), [(100_000, 30_000), (100_000, -1), (10_000, 10_000)])
+@pytest.mark.parametrize(("period_us", "quota_us"), [(100_000, 60_000), (100_000, -1), (10_000, 10_000)])
 def test_lift_restores_the_previous_limits(libvirt: SimpleNamespace, period_us: int, quota_us: int) -> None:
     guest = Guest(libvirt, period_us, quota_us)
     quota.throttle(guest, 50, 10_000)
@@ -78,22 +78,41 @@ def test_a_guest_without_limits_is_unlimited_again(libvirt: SimpleNamespace) -> 
 
 
 def test_somebody_elses_quota_is_left_alone(libvirt: SimpleNamespace) -> None:
-    guest = Guest(libvirt, 100_000, 30_000)
+    guest = Guest(libvirt, 100_000, 60_000)
     assert quota.lift(guest) is False
     quota.throttle(guest, 50, 10_000)
     assert quota.lift(guest) is True
+    assert quota.lift(guest) is False
+    assert limits(guest) == (100_000, 60_000)
+
+
+@given(st.integers(1, 100), st.sampled_from([1000, 10_000, 100_000]), st.integers(1000, 200_000))
+def test_a_quota_is_never_loosened(percent: int, period_us: int, before_us: int) -> None:
+    guest = Guest(SimpleNamespace(), 100_000, before_us)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quota, "libvirt", SimpleNamespace(VIR_DOMAIN_AFFECT_LIVE=1))
+        patch.setattr(quota.domains, "write_note", lambda *_: None)
+        tighter = quota.throttle(guest, percent, period_us)
+    period, limit = limits(guest)
+    assert limit * 100_000 <= before_us * period
+    assert tighter is None or limits(guest) == (100_000, before_us)
+
+
+def test_a_quota_that_is_tighter_already_is_said_and_stays(libvirt: SimpleNamespace) -> None:
+    guest = Guest(libvirt, 100_000, 30_000)
+    assert quota.throttle(guest, 50, 10_000) == "30 % of a processor"
     assert quota.lift(guest) is False
     assert limits(guest) == (100_000, 30_000)
 
 
 def test_the_note_is_written_before_the_quota(libvirt: SimpleNamespace) -> None:
-    guest = Guest(libvirt, 100_000, 30_000)
+    guest = Guest(libvirt, 100_000, 60_000)
     guest.refuses = True
     with pytest.raises(libvirt.libvirtError):
         quota.throttle(guest, 50, 10_000)
     guest.refuses = False
     assert quota.lift(guest) is True
-    assert limits(guest) == (100_000, 30_000)
+    assert limits(guest) == (100_000, 60_000)
 
 
 def test_a_guest_that_is_gone_is_an_error(libvirt: SimpleNamespace) -> None:

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-import base64
+import gzip
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -19,6 +20,7 @@ from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import Even
 from ansible_collections.vcsp.testbed.plugins.module_utils._measure.instruments import SchedSample
 from ansible_collections.vcsp.testbed.plugins.module_utils._measure.readings import Readings
 from ansible_collections.vcsp.testbed.plugins.module_utils._measure.result import build
+from ansible_collections.vcsp.testbed.plugins.module_utils._measure.series import trace
 from ansible_collections.vcsp.testbed.plugins.module_utils._method import Method
 from ansible_collections.vcsp.testbed.plugins.module_utils._options import Options
 
@@ -39,15 +41,26 @@ def options(**changes: Any) -> Options:
         "observation_s": 4.0,
         "verify": True,
         "end_guest": True,
+        "files_dir": None,
         "cpu_latency_us": None,
+        "run_state": "keep",
         "timeout_s": 300.0,
         "stall_timeout_s": 15.0,
     }
     return Options(**values | changes)
 
 
+REQUEST = Request(100.5, "pc.ram", 8192, 4096, 4096, 40960)
+
+
 def event(time_s: float, host: str, name: str, **data: Any) -> tuple[float, Event]:
     return time_s, Event(host, name, data, 0.0)
+
+
+def sched(time_s: float, *threads: tuple[float, float]) -> SchedSample:
+    """A sample of threads, of each the time on a processor and in its queue."""
+    on_cpu, queued = zip(*threads, strict=True)
+    return SchedSample(time_s, on_cpu, queued)
 
 
 def line(time_s: float, pages: int, host: str, boot: str = "boot-1") -> Sample:
@@ -68,9 +81,8 @@ def readings(**changes: Any) -> Readings:
             event(COMPLETED_S, "destination", "MIGRATION", status="completed"),
         ],
         "clock_offset_s": (0.002, 0.0005),
-        "sched": SimpleNamespace(
-            samples=[SchedSample(99.5, 0.0, 0.0), SchedSample(100.5, 0.2, 0.1), SchedSample(101.5, 0.6, 0.3)]
-        ),
+        "clock_measured_s": 99.8,
+        "sched": SimpleNamespace(samples=[sched(99.5, (0.0, 0.0)), sched(100.5, (0.2, 0.1)), sched(101.5, (0.6, 0.3))]),
         "source_channel": channel(*(line(s, int((s - 97) * 1000), "source") for s in (97.0, 98.0, 99.0, 99.9))),
         "destination_channel": channel(
             line(100.0, 2900, "destination"), line(101.0, 3400, "destination"), line(104.1, 6500, "destination")
@@ -79,7 +91,7 @@ def readings(**changes: Any) -> Readings:
         "destination_migrate": {"postcopy-blocktime": 12, "status": "completed"},
         "capabilities": {"postcopy-ram": True, "postcopy-preempt": True},
         "vcpu_threads": (7,),
-        "requests": [Request(100.5, "pc.ram", 8192, 4096, 4096, 40960)],
+        "trace": trace([REQUEST] * 1000, RESUME_S, gzip=False),
         "requests_seen": 1000,
         "observation_end_s": END_S,
         "throttled_s": 0.25,
@@ -91,8 +103,8 @@ def readings(**changes: Any) -> Readings:
     return Readings(**values | changes)
 
 
-def text_of(packed: str) -> list[str]:
-    return zlib.decompress(base64.b64decode(packed)).decode().splitlines()
+def text_of(packed: bytes) -> list[str]:
+    return zlib.decompress(packed).decode().splitlines()
 
 
 def without(name: str, **data: Any) -> Callable[[Readings], None]:
@@ -138,7 +150,11 @@ def test_instruments_events_and_files() -> None:
     assert found["instruments"]["schedstat"]["values"]["run_queue_ms"] == pytest.approx(200.0)
     assert found["instruments"]["cgroup"]["values"] == {"throttled_ms": 250.0}
     assert found["instruments"]["qemu_blocktime"]["values"] == {"postcopy_blocktime": 12}
-    assert found["instruments"]["request_trace"]["values"] == {"requests": 1000, "asked_kb": 4.0, "sent_kb": 40.0}
+    assert found["instruments"]["request_trace"]["values"] == {
+        "requests": 1000,
+        "asked_kb": 4000.0,
+        "sent_kb": 40000.0,
+    }
     assert found["instruments"]["cpu_latency"] == {"present": False, "reason": "not requested", "values": {}}
     assert found["clock_offset"] == {"offset_ms": 2.0, "bound_ms": 0.5}
     assert found["memory_verified"] is True
@@ -152,7 +168,7 @@ def test_instruments_events_and_files() -> None:
     assert len(telemetry) == 1 + 7
     assert text_of(found["files"]["requests.csv"]) == [
         "time_s,block,start,asked,sent_start,sent",
-        "0.500000,pc.ram,8192,4096,4096,40960",
+        *["0.500000,pc.ram,8192,4096,4096,40960"] * 1000,
     ]
 
 
@@ -170,7 +186,7 @@ def test_instruments_events_and_files() -> None:
             {"capabilities": {"postcopy-ram": True, "postcopy-preempt": False}},
             "the capability postcopy-preempt was not in force",
         ),
-        ({"requests_seen": 900}, "the request trace saw 900 requests, QEMU's source counted 1000"),
+        ({"requests_seen": 1100}, "the request trace saw 1100 requests, QEMU's source counted 1000"),
         ({"requests_seen": 1021}, "the request trace saw 1021 requests, QEMU's source counted 1000"),
         ({"source_migrate": {}}, "page_requests could not be measured"),
         ({"sched": None}, "downtime_ms could not be measured"),
@@ -187,6 +203,22 @@ def test_instruments_events_and_files() -> None:
 def test_a_trial_that_breaks_a_rule_is_invalid(changes: dict[str, Any], reason: str) -> None:
     validity = build(options(), readings(**changes))["validity"]
     assert validity == {"valid": False, "reasons": [reason]}
+
+
+@pytest.mark.parametrize("host", ["source", "destination"])
+def test_a_guest_without_telemetry_that_rebooted_is_told_by_its_reset(host: str) -> None:
+    found = readings()
+    found.events.append(event(102.0, host, "RESET", guest=True))
+    assert build(options(), found)["validity"]["reasons"] == ["the guest rebooted"]
+
+
+@pytest.mark.parametrize(("run_state", "now"), [("paused", "is paused"), ("running", "was resumed")])
+def test_a_guest_that_its_operator_paused_is_not_measured(run_state: str, now: str) -> None:
+    found = build(options(), readings(was_paused=True, run_state=run_state))
+    assert found["run_state"] == run_state
+    assert found["validity"]["reasons"] == [
+        f"its operator paused the guest before the switch; it {now} on the destination"
+    ]
 
 
 def test_a_migration_that_ended_before_post_copy_is_invalid() -> None:
@@ -206,6 +238,13 @@ def test_small_differences_between_instruments_are_tolerated() -> None:
 def test_rules_apply_only_to_what_was_requested() -> None:
     push = readings(capabilities={"postcopy-ram": True}, verified=None, observation_end_s=None, requests_seen=None)
     assert build(options(method=Method(transfer="push"), verify=False, observation_s=None), push)["validity"]["valid"]
+
+
+def test_a_quota_that_was_tighter_already_is_said() -> None:
+    found = build(options(), readings(tighter_quota="30 % of a processor"))["validity"]
+    assert found["reasons"] == [
+        "the requested quota was not in force: the guest had a tighter one, 30 % of a processor"
+    ]
 
 
 def test_a_lost_connection_or_a_guest_already_home_is_invalid() -> None:
@@ -232,7 +271,17 @@ def test_missing_readings_give_none_and_never_zero() -> None:
 @pytest.mark.parametrize(
     ("change", "missing"),
     [
-        (without("STOP"), {"stop_and_copy_ms", "downtime_ms", "baseline_mb_per_s", "slow_down_percent"}),
+        (
+            without("STOP"),
+            {
+                "stop_and_copy_ms",
+                "downtime_ms",
+                "baseline_mb_per_s",
+                "slow_down_percent",
+                "total_migration_time_s",
+                "link_mbit_per_s",
+            },
+        ),
         (lambda found: setattr(found, "sched", None), {"page_wait_ms", "downtime_ms"}),
         (lambda found: setattr(found, "throttled_s", None), {"throttled_ms"}),
         (
@@ -243,7 +292,7 @@ def test_missing_readings_give_none_and_never_zero() -> None:
             lambda found: setattr(found, "observation_end_s", None),
             {"throughput_mb_per_s", "steady_mb_per_s", "stall_loss_s", "slow_down_percent"},
         ),
-        (without("MIGRATION", status="postcopy-active"), {"total_migration_time_s", "link_mbit_per_s"}),
+        (without("MIGRATION", status="postcopy-active"), set()),
     ],
     ids=["stop", "schedstat", "cgroup", "qemu", "observation", "switch"],
 )
@@ -252,3 +301,170 @@ def test_a_missing_reading_affects_only_what_needs_it(change: Callable[[Readings
     change(found)
     measurements = build(options(), found)["measurements"]
     assert {name for name, value in measurements.items() if value is None} == missing
+
+
+def paused_on(host: str, start_s: float, end_s: float) -> list[tuple[float, Event]]:
+    return [event(start_s, host, "STOP"), event(end_s, host, "RESUME")]
+
+
+def with_events(*more: tuple[float, Event], before_switch: int = 0, **changes: Any) -> Readings:
+    """Readings with more events, of which so many came before the switch was requested."""
+    found = readings(**changes)
+    found.events = sorted([*found.events, *more], key=lambda item: item[0])
+    found.events_before_switch = before_switch
+    return found
+
+
+def test_a_pause_in_the_baseline_is_not_the_blackout_and_makes_the_trial_invalid() -> None:
+    found = build(options(), with_events(*paused_on("source", 98.5, 99.5), before_switch=3))
+    assert found["measurements"]["stop_and_copy_ms"] == pytest.approx(100.0)
+    assert found["measurements"]["total_migration_time_s"] == pytest.approx(1.1)
+    assert found["validity"]["reasons"] == ["the guest was paused for 1.0 s in the baseline"]
+
+
+def test_a_pause_before_the_baseline_does_not_matter() -> None:
+    found = build(options(), with_events(*paused_on("source", 96.0, 97.5), before_switch=3))
+    assert found["validity"]["valid"]
+
+
+def test_a_guest_that_was_paused_before_the_baseline_and_resumed_in_it_counts_as_paused() -> None:
+    found = build(options(), with_events(event(98.4, "source", "RESUME"), before_switch=2))
+    assert found["validity"]["reasons"] == ["the guest was paused for 0.5 s in the baseline"]
+
+
+def test_a_guest_that_is_paused_at_the_switch_has_no_blackout() -> None:
+    found = readings()
+    found.events_before_switch = 2  # its stop came before the switch was requested
+    built = build(options(), found)
+    assert built["measurements"]["stop_and_copy_ms"] is None
+    assert built["measurements"]["downtime_ms"] is None
+    assert built["validity"]["reasons"][0] == "the guest was paused at the switch, so the migration had nothing to stop"
+
+
+def test_the_stop_of_an_attempt_that_gave_the_guest_back_is_not_the_migrations() -> None:
+    found = build(options(baseline_s=0.0), with_events(*paused_on("source", 99.82, 99.85)))
+    assert found["measurements"]["stop_and_copy_ms"] == pytest.approx(100.0)
+
+
+def test_a_guest_that_runs_on_the_source_has_no_stop() -> None:
+    found = build(options(), with_events(event(99.95, "source", "RESUME")))
+    assert found["measurements"]["stop_and_copy_ms"] is None
+
+
+def test_a_pause_in_the_observation_window_makes_the_trial_invalid() -> None:
+    ended = build(options(), with_events(*paused_on("destination", 102.0, 103.5)))["validity"]
+    assert ended["reasons"] == ["the guest was paused for 1.5 s in the observation window"]
+    lasting = build(options(), with_events(event(102.0, "destination", "STOP")))["validity"]
+    assert lasting["reasons"] == ["the guest was paused for 2.0 s in the observation window"]
+    later = build(options(), with_events(*paused_on("destination", 104.5, 105.0)))["validity"]
+    assert later["valid"]
+
+
+def test_without_an_observation_window_a_pause_counts_until_the_last_page() -> None:
+    found = with_events(*paused_on("destination", 100.5, 103.0), observation_end_s=None)
+    reasons = build(options(observation_s=None), found)["validity"]["reasons"]
+    assert reasons == ["the guest was paused for 0.5 s during post-copy"]
+
+
+def test_a_later_migration_of_the_guest_to_elsewhere_changes_nothing() -> None:
+    again = with_events(event(103.0, "destination", "MIGRATION", status="completed"))
+    assert build(options(), again)["measurements"] == build(options(), readings())["measurements"]
+
+
+@pytest.mark.parametrize("switched_s", [STOP_S - 0.005, STOP_S + 0.005, COMPLETED_S - 0.01])
+def test_the_total_time_begins_at_the_stop_whenever_qemu_reports_post_copy(switched_s: float) -> None:
+    found = readings()
+    without("MIGRATION", status="postcopy-active")(found)
+    found.events.append(event(switched_s, "source", "MIGRATION", status="postcopy-active"))
+    assert build(options(), found)["measurements"]["total_migration_time_s"] == pytest.approx(1.1)
+
+
+def test_a_migration_that_completes_before_the_guest_resumes_is_invalid() -> None:
+    late = readings()
+    without("RESUME")(late)
+    late.events.append(event(101.5, "destination", "RESUME"))
+    assert "the migration completed before the guest resumed" in build(options(), late)["validity"]["reasons"]
+
+
+TWO_VCPUS: dict[str, Any] = {
+    "vcpu_threads": (7, 8),
+    "sched": SimpleNamespace(samples=[sched(99.5, (0.0, 0.0), (0.0, 0.0)), sched(COMPLETED_S, (0.4, 0.2), (0.6, 0.2))]),
+}
+
+
+def two_walkers(found: Readings) -> Readings:
+    for name in ("source_channel", "destination_channel"):
+        samples = getattr(found, name).samples
+        halves = [replace(sample, visits=(sample.pages // 2, sample.pages - sample.pages // 2)) for sample in samples]
+        setattr(found, name, channel(*halves))
+    return found
+
+
+def test_with_several_busy_vcpus_downtime_is_the_blackout_and_the_mean_page_wait() -> None:
+    found = build(options(), two_walkers(readings(**TWO_VCPUS)))
+    assert found["validity"] == {"valid": True, "reasons": []}
+    values = found["instruments"]["schedstat"]["values"]
+    assert values["vcpu_page_wait_ms"] == pytest.approx([400.0, 200.0])
+    assert (values["vcpu_page_wait_mean_ms"], values["vcpu_page_wait_max_ms"]) == pytest.approx((300.0, 400.0))
+    assert found["measurements"]["page_wait_ms"] == pytest.approx(600.0)
+    assert found["measurements"]["downtime_ms"] == pytest.approx(400.0)
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["one walker on two vCPUs", "a guest without the workload"])
+def test_a_guest_whose_vcpus_may_idle_has_no_downtime_and_stays_valid(silent: bool) -> None:
+    channels = {"source_channel": None, "destination_channel": None} if silent else {}
+    found = build(options(observation_s=None), readings(**TWO_VCPUS, **channels, observation_end_s=None))
+    assert found["measurements"]["downtime_ms"] is None
+    assert found["measurements"]["page_wait_ms"] == pytest.approx(600.0)
+    assert found["validity"] == {"valid": True, "reasons": []}
+    assert "idle" in found["instruments"]["schedstat"]["reason"]
+
+
+def test_a_full_trace_says_how_many_requests_it_lacks() -> None:
+    found = build(options(), readings(trace=trace([REQUEST] * 900, RESUME_S, gzip=False)))
+    entry = found["instruments"]["request_trace"]
+    assert entry["values"] == {"requests": 1000, "dropped": 100}
+    assert entry["reason"] == "the trace is full: the last 100 requests were only counted"
+    assert found["validity"]["valid"]
+
+
+def test_files_for_a_folder_are_gzip_files() -> None:
+    packed = trace([REQUEST], RESUME_S, gzip=True)
+    found = build(options(files_dir=Path("/somewhere")), readings(trace=packed))["files"]
+    assert gzip.decompress(found["requests.csv"]).decode().splitlines()[1] == "0.500000,pc.ram,8192,4096,4096,40960"
+    assert gzip.decompress(found["telemetry.csv"]).startswith(b"time_s,host,")
+
+
+def test_a_trace_is_packed_without_holding_its_requests() -> None:
+    alive = 0
+
+    class Counted(Request):
+        def __del__(self) -> None:
+            nonlocal alive
+            alive -= 1
+
+    def requests() -> Iterator[Request]:
+        nonlocal alive
+        for _ in range(1000):
+            alive += 1
+            assert alive <= 3
+            yield Counted(*REQUEST)
+
+    assert trace(requests(), 0.0, gzip=False).recorded == 1000
+
+
+def test_a_clock_that_was_set_makes_the_trial_invalid() -> None:
+    found = build(options(), readings(clocks_set={"destination"}))["validity"]
+    assert found["reasons"] == ["the clock of the destination was set during the migration"]
+
+
+def test_a_source_that_seems_to_complete_before_the_destination_had_its_clock_set_back() -> None:
+    early = with_events(event(COMPLETED_S - 0.01, "source", "MIGRATION", status="completed"), switch_requested_s=99.85)
+    assert build(options(), early)["validity"]["reasons"] == ["the clock of the source was set during the migration"]
+
+
+def test_a_source_that_seems_to_stop_before_it_was_asked_to_had_its_clock_set_back() -> None:
+    found = build(options(), readings(switch_requested_s=STOP_S + 0.001))["validity"]
+    assert found["reasons"] == ["the clock of the source was set during the migration"]
+    within_the_error = build(options(), readings(switch_requested_s=STOP_S + 0.0004))["validity"]
+    assert within_the_error["valid"]

@@ -28,6 +28,9 @@ class Guest:
     def __init__(self, xml: str) -> None:
         self.xml, self.alive = xml, True
 
+    def UUIDString(self) -> str:  # noqa: N802
+        return "00000000-0000-0000-0000-000000000000"
+
     def XMLDesc(self) -> str:  # noqa: N802
         return self.xml
 

@@ -17,6 +17,7 @@ from ansible_collections.vcsp.testbed.plugins.module_utils._migration.steps impo
 STATUSES = (
     None, "none", "setup", "cancelling", "cancelled", "active", "postcopy-device", "postcopy-active", "postcopy-paused",
     "postcopy-recover-setup", "postcopy-recover", "completed", "failed", "pre-switchover", "device", "wait-unplug",
+    "failing", "colo",
 )  # fmt: skip
 SITUATIONS = st.builds(
     Situation,
@@ -54,6 +55,13 @@ def test_no_recovery_before_both_sides_are_paused(now: Situation) -> None:
         assert {now.source, now.destination} == {"postcopy-paused"}
 
 
+@given(st.sampled_from(STATUSES))
+def test_a_qemu_that_seems_gone_before_the_switch_latches_nothing(destination: str | None) -> None:
+    before = Situation("active", "active", switching=True)
+    again = before.seen(None, destination).seen("active", "active")
+    assert again.reversible == (destination is None or not before.seen("active", destination).switched)
+
+
 @pytest.mark.parametrize(
     ("now", "expected"),
     [
@@ -68,6 +76,11 @@ def test_no_recovery_before_both_sides_are_paused(now: Situation) -> None:
         (Situation("device", "active", switching=True, quiet_s=16), Step.ROLL_BACK),
         (Situation("failed", "none"), Step.ROLL_BACK),
         (Situation("active", None), Step.ROLL_BACK),
+        (Situation("failing", "active"), Step.ROLL_BACK),
+        (Situation("postcopy-device", "postcopy-device", switching=True), Step.WAIT),
+        (Situation("postcopy-device", "postcopy-device", switching=True, failure="cancelled"), Step.WAIT),
+        (Situation("postcopy-device", None, switching=True), Step.ROLL_BACK),
+        (Situation("sent-by-pigeon", "active", quiet_s=16), Step.WAIT),
         (POSTCOPY, Step.WAIT),
         (replace(POSTCOPY, held=True), Step.WAIT),
         (replace(POSTCOPY, held=True, arrived=True), Step.RELEASE),

@@ -4,7 +4,10 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +15,7 @@ import yaml
 
 from ansible_collections.vcsp.testbed.plugins.doc_fragments.method import ModuleDocFragment
 from ansible_collections.vcsp.testbed.plugins.modules import postcopy_migration
-from ansible_collections.vcsp.testbed.plugins.modules.postcopy_migration import ARGUMENTS, misplaced, problems
+from ansible_collections.vcsp.testbed.plugins.modules.postcopy_migration import ARGUMENTS, deliver, misplaced, problems
 
 REQUIRED = {"name": "web1", "source_uri": "qemu+ssh://root@node1/system", "migration_address": "192.0.2.12"}
 
@@ -132,3 +135,23 @@ def test_a_bad_method_setting_is_refused_by_its_path() -> None:
 )
 def test_settings_outside_the_method_are_refused_with_advice(given: dict[str, Any], expected: str | None) -> None:
     assert misplaced(given) == expected
+
+
+def test_files_go_into_the_folder_or_the_return_value(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    files = {"requests.csv": gzip.compress(b"time_s\n")}
+    assert deliver(files, None, warnings.append) == {
+        "files": {"requests.csv": base64.b64encode(files["requests.csv"]).decode()},
+        "stored_files": [],
+    }
+    stored = tmp_path / "requests.csv.gz"
+    assert deliver(files, tmp_path, warnings.append) == {"files": {}, "stored_files": [str(stored)]}
+    assert gzip.decompress(stored.read_bytes()) == b"time_s\n"
+    assert warnings == []
+
+
+def test_a_file_that_cannot_be_written_costs_no_measurement(tmp_path: Path) -> None:
+    warnings: list[str] = []
+    gone = tmp_path / "gone"
+    assert deliver({"requests.csv": b""}, gone, warnings.append) == {"files": {}, "stored_files": []}
+    assert str(gone / "requests.csv.gz") in warnings[0]
