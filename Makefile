@@ -7,6 +7,11 @@ RESULTS ?= results/latest
 BASELINE ?=
 NEW ?= results/latest
 ARGS ?=
+# Of `make soak` and `make faults`; FRESH=1 forgets what earlier runs of them have done.
+COUNT ?=
+SEED ?= 1
+FRESH ?=
+LONG_RUN = $(if $(COUNT),--count "$(COUNT)") --seed "$(SEED)" $(if $(FRESH),--fresh) $(ARGS)
 export SCENARIO RESULTS BASELINE NEW
 
 # A shell set up for other playbooks must not steer these: of its settings only the ones named in docs/commands.md hold.
@@ -53,7 +58,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help experiment smoke report compare doctor lab provision teardown \
-  test test-unit test-integration test-long test-stress lint docs bench bench-policies build browser venv clean
+  test test-unit test-integration test-long test-stress faults soak lint docs bench bench-policies build browser venv clean
 
 help: ## list the targets
 	@echo 'usage: make TARGET [SCENARIO=quick] [ARGS="options of the command, such as -i inventory/mylab or -v"]'
@@ -102,16 +107,22 @@ test: $(VENV)/.requirements-dev browser ## everything that CI runs (as root)
 	@$(MAKE) --no-print-directory test-integration
 
 test-unit: $(VENV)/.requirements-dev ## tests that need no host
-	$(RUN) pytest --numprocesses 2 --dist worksteal tests/unit $(ARGS)
+	$(RUN) pytest --numprocesses 2 --dist worksteal tests/unit -m 'not long' $(ARGS)
 
 test-integration: $(VENV)/.requirements-dev ## tests in the embedded lab, with real migrations (as root)
 	$(RUN) pytest tests/integration -m 'not long' $(ARGS)
 
 test-long: $(VENV)/.requirements-dev ## tests that take too long for every change (as root)
-	$(RUN) pytest tests/integration -m long $(ARGS)
+	$(RUN) pytest tests/unit/analysis tests/integration -m long $(ARGS)
 
 test-stress: $(VENV)/.requirements-dev browser ## all tests at several speeds, hosts held back, machine busy (as root, an hour and more)
 	$(RUN) tests/stress.sh
+
+faults: $(VENV)/.requirements-dev ## inject every fault in every phase COUNT times over all runs, and tabulate (as root)
+	$(RUN) python -m tests.integration.fault_suite --page docs/results/faults.md $(LONG_RUN)
+
+soak: $(VENV)/.requirements-dev ## migrate a guest back and forth COUNT times over all runs, faults at random (as root)
+	$(RUN) python -m tests.integration.soak --page docs/results/soak.md $(LONG_RUN)
 
 lint: $(VENV)/.requirements-dev ## style, types, plugin documentation, and whether the collection builds
 	$(RUN) tests/lint.sh

@@ -103,7 +103,14 @@ def ssh(host: str, *command: str) -> list[str | Path]:
 
 def on(host: str, *command: str, check: bool = True) -> str:
     """Run a command on a lab host over SSH."""
-    done = subprocess.run(ssh(host, *command), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120)
+    done = subprocess.run(
+        ssh(host, *command),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        start_new_session=True,  # Ctrl-C is for the tests, not for what they have begun
+    )
     assert not check or done.returncode == 0, done.stdout
     return done.stdout
 
@@ -145,8 +152,15 @@ print(text[text.index(b"\\nverified ") + 1:].split(b"\\n")[0].decode())
 
 
 def memory_verified(host: str) -> bool:
-    """Whether the guest on a host finds its memory as it must be."""
-    _word, pages, bad = on(host, f"timeout 100 python3 -c '{VERIFY}'").split()
+    """Whether the guest on a host finds its memory as it must be.
+
+    After a guest was paused while its listener left, QEMU tells the next one nothing: that one is replaced.
+    """
+    for patience_s in (15, 100):
+        said = on(host, f"timeout {patience_s} python3 -c '{VERIFY}'", check=False).split()
+        if said[:1] == ["verified"]:
+            break
+    _word, pages, bad = said
     return int(pages) > 0 and int(bad) == 0
 
 
@@ -204,11 +218,17 @@ def guest(lab: Path) -> Iterator[Callable[..., Done]]:
         on(host, "virsh", "destroy", "vcsp-guest", check=False)
 
 
-def migration_arguments(**settings: Any) -> dict[str, Any]:
+def other(host: str) -> str:
+    """The other one of the two hosts."""
+    return "source" if host == "destination" else "destination"
+
+
+def migration_arguments(to: str = "destination", **settings: Any) -> dict[str, Any]:
     """Arguments of the module that migrates the guest with these settings, those of its method among them."""
     method = {name: settings.pop(name) for name in METHOD_SETTINGS if name in settings}
     return {
-        "name": "vcsp-guest", "source_uri": "qemu+ssh://root@source/system", "migration_address": "198.18.1.12",
+        "name": "vcsp-guest", "source_uri": f"qemu+ssh://root@{other(to)}/system",
+        "migration_address": ADDRESS[to].replace("198.18.0.", "198.18.1."),
         "method": method, **settings,
     }  # fmt: skip
 
@@ -233,12 +253,14 @@ class Seen:
         return self.source == self.destination == "postcopy-active"
 
 
-def follow(migrate: Callable[[], Done], *steps: tuple[str, Any]) -> tuple[Done, list[Seen]]:
-    """Migrate while a watcher on the destination takes its steps (see watcher.py)."""
-    command = ssh("destination", "python3", "-", shlex.quote(json.dumps(steps)))
+def follow(migrate: Callable[[], Done], *steps: tuple[str, Any], to: str = "destination") -> tuple[Done, list[Seen]]:
+    """Migrate while a watcher on the host that the guest goes to takes its steps (see watcher.py)."""
+    command = ssh(to, "python3", "-", shlex.quote(json.dumps(steps)), other(to))
     pipe = subprocess.PIPE
     with (
-        subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True) as watcher,
+        subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=subprocess.STDOUT, text=True, start_new_session=True
+        ) as watcher,
         ThreadPoolExecutor(1) as pool,
     ):
         assert watcher.stdin is not None and watcher.stdout is not None
@@ -271,6 +293,7 @@ def run_module(host: str, module_name: str, /, check: bool = False, **arguments:
         stderr=subprocess.STDOUT,
         text=True,
         timeout=300,
+        start_new_session=True,
     )
 
 

@@ -54,10 +54,11 @@ class MinimalDebian:
     """A root file system, and a way to run commands in it.
 
     :param root: an empty folder to build it in.
+    :param packages: what is installed, separated by commas.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, packages: str = PACKAGES) -> None:
+        self.root, self.packages = root, packages
 
     def build(self) -> None:
         if shutil.which("mmdebstrap") is None:
@@ -68,7 +69,7 @@ class MinimalDebian:
         proxies = [line for line in self._output("apt-config", "dump", "Acquire").splitlines() if "Proxy" in line]
         done = subprocess.run(
             [
-                "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={PACKAGES}",
+                "mmdebstrap", "--quiet", "--mode=root", "--variant=minbase", f"--include={self.packages}",
                 "--dpkgopt=force-unsafe-io",
                 *(f"--aptopt={line}" for line in proxies), "bookworm", self.root, *mirrors[:1],
             ],

@@ -97,7 +97,7 @@ def test_nothing_of_an_experiment_is_left_on_the_hosts(lab: Path) -> None:
     assert on("destination", "pgrep", "-c", "qemu", check=False).strip() == "0"
 
 
-@pytest.mark.parametrize("check", [False, True], ids=["again", "check mode"])
+@pytest.mark.parametrize("check", [False, pytest.param(True, marks=pytest.mark.long)], ids=["again", "check mode"])
 def test_provisioning_a_second_time_changes_nothing(lab: Path, check: bool) -> None:
     scenario = next(lab.parent.glob("scenario.yml"))
     books = ["playbooks/lab.yml", "playbooks/provision.yml", "playbooks/guest.yml"]

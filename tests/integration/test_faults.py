@@ -37,9 +37,9 @@ from .conftest import (
     wait_until,
     write_scenario,
 )
+from .faults import BOTH, CUT, FAULTS, HOLD, JOIN, LET_GO, Step, on_each, shape
 
 Migrate = Callable[..., Done]
-Step = tuple[str, Any]
 SEED = os.environ.get("VCSP_SEED") or str(time.time_ns())
 # Two ways to a post-copy phase full of traffic; by its limit the push takes seconds on any machine.
 LIMIT_MB_PER_S = 10
@@ -54,10 +54,10 @@ COMMON = {
     "stall_timeout_s": 60,
     "timeout_s": 300,
 }
-HOLD: Step = ("rate", 4096)
-LET_GO: Step = ("rate", 0)
-KILL_QEMU: Step = ("run", "pkill -KILL -f '^[^ ]*qemu-system.*vcsp-guest'")
-KILL_MODULE: Step = ("run", "pkill -KILL -x python3; while pgrep -x python3; do sleep 0.01; done")
+GUEST = "vcsp-guest"
+RUNS = ("STOP", "RESUME")
+KILL_QEMU = FAULTS["QEMU-destination"].steps[0]
+KILL_MODULE = FAULTS["KILL"].steps[0]
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,17 @@ class Moment:
         return cls(name, dice.uniform(0.1, 0.6), {**COMMON, **dice.choice([DEMAND, PUSH])}, thorough=attempt > 0)
 
 
-def attempts(*names: str) -> pytest.MarkDecorator:
-    """One attempt of each in ``make test``, nine more in ``make test-long``."""
+def attempts(*names: str, only_long: tuple[str, ...] = ()) -> pytest.MarkDecorator:
+    """One attempt of each in ``make test``, nine more in ``make test-long``.
+
+    :param only_long: those of which ``make test`` has something harder, and which it leaves out.
+    """
     return pytest.mark.parametrize(
         "moment",
         [
-            pytest.param(Moment.draw(name, n), id=f"{name}-{n}", marks=[pytest.mark.long] if n else [])
+            pytest.param(
+                Moment.draw(name, n), id=f"{name}-{n}", marks=[pytest.mark.long] if n or name in only_long else []
+            )
             for name in names
             for n in range(10)
         ],
@@ -127,6 +132,7 @@ def assert_home() -> None:
     assert int(quota[0]) <= 0
     assert "throttled" not in on("destination", "virsh", "dumpxml", "vcsp-guest")
     assert bpf_programs() == set()
+    assert "vcsp-oob" not in on("destination", "ls /run")
     assert qemu_processes() == 1
 
 
@@ -152,15 +158,7 @@ def lost(host: str) -> str:
     return f"the connection to the {host}'s libvirt was lost"
 
 
-CUT: Step = ("run", "ip link set mig0 down")
-# The link's own route comes back without what the lab has set.
-JOIN: Step = (
-    "run",
-    "ip link set mig0 up; ip route change 198.18.1.0/24 dev mig0 proto kernel scope link src 198.18.1.12 quickack 1",
-)
-
-
-@attempts("cut-1s", "cut-10s")
+@attempts("cut-1s", "cut-10s", only_long=("cut-1s", "cut-10s"))
 def test_a_link_cut_for_a_while(at_moment: AtMoment, moment: Moment) -> None:
     seconds = 1 if moment.name == "cut-1s" else 10
     done, seen = at_moment(moment, HOLD, CUT, LET_GO, ("run", f"sleep {seconds}"), JOIN)
@@ -171,7 +169,7 @@ def test_a_link_cut_for_a_while(at_moment: AtMoment, moment: Moment) -> None:
     assert returned["recoveries"] == 0
 
 
-@attempts("cut-recover")
+@attempts("cut-recover", only_long=("cut-recover",))  # cut-twice
 def test_a_link_cut_until_the_watchdog_recovers(at_moment: AtMoment, moment: Moment) -> None:
     done, seen = at_moment(moment, HOLD, CUT, LET_GO, ("await", "paused"), JOIN, stall_timeout_s=3)
     held, cut, _let_go, paused, _joined = seen
@@ -183,9 +181,21 @@ def test_a_link_cut_until_the_watchdog_recovers(at_moment: AtMoment, moment: Mom
     assert_migrated(done, f"the migration stalled and was recovered {recoveries} times")
 
 
+@attempts("cut-twice")
+def test_a_link_cut_until_the_watchdog_recovers_and_then_cut_again(at_moment: AtMoment, moment: Moment) -> None:
+    again: list[Step] = [("await", "post-copy"), HOLD, CUT]
+    steps = (HOLD, CUT, LET_GO, ("await", "paused"), HOLD, JOIN, *again, LET_GO, ("await", "paused"), JOIN)
+    done, seen = at_moment(moment, *steps, stall_timeout_s=3)
+    assert_hit(seen[0], seen[1], seen[6], seen[8])
+    assert done.returncode == 0, done.stdout
+    recoveries = result(done)["recoveries"]
+    assert recoveries > 1
+    assert_migrated(done, f"the migration stalled and was recovered {recoveries} times")
+
+
 @attempts("TERM")
 def test_the_module_is_asked_to_end(at_moment: AtMoment, moment: Moment) -> None:
-    done, (held, _termed, _let_go) = at_moment(moment, HOLD, ("run", "pkill -TERM -x python3"), LET_GO)
+    done, (held, _termed, _let_go) = at_moment(moment, HOLD, *FAULTS["TERM"].steps, LET_GO)
     assert_hit(held)
     assert done.returncode != 0
     assert "SIGTERM" in done.stdout
@@ -194,11 +204,11 @@ def test_the_module_is_asked_to_end(at_moment: AtMoment, moment: Moment) -> None
     assert_home()
 
 
-@attempts("KILL")
+@attempts("KILL", only_long=("KILL",))  # test_ownership.py
 def test_the_module_is_killed_and_called_again(guest: Migrate, at_moment: AtMoment, moment: Moment) -> None:
     done, (held, killed) = at_moment(moment, HOLD, KILL_MODULE)
     assert_hit(held)
-    assert killed.split and not killed.module, killed
+    assert not killed.module, killed  # the dead-man may have let the guest go home already
     assert done.returncode != 0
     assert bpf_programs() == set(), "the program lives no longer than its process"
     again = guest(**{**moment.settings, "max_postcopy_bandwidth_mb_per_s": 0})
@@ -211,8 +221,7 @@ def test_the_module_is_killed_and_called_again(guest: Migrate, at_moment: AtMome
 
 @attempts("ssh")
 def test_the_connection_to_the_destination_is_dropped(at_moment: AtMoment, moment: Moment) -> None:
-    find = "pid=$(pgrep -x python3); until grep -q ^sshd /proc/$pid/comm; do pid=$(ps -o ppid= $pid | tr -d ' '); done"
-    done, (held, dropped, _let_go) = at_moment(moment, HOLD, ("run", f"{find}; kill $pid"), LET_GO)
+    done, (held, dropped, _let_go) = at_moment(moment, HOLD, *FAULTS["ssh"].steps, LET_GO)
     assert_hit(held, dropped)
     assert done.returncode != 0, done.stdout
     wait_until(lambda: guests("source") == [], 120, "the guest to come home by itself")
@@ -220,21 +229,14 @@ def test_the_connection_to_the_destination_is_dropped(at_moment: AtMoment, momen
     assert_home()
 
 
-def on_each(hosts: list[str], command: str) -> Step:
-    """Runs a command on each host."""
-    return "run", "; ".join(command if host == "destination" else f"ssh root@{host} '{command}'" for host in hosts)
+ONE_HOST = ("libvirtd-source", "libvirtd-destination")
 
 
-BOTH = ["source", "destination"]
-# The lab's services start it again after a second.
-KILL_LIBVIRTD = "pkill -KILL -x libvirtd"
-
-
-@attempts("libvirtd-source", "libvirtd-destination", "libvirtd-both")
+@attempts(*ONE_HOST, "libvirtd-both", only_long=ONE_HOST)
 def test_libvirtd_is_restarted(at_moment: AtMoment, moment: Moment) -> None:
-    hosts = {"libvirtd-source": ["source"], "libvirtd-destination": ["destination"]}.get(moment.name, BOTH)
+    hosts = {"libvirtd-source": ("source",), "libvirtd-destination": ("destination",)}.get(moment.name, BOTH)
     # The end of the migration is seen by a module that is connected again.
-    steps = HOLD, on_each(hosts, KILL_LIBVIRTD), ("clients", hosts), LET_GO
+    steps = HOLD, *FAULTS[moment.name].steps, LET_GO
     done, (held, killed, _connected, _let_go) = at_moment(moment, *steps)
     assert_hit(held, killed)
     assert_migrated(done, *map(lost, hosts))
@@ -245,17 +247,13 @@ def test_libvirtd_is_restarted(at_moment: AtMoment, moment: Moment) -> None:
 def test_libvirtd_hangs(at_moment: AtMoment, host: str) -> None:
     """Longer than its connections are kept, so that they are opened anew while it still hangs."""
     moment = Moment.draw(f"hang-{host}", 1)
-    hang = "pkill -STOP -x libvirtd; sleep 45; pkill -CONT -x libvirtd"
-    done, (held, hung, _clients, _let_go) = at_moment(moment, HOLD, on_each([host], hang), ("clients", [host]), LET_GO)
+    steps = HOLD, *FAULTS[f"libvirtd-hangs-{host}"].steps, LET_GO
+    done, (held, hung, _clients, _let_go) = at_moment(moment, *steps)
     assert_hit(held, hung)
     assert_migrated(done, lost(host))
 
 
-def shape(rate_mbit: int) -> str:
-    return f"tc qdisc change dev mig0 root tbf rate {rate_mbit}mbit burst {max(16384, rate_mbit * 62)} latency 50ms"
-
-
-@attempts("slow")
+@attempts("slow", only_long=("slow",))
 def test_a_link_that_becomes_slow(at_moment: AtMoment, moment: Moment) -> None:
     # At this rate the guest takes a minute to come home.
     fast_again = [] if moment.thorough else [on_each(BOTH, shape(1000))]
@@ -273,14 +271,10 @@ def test_a_link_that_becomes_slow(at_moment: AtMoment, moment: Moment) -> None:
 
 @attempts("loss")
 def test_a_link_that_loses_packets(at_moment: AtMoment, moment: Moment) -> None:
-    lossy = (
-        "add table inet faults; add chain inet faults in { type filter hook input priority 0; }; "
-        "add rule inet faults in iifname mig0 numgen random mod 100 < 3 counter drop"
-    )
     if "command not found" in on("destination", "nft --version", check=False):
         pytest.skip("there is no nft to lose packets with, nor can every kernel do it with netem")
     try:
-        done, (held, lossy_now, _let_go) = at_moment(moment, HOLD, ("run", f"nft '{lossy}'"), LET_GO)
+        done, (held, lossy_now, _let_go) = at_moment(moment, HOLD, *FAULTS["loss"].steps, LET_GO)
         dropped = int(re.findall(r"packets (\d+)", on("destination", "nft list table inet faults"))[0])
     finally:
         on("destination", "nft delete table inet faults", check=False)
@@ -323,8 +317,9 @@ def test_a_destination_that_dies_after_completion_is_reported_as_lost(guest: Mig
     assert bpf_programs() == set()
 
 
+@pytest.mark.long
 def test_libvirtd_is_restarted_after_completion(guest: Migrate) -> None:
-    steps = ("await", "observation"), on_each(["destination"], KILL_LIBVIRTD)
+    steps = ("await", "observation"), FAULTS["libvirtd-destination"].steps[0]
     done, (home, _killed) = follow(lambda: guest(**WATCHED), *steps)
     assert home.module, f"the module had ended: {home}"
     assert_migrated(done, lost("destination"))
@@ -341,7 +336,7 @@ def test_a_destination_that_dies_in_the_baseline_leaves_the_guest_on_the_source(
     assert_on_the_source()
 
 
-@attempts("early")
+@attempts("early", only_long=("early",))  # test_ownership.py
 def test_a_module_killed_before_the_switch_leaves_the_guest_on_the_source(guest: Migrate, moment: Moment) -> None:
     steps = ("await", "baseline"), KILL_MODULE
     done, (before, killed) = follow(lambda: guest(**moment.settings, baseline_s=30), *steps)
@@ -362,7 +357,7 @@ def test_a_destination_without_memory_is_refused_before_the_switch(guest: Migrat
     finally:
         on("destination", "umount /proc/meminfo; rm /tmp/meminfo")
     assert done.returncode != 0
-    assert "300 MB available" in done.stdout
+    assert "the available memory on the destination leaves 300 MB" in done.stdout
     assert "running" in on("source", "virsh", "domstate", "vcsp-guest")
     assert guests("destination") == []
 
@@ -391,3 +386,23 @@ def test_a_full_disk_loses_no_record_and_the_experiment_resumes(lab: Path, tmp_p
         assert records(results)["post-copy"]["validity"]["valid"] is True
     finally:
         subprocess.run(["umount", results], check=True)
+
+
+def test_a_guest_suspended_in_the_baseline_has_the_blackout_of_the_switch_alone(guest: Migrate) -> None:
+    virsh = "virsh -c qemu+ssh://root@source/system"
+    pause = f"{virsh} suspend {GUEST} && sleep 1 && {virsh} resume {GUEST}"
+    settings = {"transfer": "push", "window_mb": 8, "baseline_s": 8, "observation_s": 8}
+    done, seen = follow(lambda: guest(**settings), ("await", "baseline"), ("run", pause))
+    assert seen[-1].source in ("none", "completed"), "the migration had begun before the guest was resumed"
+    assert done.returncode == 0, done.stdout
+    returned = result(done)
+    runs = [(e["name"], e["time_s"]) for e in returned["events"] if e["host"] == "source" and e["name"] in RUNS]
+    assert [name for name, _time in runs] == ["STOP", "RESUME", "STOP"]
+    measured = returned["measurements"]
+    assert measured["stop_and_copy_ms"] == pytest.approx(-1000 * runs[-1][1], abs=0.01)
+    completed = next(
+        e["time_s"] for e in returned["events"] if e["data"].get("status") == "completed" and e["host"] == "destination"
+    )
+    assert measured["total_migration_time_s"] == pytest.approx(completed - runs[-1][1], abs=1e-4)
+    paused_s = runs[1][1] - runs[0][1]
+    assert f"the guest was paused for {paused_s:.1f} s in the baseline" in returned["validity"]["reasons"]

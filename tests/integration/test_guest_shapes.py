@@ -85,6 +85,9 @@ def test_a_guest_of_another_shape_comes_whole(shape: tuple[str, str], settings: 
     returned = result(done)
     assert returned["memory_verified"] is True
     assert returned["validity"]["reasons"] == []
+    measured, waits = returned["measurements"], returned["instruments"]["schedstat"]["values"]["vcpu_page_wait_ms"]
+    assert len(waits) == (2 if name == "two vCPUs" else 1)
+    assert measured["downtime_ms"] == pytest.approx(measured["stop_and_copy_ms"] + sum(waits) / len(waits))
     sent = requests(returned)
     page_bytes = HUGE_PAGE_BYTES if name == "hugepages" else 4096
     assert {int(row["asked"]) for row in sent if row["block"]} == {page_bytes}

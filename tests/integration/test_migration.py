@@ -42,3 +42,22 @@ def test_a_quota_is_in_force_in_post_copy_and_lifted_at_its_end(guest: Migrate) 
     assert done.returncode == 0, done.stdout
     assert quota_us(on("destination", "virsh", "schedinfo", "vcsp-guest")) <= 0
     assert "throttled" not in on("destination", "virsh", "dumpxml", "vcsp-guest")
+
+
+def test_the_time_series_of_a_trial_go_to_a_folder(guest: Migrate) -> None:
+    folder = "/var/lib/libvirt/vcsp/series"
+    try:
+        done = guest(transfer="demand", prefetch_pages=10, window_mb=8, observation_s=8, files_dir=folder)
+        assert done.returncode == 0, done.stdout
+        returned = result(done)
+        assert returned["files"] == {}
+        assert sorted(returned["stored_files"]) == [f"{folder}/{name}.csv.gz" for name in ("requests", "telemetry")]
+        requests = on("destination", "zcat", f"{folder}/requests.csv.gz").splitlines()
+        telemetry = on("destination", "zcat", f"{folder}/telemetry.csv.gz").splitlines()
+    finally:
+        on("destination", "rm", "-rf", folder)
+    seen = returned["instruments"]["request_trace"]["values"]
+    assert "dropped" not in seen
+    assert len(requests) == 1 + seen["requests"]
+    assert sum(int(line.split(",")[-1]) for line in requests[1:]) == seen["sent_kb"] * 1024
+    assert {line.split(",")[1] for line in telemetry[1:]} >= {"destination"}

@@ -2,7 +2,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Follows a migration closely on the destination host, where it is sent over SSH, and acts at points of its progress.
 
-usage: python3 - STEPS      STEPS is a JSON list of [verb, value], taken one after another:
+usage: python3 - STEPS [SOURCE]     SOURCE is the host that the guest comes from, "source" by default; commands find it
+in the variable of that name. STEPS is a JSON list of [verb, value], taken one after another:
 
     ["await", PHASE]     wait for a phase of the migration (see PHASES)
     ["arrived", BYTES]   wait until that many bytes were sent in post-copy
@@ -15,9 +16,12 @@ Prints "ready" when it watches, and at the end a JSON list of what was seen righ
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -27,8 +31,10 @@ import libvirt
 import libvirt_qemu
 
 GUEST = "vcsp-guest"
-URIS = {"source": "qemu+ssh://root@source/system", "destination": "qemu:///system"}
+SOURCE = os.environ["SOURCE"] = (*sys.argv[2:], "source")[0]
+URIS = {"source": f"qemu+ssh://root@{SOURCE}/system", "destination": "qemu:///system"}
 POLL_S = 0.02
+ANSWER_S = 30  # one that is only looked at may hang: its main loop waits for memory, say
 PATIENCE_S = 150  # only a migration that hangs takes longer
 GONE = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID)
 CLIENTS = "grep -c ' 0001 03 .*/libvirt-sock$' /proc/net/unix"
@@ -66,14 +72,28 @@ class Side:
                 self._connection = None
                 time.sleep(POLL_S)
 
+    def look(self, command: str) -> Any:
+        """As ``ask``; a QEMU that does not answer "hangs"."""
+        answers: list[Any] = []
+
+        def ask() -> None:
+            with contextlib.suppress(libvirt.libvirtError):
+                answers.append(self.ask(command))
+
+        asking = threading.Thread(target=ask, daemon=True)
+        asking.start()
+        asking.join(ANSWER_S)
+        return answers[0] if answers else {"status": "hangs"}
+
 
 SIDES = {host: Side(uri) for host, uri in URIS.items()}
 
 
 def look() -> dict[str, Any]:
     """What can be seen of the migration now; the status of a QEMU that is gone is None."""
-    source, destination = (SIDES[host].ask("query-migrate") for host in ("source", "destination"))
-    devices = SIDES["destination"].ask("query-chardev") or []
+    source, destination = (SIDES[host].look("query-migrate") for host in ("source", "destination"))
+    hangs = (destination or {}).get("status") == "hangs"
+    devices = [] if hangs else SIDES["destination"].ask("query-chardev") or []
     network = next(line for line in Path("/proc/net/dev").read_text().splitlines() if "mig0:" in line)
     return {
         "time_s": time.monotonic(),
@@ -98,7 +118,7 @@ def wait_for(condition: Callable[[], Any], what: str) -> None:
 
 
 def run(host: str, command: str) -> str:
-    words = ["sh", "-c", command] if host == "destination" else ["ssh", f"root@{host}", command]
+    words = ["sh", "-c", command] if host == "destination" else ["ssh", f"root@{SOURCE}", command]
     pipe, both = subprocess.PIPE, subprocess.STDOUT
     return subprocess.run(words, stdout=pipe, stderr=both, text=True, timeout=PATIENCE_S).stdout
 
@@ -129,7 +149,8 @@ def main() -> None:
         output = take(verb, value)
         module = run("destination", "pgrep -x python3") != ""
         report.append({"step": [verb, value], "output": output, "module": module, **look()})
-    print(json.dumps(report))
+    print(json.dumps(report), flush=True)
+    os._exit(0)  # nobody waits for what hangs
 
 
 main()
