@@ -227,8 +227,8 @@ HOW_TO_READ = """\
   keeps the stalls. The lab's migration route has `quickack 1`, which prevents them. Besides, a rare stall does not
   change the time per page in the median 0.1 s of the walk, which includes the guest's own work on the page, and both
   connections of the ping-pong have `TCP_NODELAY`, so they differ in the program alone.
-- The ping-pong is what the network and its wake-ups cost without QEMU. The lab's link (tbf) lets a single page pass at
-  once: the first two lines differ by less than a page takes on a wire at that rate. Hence two multiples.
+- The ping-pong is what the network and its wake-ups cost without QEMU: twice the link's delay, and the page's own time
+  on the wire.
 - With several pages per request, the guest also waits for pages that are on their way already and need no request.
 - The push's ratio cannot be 1: the link's rate counts frames, whose headers add 4.6 % to what QEMU counts.
 """

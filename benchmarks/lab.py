@@ -18,13 +18,14 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.vcsp.testbed.plugins.module_utils._lab.lab import MIGRATION_DEVICE
+from ansible_collections.vcsp.testbed.plugins.module_utils._lab.link import DEVICE
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment import lock
 
 ROOT = Path(__file__).resolve().parents[1]
 INVENTORY: Mapping[str, Any] = yaml.safe_load((ROOT / "inventory/local/group_vars/all.yml").read_text())
 HOSTS = {host["name"]: host for host in INVENTORY["local_lab_hosts"]}
 SSH_DIR = Path(INVENTORY["local_lab_state_dir"]) / "ssh"
+LINK_FILE = Path("/run/vcsp-lab/link.json")
 GUEST = "vcsp-guest"
 # Saving guests takes minutes, all else seconds; anything that takes this long hangs.
 TIMEOUT_S = 1200
@@ -85,12 +86,10 @@ def check_link(rate_mbit: int) -> None:
     :raises BenchmarkError: it does not.
     """
 
-    def shown(command: str) -> str:
-        command = f"{command} show dev {MIGRATION_DEVICE}"
-        return subprocess.run([*ssh("destination"), command], capture_output=True, text=True, check=False).stdout
-
-    rates = [qdisc["options"]["rate"] * 8 / 1e6 for qdisc in json.loads(shown("tc -j qdisc")) if qdisc["kind"] == "tbf"]
-    if rates != [rate_mbit] or "quickack 1" not in shown("ip route"):
+    command = [*ssh("destination"), f"ip route show dev {DEVICE}"]
+    route = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    known = json.loads(LINK_FILE.read_text()) if LINK_FILE.exists() else {"link": {"rate_mbit": None}}
+    if known["link"]["rate_mbit"] != rate_mbit or "quickack 1" not in route:
         raise BenchmarkError(f"the lab's link must have {rate_mbit} Mbit/s and quickack 1: run 'make lab' first")
 
 

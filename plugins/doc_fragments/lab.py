@@ -58,6 +58,20 @@ options:
     description: Rate of the migration link in Mbit/s, in both directions.
     type: int
     default: 1000
+  delay_us:
+    description: Delay of the migration link in microseconds, one way, from program to program.
+    type: int
+    default: 100
+  queue:
+    description:
+      - The queue before each end of the migration link. V(fair) lets connections take turns, V(fifo) is one for all.
+    type: str
+    choices: [fair, fifo]
+    default: fair
+  congestion_control:
+    description: Congestion control of TCP on the migration link; the kernel has to have it.
+    type: str
+    default: cubic
   cpu_percent:
     description:
       - Share of this machine's processors that each host may use, in percent; V(100) sets no limit.

@@ -46,8 +46,9 @@ running:
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.vcsp.testbed.plugins.module_utils._lab.lab import Lab, LabError
+from ansible_collections.vcsp.testbed.plugins.module_utils._lab.lab import Lab
 from ansible_collections.vcsp.testbed.plugins.module_utils._lab.spec import SpecError, argument_spec, of_arguments
+from ansible_collections.vcsp.testbed.plugins.module_utils._lab.step import LabError
 
 
 def main() -> None:

@@ -21,7 +21,7 @@ CUT: Step = ("run", "ip link set mig0 down && echo hit")
 JOIN: Step = (
     "run",
     "own=$(ip -4 -o address show mig0 | sed 's/.*inet \\([0-9.]*\\).*/\\1/'); ip link set mig0 up; "
-    "ip route change 198.18.1.0/24 dev mig0 proto kernel scope link src $own quickack 1",
+    "ip route change 198.18.1.0/24 dev mig0 proto kernel scope link src $own quickack 1 congctl cubic",
 )
 OF_GUEST = "-f '^[^ ]*qemu-system.*vcsp-guest'"
 QEMU = f"pkill -KILL {OF_GUEST} && echo hit"
@@ -38,9 +38,11 @@ LOSSY = (
 # The lab's services start it again after a second.
 LIBVIRTD = "pkill -KILL -x libvirtd && echo hit"
 HANG = "pkill -STOP -x libvirtd && sleep 45 && pkill -CONT -x libvirtd && echo hit"
+# In both kinds of queue, all that leaves a host goes through this class.
+RATE = "tc class change dev mig0 parent 1: classid 1:1 htb rate {rate_mbit}mbit burst 25000 cburst 25000 quantum 16000"
 HEAL = (  # on each host, after every attempt
     f"pkill -CONT -x libvirtd; pkill -CONT {OF_GUEST}; nft delete table inet faults 2>/dev/null; "
-    "tc qdisc change dev mig0 root tbf rate 1000mbit burst 62000 latency 50ms; " + JOIN[1]
+    f"{RATE.format(rate_mbit=1000)}; " + JOIN[1]
 )
 
 
@@ -50,8 +52,7 @@ def on_each(hosts: tuple[str, ...], command: str) -> Step:
 
 
 def shape(rate_mbit: int) -> str:
-    burst = max(16384, rate_mbit * 62)
-    return f"tc qdisc change dev mig0 root tbf rate {rate_mbit}mbit burst {burst} latency 50ms && echo hit"
+    return f"{RATE.format(rate_mbit=rate_mbit)} && echo hit"
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Embedded lab: virtual hosts made of Linux namespaces, joined by a shaped veth link.
+"""Embedded lab: virtual hosts made of Linux namespaces, joined by an emulated link.
 
 A host is a network, mount, UTS, IPC, PID and cgroup namespace (namespaces(7)); its PID 1 is tini, so ending that one
 process ends everything the host ever started. Two networks join the hosts: ``management`` (a bridge in a namespace of
-its own, with one leg to the controller) and ``migration`` (a veth pair shaped with tbf(8) on both ends).
+its own, with one leg to the controller) and ``migration`` (see :mod:`.link`).
 
 The rest of the collection imports none of this: to roles and modules a lab host is just a host behind SSH.
 """
@@ -12,52 +12,23 @@ The rest of the collection imports none of this: to roles and modules a lab host
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from .cgroups import cgroup_hierarchies, cpu_limit, make_cgroups, read_cpu_limit, remove_cgroups, write_cpu_limit
+from .link import MigrationLink
+from .network import NETNS_DIR, Network, Runner
 from .processes import child_of, start_time, wait_for
 from .spec import Host, Spec
+from .step import LabError, Step
 
-NETNS_DIR = Path("/run/netns")
 MANAGEMENT_DEVICE = "mgmt0"
-MIGRATION_DEVICE = "mig0"
-
-# tbf releases at most this much at once. Small enough that a single page is paced like on a wire, large enough that
-# the timer interrupts of the bucket do not eat the processor that the guests need.
-TBF_BURST_S = 0.0005
-TBF_BURST_MIN_BYTES = 16 * 1024
-TBF_LATENCY_MS = 50
-# A network card sends a large buffer as frames, and the first page of many is there first. tbf on veth would hold back
-# the buffer until it may go as a whole: smaller buffers keep the pages' own pace.
-GSO_MAX_BYTES = 16 * 1024
-
-Runner = Callable[[list[str]], tuple[int, str, str]]
-
-
-class LabError(Exception):
-    """The lab cannot be set up, found or removed; the message says what to do."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One thing that is missing, and how to set it up."""
-
-    what: str
-    do: Callable[[], None]
-
-
-def tbf_burst_bytes(rate_mbit: int) -> int:
-    """Bucket size for a rate: see TBF_BURST_S."""
-    return max(TBF_BURST_MIN_BYTES, int(rate_mbit * 1e6 / 8 * TBF_BURST_S))
 
 
 class Lab:
@@ -68,7 +39,8 @@ class Lab:
 
     def __init__(self, spec: Spec, run: Runner) -> None:
         self.spec = spec
-        self._run_command = run
+        self._network = Network(run, spec.prefix_length)
+        self.link = MigrationLink(spec, self._network)
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -120,12 +92,12 @@ class Lab:
         if owner is None or owner.get("checkout") != spec.owner:
             yield Step("claim the lab", self._write_owner)
         for name in (spec.switch, *(spec.netns(host) for host in spec.hosts)):
-            if not (NETNS_DIR / name).exists() or not self._links(name, "lo"):
+            if not (NETNS_DIR / name).exists() or not self._network.has(name, "lo"):
                 yield Step(f"network namespace {name}", partial(self._make_netns, name))
-            if not self._is_up(name, "lo"):
-                yield Step(f"loopback of {name}", partial(self._ip, "-n", name, "link", "set", "dev", "lo", "up"))
+            if not self._network.is_up(name, "lo"):
+                yield Step(f"loopback of {name}", partial(self._network.ip, name, "link", "set", "dev", "lo", "up"))
         yield from self._management_steps()
-        yield from self._migration_steps()
+        yield from self.link.steps()
         for host in spec.hosts:
             if self.init_pid(host) is None or not self._ready_file(host).exists():
                 yield Step(f"host {host.name}", partial(self._start_host, host))
@@ -141,11 +113,12 @@ class Lab:
         for host in spec.hosts:
             if self.init_pid(host) is not None:
                 yield Step(f"host {host.name}", lambda host=host: self._stop_host(host))  # type: ignore[misc]
-        if self._links(None, spec.controller_device):
-            yield Step("link to the controller", lambda: self._ip("link", "delete", "dev", spec.controller_device))
+        yield from self.link.leftovers()
+        if self._network.has(None, spec.controller_device):
+            yield Step("link to the controller", partial(self._network.remove, None, spec.controller_device))
         for name in (*(spec.netns(host) for host in spec.hosts), spec.switch):
             if (NETNS_DIR / name).exists():
-                yield Step(f"network namespace {name}", lambda name=name: self._ip("netns", "delete", name))  # type: ignore[misc]
+                yield Step(f"network namespace {name}", partial(self._network.ip, None, "netns", "delete", name))
         groups = [point / spec.name for point, _v2 in self._cgroups() if (point / spec.name).exists()]
         if groups:
             yield Step("cgroups", lambda: remove_cgroups(groups))
@@ -154,93 +127,29 @@ class Lab:
 
     def _management_steps(self) -> Iterator[Step]:
         spec = self.spec
-        if not self._is_up(spec.switch, "bridge"):
+        if not self._network.is_up(spec.switch, "bridge"):
             yield Step("management bridge", self._make_bridge)
         ends = [(host.name, spec.netns(host), MANAGEMENT_DEVICE, host.management_address) for host in spec.hosts]
         for end in (*ends, ("controller", None, spec.controller_device, spec.controller_address)):
-            if not self._is_up(*end[1:]):
+            if not self._network.is_up(*end[1:]):
                 yield Step(f"management link of {end[0]}", partial(self._plug, *end))
 
     def _make_bridge(self) -> None:
-        if not self._links(self.spec.switch, "bridge"):
-            self._ip("-n", self.spec.switch, "link", "add", "name", "bridge", "type", "bridge")
-        self._ip("-n", self.spec.switch, "link", "set", "dev", "bridge", "up")
+        if not self._network.has(self.spec.switch, "bridge"):
+            self._network.ip(self.spec.switch, "link", "add", "name", "bridge", "type", "bridge")
+        self._network.ip(self.spec.switch, "link", "set", "dev", "bridge", "up")
 
     def _plug(self, port: str, netns: str | None, device: str, address: str) -> None:
         """A veth pair from the switch to a namespace (None: the machine's own), addressed and up.
 
         The port has the host's name, which ip could take for one of its own words without "name" or "dev".
         """
-        place = ["netns", netns] if netns else ["netns", str(os.getpid())]
-        self._unlink(self.spec.switch, port)
-        self._ip("-n", self.spec.switch, "link", "add", "name", port, "type", "veth", "peer", "name", device, *place)
-        self._ip("-n", self.spec.switch, "link", "set", "dev", port, "master", "bridge", "up")
-        self._address(netns, device, address)
-
-    def _address(self, netns: str | None, device: str, address: str) -> None:
-        inside = ["-n", netns] if netns else []
-        self._ip(*inside, "address", "add", f"{address}/{self.spec.prefix_length}", "dev", device)
-        self._ip(*inside, "link", "set", "dev", device, "up")
-
-    # -- migration link ----------------------------------------------------------------------------------------------
-
-    def _migration_steps(self) -> Iterator[Step]:
-        spec = self.spec
-        first, second = spec.hosts
-        joined = [self._is_up(spec.netns(host), MIGRATION_DEVICE, host.migration_address) for host in spec.hosts]
-        new = not all(joined)
-        if new:
-            yield Step("migration link", partial(self._join, first, second))
-        for host in spec.hosts:
-            if new or not self._acknowledges_quickly(host):
-                yield Step(f"quick acknowledgements of {host.name}", partial(self._acknowledge_quickly, host))
-        for host in spec.hosts:
-            if new or self._rate_mbit(host) != spec.rate_mbit:
-                yield Step(
-                    f"rate of {host.name}'s migration link: {spec.rate_mbit} Mbit/s",
-                    lambda host=host: self._shape(host),  # type: ignore[misc]
-                )
-
-    def _join(self, first: Host, second: Host) -> None:
-        inside, peer = self.spec.netns(first), self.spec.netns(second)
-        other_end = ["peer", "name", MIGRATION_DEVICE, "netns", peer]
-        self._unlink(inside, MIGRATION_DEVICE)
-        self._unlink(peer, MIGRATION_DEVICE)
-        self._ip("-n", inside, "link", "add", "name", MIGRATION_DEVICE, "type", "veth", *other_end)
-        self._address(inside, MIGRATION_DEVICE, first.migration_address)
-        self._address(peer, MIGRATION_DEVICE, second.migration_address)
-
-    def _acknowledges_quickly(self, host: Host) -> bool:
-        done, out, _err = self._run_command(
-            ["ip", "-n", self.spec.netns(host), "route", "show", "dev", MIGRATION_DEVICE]
-        )
-        return done == 0 and "quickack 1" in out
-
-    def _acknowledge_quickly(self, host: Host) -> None:
-        """QEMU sends several pages with Nagle on: the last part of each waits for an acknowledgement (ip-route(8))."""
-        network = ipaddress.ip_interface(f"{host.migration_address}/{self.spec.prefix_length}").network
-        self._ip(
-            "-n", self.spec.netns(host), "route", "change", str(network), "dev", MIGRATION_DEVICE,
-            "proto", "kernel", "scope", "link", "src", host.migration_address, "quickack", "1",
-        )  # fmt: skip
-
-    def _rate_mbit(self, host: Host) -> float | None:
-        done, out, _err = self._run_command(
-            ["tc", "-j", "-n", self.spec.netns(host), "qdisc", "show", "dev", MIGRATION_DEVICE]
-        )
-        for qdisc in json.loads(out or "[]") if done == 0 else []:
-            if qdisc.get("kind") == "tbf":
-                rate: float = qdisc["options"]["rate"] * 8 / 1e6
-                return rate
-        return None
-
-    def _shape(self, host: Host) -> None:
-        netns, rate_mbit = self.spec.netns(host), self.spec.rate_mbit
-        self._ip("-n", netns, "link", "set", "dev", MIGRATION_DEVICE, "gso_max_size", str(GSO_MAX_BYTES))
-        self._run(
-            "tc", "-n", netns, "qdisc", "replace", "dev", MIGRATION_DEVICE, "root", "tbf",
-            "rate", f"{rate_mbit}mbit", "burst", str(tbf_burst_bytes(rate_mbit)), "latency", f"{TBF_LATENCY_MS}ms",
-        )  # fmt: skip
+        switch, place = self.spec.switch, netns or str(os.getpid())
+        self._network.remove(switch, port)
+        peer = ["peer", "name", device, "netns", place]
+        self._network.ip(switch, "link", "add", "name", port, "type", "veth", *peer)
+        self._network.ip(switch, "link", "set", "dev", port, "master", "bridge", "up")
+        self._network.address(netns, device, address)
 
     # -- hosts -------------------------------------------------------------------------------------------------------
 
@@ -346,30 +255,8 @@ class Lab:
 
     def _make_netns(self, name: str) -> None:
         if (NETNS_DIR / name).exists():
-            self._ip("netns", "delete", name)  # a name without a namespace: left by a reboot
-        self._ip("netns", "add", name)
-
-    def _is_up(self, netns: str | None, device: str, address: str | None = None) -> bool:
-        """Whether a device is there and up, with its address: an interruption may leave it without."""
-        inside = ["-n", netns] if netns else []
-        kind = "address" if address else "link"
-        done, out, _err = self._run_command(["ip", *inside, "-o", kind, "show", "dev", device, "up"])
-        return done == 0 and (f" {address}/{self.spec.prefix_length} " if address else device) in out
-
-    def _unlink(self, netns: str, device: str) -> None:
-        if self._links(netns, device):
-            self._ip("-n", netns, "link", "delete", "dev", device)
-
-    def _links(self, netns: str | None, device: str) -> bool:
-        return self._run_command(["ip", *(["-n", netns] if netns else []), "link", "show", "dev", device])[0] == 0
+            self._network.ip(None, "netns", "delete", name)  # a name without a namespace: left by a reboot
+        self._network.ip(None, "netns", "add", name)
 
     def _cgroups(self) -> list[tuple[Path, bool]]:
         return cgroup_hierarchies(Path("/proc/self/mounts").read_text())
-
-    def _ip(self, *arguments: str) -> None:
-        self._run("ip", *arguments)
-
-    def _run(self, *command: str) -> None:
-        status, _out, error = self._run_command(list(command))
-        if status != 0:
-            raise LabError(f"'{' '.join(command)}' failed: {error.strip()}")

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .._link import QUEUES, Link
+
 # Names of namespaces, cgroups, folders and network devices at once; a device's has 15 characters at most (IFNAMSIZ).
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 DEVICE_NAME_MAX = 15
@@ -44,7 +46,7 @@ class Spec:
     :ivar name: prefix of every namespace, device and cgroup that the lab makes.
     :ivar state_dir: keys, configuration and disks of the hosts; removed by teardown.
     :ivar run_dir: the lab's runtime state; removed by teardown.
-    :ivar rate_mbit: rate of the migration link in Mbit/s, both directions.
+    :ivar rate_mbit: with the next three, the migration link: see :class:`Link`.
     :ivar cpu_percent: share of the machine's processors that each host may use; 100 is no limit.
     """
 
@@ -55,8 +57,15 @@ class Spec:
     controller_address: str
     prefix_length: int
     rate_mbit: int
+    delay_us: int
+    queue: str
+    congestion_control: str
     cpu_percent: int
     owner: str
+
+    @property
+    def link(self) -> Link:
+        return Link(self.rate_mbit, self.delay_us, self.queue, self.congestion_control)
 
     @property
     def switch(self) -> str:
@@ -83,6 +92,9 @@ def argument_spec() -> dict[str, Any]:
         "controller_address": required,
         "prefix_length": {"type": "int", "default": 24},
         "rate_mbit": {"type": "int", "default": 1000},
+        "delay_us": {"type": "int", "default": 100},
+        "queue": {"type": "str", "default": "fair", "choices": list(QUEUES)},
+        "congestion_control": {"type": "str", "default": "cubic"},
         "cpu_percent": {"type": "int", "default": 100},
     }
 
@@ -118,8 +130,7 @@ def problems(spec: Spec) -> list[str]:
     if len(set(names)) != len(names):
         found.append(f"hosts: both are called {names[0]}: choose another name for one of them")
     found += _address_problems(spec)
-    if spec.rate_mbit < 1:
-        found.append(f"rate_mbit: {spec.rate_mbit} must be at least 1")
+    found += spec.link.problems()
     if not 1 <= spec.cpu_percent <= 100:
         found.append(f"cpu_percent: {spec.cpu_percent} is not between 1 and 100")
     for option, folder, mark in (("state_dir", spec.state_dir, "boot.sh"), ("run_dir", spec.run_dir, "lab.json")):
@@ -173,6 +184,6 @@ def _folder_problem(folder: Path, mark: str) -> str | None:
         return "is not a folder: choose another path"
     except PermissionError:
         return None  # not root, which is said elsewhere
-    if mark not in entries and not entries <= {"ssh"}:
+    if mark not in entries and not entries <= {"ssh", "link"}:
         return "holds something that is not the lab's, which teardown would remove with it: choose another path"
     return None

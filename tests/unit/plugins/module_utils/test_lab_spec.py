@@ -31,6 +31,9 @@ SPEC = Spec(
     controller_address="198.18.0.1",
     prefix_length=24,
     rate_mbit=1000,
+    delay_us=100,
+    queue="fair",
+    congestion_control="cubic",
     cpu_percent=100,
     owner="/nowhere",
 )

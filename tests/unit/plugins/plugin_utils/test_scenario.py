@@ -60,7 +60,7 @@ def test_defaults() -> None:
         "repeats": 3,
         "seed": 1,
         "guest": {"memory_mb": 512, "vcpus": 1, "thp": "madvise"},
-        "link": {"rate_mbit": 1000},
+        "link": {"rate_mbit": 1000, "delay_us": 100, "queue": "fair", "congestion_control": "cubic"},
         "baseline_s": 5,
         "observation_s": None,
         "workloads": [{"window_mb": 8, "pattern": "sequential", "work_per_page": 20}],
@@ -290,7 +290,15 @@ SCENARIOS = st.fixed_dictionaries(
                 "thp": st.sampled_from(["always", "madvise", "never"]),
             },
         ),
-        "link": st.fixed_dictionaries({}, optional={"rate_mbit": st.integers(1, 100000)}),
+        "link": st.fixed_dictionaries(
+            {},
+            optional={
+                "rate_mbit": st.integers(1, 100000),
+                "delay_us": st.integers(0, 10**6),
+                "queue": st.sampled_from(["fair", "fifo"]),
+                "congestion_control": st.sampled_from(["cubic", "bbr", "dctcp"]),
+            },
+        ),
         "baseline_s": st.integers(1, 120) | st.floats(1, 120),
         "observation_s": st.none() | st.floats(1, 3600),
     },
@@ -334,7 +342,9 @@ def admissible(document: Any) -> bool:
     ):
         return False
     guest, link = document.get("guest", {}), document.get("link", {})
-    if not (only(guest, set(), {"memory_mb", "vcpus", "thp"}) and only(link, set(), {"rate_mbit"})):
+    if not only(guest, set(), {"memory_mb", "vcpus", "thp"}):
+        return False
+    if not only(link, set(), {"rate_mbit", "delay_us", "queue", "congestion_control"}):
         return False
     memory_mb = guest.get("memory_mb", 512)
     workloads, methods = document["workloads"], document["methods"]
@@ -348,6 +358,10 @@ def admissible(document: Any) -> bool:
         and whole(guest.get("vcpus", 1), 1, 16)
         and guest.get("thp", "madvise") in ("always", "madvise", "never")
         and whole(link.get("rate_mbit", 1000), 1, 10**6)
+        and whole(link.get("delay_us", 100), 0, 10**6)
+        and link.get("queue", "fair") in ("fair", "fifo")
+        and isinstance(link.get("congestion_control", "cubic"), str)
+        and re.fullmatch(r"[a-z][a-z0-9_]{0,14}", link.get("congestion_control", "cubic")) is not None
         and number(document.get("baseline_s", 5), 1, 120)
         and (document.get("observation_s") is None or number(document["observation_s"], 1, 3600))
         and all(admissible_workload(workload, memory_mb) for workload in workloads)
