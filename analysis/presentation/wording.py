@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 from ...plugins.plugin_utils._records.printable import printable
 from ...plugins.plugin_utils._records.records import Cell, Experiment
@@ -32,13 +33,16 @@ def progress(experiment: Experiment) -> str:
 
 
 def machine(experiment: Experiment) -> str:
-    """Return what it was measured on: "accelerator tcg, QEMU version 10.0.2, …, link 1000 Mbit/s"."""
+    """Return what it was measured on: "accelerator tcg, QEMU version 10.0.2, …, link 1000 Mbit/s, 100 µs one way"."""
     records = [record for record in experiment.records if record.valid] or list(experiment.records)
-    link = {f"link {key.replace('_', ' ')}": value for key, value in experiment.scenario["link"].items()}
-    rate_mbit = link.pop("link rate mbit")
-    link = {"link": None if rate_mbit is None else f"{rate_mbit:g} Mbit/s", **link}
-    found = {**_by_interest(stated(records)), **{title: value for title, value in link.items() if value is not None}}
+    found = {**_by_interest(stated(records)), **_link(experiment.scenario["link"])}
     return ", ".join(f"{title} {printable(str(value), 200)}" for title, value in found.items()) or "not stated"
+
+
+def _link(link: Mapping[str, Any]) -> dict[str, str]:
+    forms = {"rate_mbit": "{:g} Mbit/s", "delay_us": "{:g} µs one way", "queue": "{} queue", "congestion_control": "{}"}
+    parts = [form.format(link[key]) for key, form in forms.items() if link.get(key) is not None]
+    return {"link": ", ".join(parts)} if parts else {}
 
 
 def _by_interest(facts: Mapping[str, str]) -> dict[str, str]:

@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from .conftest import BIN, LAB_RUN, LAB_STATE, ROOT, changes, environment, on, playbook, wait_until
 
@@ -71,6 +75,56 @@ def test_a_host_that_booted_from_other_files_is_restarted(lab: Path) -> None:
     assert on("source", "virsh", "uri").strip() == "qemu:///system"
     again = playbook("playbooks/lab.yml", "-v")
     assert set(changes(again.stdout).values()) == {0}, again.stdout
+
+
+def known_link() -> dict[str, Any]:
+    known: dict[str, Any] = json.loads((LAB_RUN / "link.json").read_text())
+    return {**known["link"], **known["proof"]}
+
+
+def mended(*arguments: str) -> int:
+    """Number of changes when the lab is mended."""
+    done = playbook("playbooks/lab.yml", "-v", *arguments)
+    assert done.returncode == 0, done.stdout
+    return changes(done.stdout)["localhost"]
+
+
+def test_the_link_is_proved_and_changed_in_place(lab: Path) -> None:
+    wire, other = (LAB_RUN / "wire").read_text(), ["-e", "local_lab_rate_mbit=100", "-e", "local_lab_queue=fifo"]
+    assert mended(*other) == 1
+    link = known_link()
+    assert (link["rate_mbit"], link["queue"]) == (100, "fifo")
+    assert 95 <= link["bulk_mbit_per_s"] <= 100
+    assert "pfifo" in on("source", "tc", "qdisc", "show", "dev", "mig0")
+    assert mended(*other) == 0
+    assert mended() == 1
+    assert (LAB_RUN / "wire").read_text() == wire
+
+
+def test_a_link_whose_wire_has_ended_is_mended(lab: Path) -> None:
+    os.kill(int((LAB_RUN / "wire").read_text().split()[0]), signal.SIGKILL)
+    assert mended() == 1
+    assert known_link()["page_us"] > 200
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("rate_mbit", "delay_us"), [(10, 40_000), (100, 5000), (10_000, 20)])
+def test_links_from_between_sites_to_inside_a_rack(lab: Path, rate_mbit: int, delay_us: int) -> None:
+    try:
+        assert mended("-e", f"local_lab_rate_mbit={rate_mbit}", "-e", f"local_lab_delay_us={delay_us}") == 1
+        print(known_link())
+    finally:
+        assert mended() == 1
+
+
+@pytest.mark.long
+def test_a_link_that_no_machine_can_be_is_refused(lab: Path) -> None:
+    try:
+        done = playbook("playbooks/lab.yml", "-e", "local_lab_rate_mbit=1000000")
+        assert done.returncode == 2
+        assert "cannot be a link of 1000000 Mbit/s and 100 us: a stream reaches" in done.stdout, done.stdout
+    finally:
+        assert mended() == 1
 
 
 def test_teardown_leaves_nothing(lab: Path) -> None:

@@ -51,7 +51,7 @@ def experiment(
         "repeats": repeats,
         "seed": 1,
         "guest": {"memory_mb": 512, "vcpus": 1, "thp": "madvise"},
-        "link": {"rate_mbit": 1000},
+        "link": {"rate_mbit": 1000, "delay_us": 100, "queue": "fair", "congestion_control": "cubic"},
         "baseline_s": 5,
         "observation_s": None,
         "workloads": [dict(each) for each in workloads],

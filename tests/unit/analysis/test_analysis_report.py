@@ -279,7 +279,7 @@ def test_what_it_was_measured_on_and_absolute_values_stand_in_the_report(tmp_pat
     machine = "accelerator tcg, QEMU version 10.0.2, kernel 6.12.0, CPU model not stated (source), Xeon (destination)"
     for text in (markdown, page):
         assert machine in text
-        assert "link 1000 Mbit/s" in text
+        assert "link 1000 Mbit/s, 100 µs one way, fair queue, cubic" in text
         assert "Absolute values" in text
     # Of 8 and 64 MB: (20 * 8 + 20 * 64) / 2 * 1.04.
     assert "| 749 [" in markdown
