@@ -19,6 +19,7 @@ from .statistics.agreement import agreement, disagreements, instrument_readings
 from .statistics.curves import Curves, largest_curves
 from .statistics.decomposition import time_parts
 from .statistics.factorial import Effect, factorial_effects
+from .statistics.links import link_warnings
 from .statistics.quality import NoiseWarning, SelfCheck, noise_warnings, self_checks
 from .statistics.table3 import NoTableError, Table3, build_table3
 
@@ -88,7 +89,11 @@ def summarise(directory: Path) -> Summary:
         agreement(readings),
         ()
         if unlike
-        else (*disagreements(readings, experiment.scenario["methods"]), *noise_warnings(trials, table, checks)),
+        else (
+            *link_warnings(experiment.records),
+            *disagreements(readings, experiment.scenario["methods"]),
+            *noise_warnings(trials, table, checks),
+        ),
         checks,
     )
 

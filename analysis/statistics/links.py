@@ -1,0 +1,30 @@
+# Copyright: vcsp.testbed contributors
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Whether the migration link was the one that the scenario asks for, as it was proved before the trials."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ...plugins.module_utils._link import Link, shortfalls
+from ...plugins.plugin_utils._records.records import Record
+from .quality import NoiseWarning
+
+_ADVICE = (
+    "free the machine of other work, and let 'make lab' prove the link again; compare these trials with each other"
+)
+
+
+def link_warnings(records: Iterable[Record]) -> tuple[NoiseWarning, ...]:
+    """Return a warning for each proof of a link that is not the link which was asked for."""
+    links = [record.data["link"] for record in records if record.valid and record.data.get("link")]
+    found = dict.fromkeys("; ".join(_shortfalls(link)) for link in links)
+    return tuple(NoiseWarning(f"the link was not the scenario's: {text}", _ADVICE) for text in found if text)
+
+
+def _shortfalls(link: Mapping[str, Any]) -> list[str]:
+    settings, proof = {key: value for key, value in link.items() if key != "proof"}, link["proof"]
+    if proof is None or None in (*settings.values(), *proof.values()):
+        return ["it was not proved"]
+    return shortfalls(Link(**settings), proof)
