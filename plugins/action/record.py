@@ -23,13 +23,13 @@ class ActionModule(ControllerAction):
     def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Do it and return what the documentation describes."""
         # Ansible's own kinds of str and dict become Python's.
-        plain = json.loads(json.dumps({key: arguments[key] for key in ("trial", "result", "provenance")}))
+        kept = ("trial", "result", "provenance", "link")
+        plain = json.loads(json.dumps({key: arguments[key] for key in kept}))
         trial = plain["trial"]
         failure = arguments["failure"] or None
         files_dir = None if arguments["files_dir"] is None else Path(arguments["files_dir"])
-        record, files = build(
-            arguments["experiment_id"], trial, plain["result"], failure, plain["provenance"], files_dir
-        )
+        result = {**plain["result"], "link": plain["link"]}
+        record, files = build(arguments["experiment_id"], trial, result, failure, plain["provenance"], files_dir)
         trials_dir = Path(arguments["experiment_dir"]) / TRIALS_DIRECTORY
         returned = {
             "changed": True,

@@ -33,6 +33,9 @@ options:
       - For a trial that failed, whatever is available.
     type: dict
     default: {}
+  link:
+    description: The migration link as it was proved before the trials. Omitted if it was not.
+    type: dict
   files_dir:
     description:
       - Folder on the controller with the files that C(stored_files) of O(result) names, compressed with gzip. They are

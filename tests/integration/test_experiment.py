@@ -38,6 +38,9 @@ def test_every_method_migrates_the_guest(lab: Path) -> None:
             assert record["measurements"][metric] > 0, (name, metric)
         assert record["instruments"]["request_trace"]["present"], record["instruments"]["request_trace"]
         assert record["clock_offset"]["bound_ms"] > 0
+        link = record["link"]
+        assert {key: link[key] for key in record["trial"]["link"]} == record["trial"]["link"]
+        assert link["proof"]["page_us"] > 2 * link["delay_us"]
 
 
 def test_prefetching_needs_fewer_requests(lab: Path) -> None:

@@ -34,7 +34,8 @@ def build(
     If it makes no valid record, the result is the record of a failed trial with that as its reason: every trial leaves
     a record, whatever happened.
 
-    :param result: return value of vcsp.testbed.postcopy_migration; for a failed trial, as much of it as there is
+    :param result: return value of vcsp.testbed.postcopy_migration, for a failed trial as much of it as there is, and
+        ``link``, null if it is not known
     :param failure: why the trial failed; None if it did not
     :param provenance: facts of ``source``, ``destination`` and ``controller``
     :param files_dir: where the files are that the result names as ``stored_files``
@@ -91,6 +92,7 @@ def unchecked(
         "provenance": {host: provenance.get(host) or {} for host in HOSTS},
         "events": result.get("events") or [],
         "clock_offset": result.get("clock_offset"),
+        "link": result.get("link"),
         "measurements": nothing if failure else {**nothing, **(result.get("measurements") or {})},
         "instruments": result.get("instruments") or {},
         "memory_verified": result.get("memory_verified"),

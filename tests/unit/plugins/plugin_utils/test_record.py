@@ -43,6 +43,19 @@ def test_good_trial(trial: dict[str, Any], trial_result: Callable[..., dict[str,
     assert record["provenance"] == {"source": {"kernel": "6"}, "destination": {}, "controller": {"commit": None}}
 
 
+def test_a_trial_knows_the_link_as_it_was_proved(
+    trial: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
+) -> None:
+    times = {"ping_us": 201.3, "page_us": 236.2, "bulk_mbit_per_s": 963.5, "cost_cores": 0.14}
+    link = {**trial["link"], "proof": {**times, "proved_at": "2026-01-31T23:58:00Z"}}
+    for proved in (link, {**link, "proof": None}, None):
+        record, _files = build("mine", trial, trial_result(link=proved), None, {})
+        assert record_problems(record) == []
+        assert record["link"] == proved
+    record, _files = build("mine", trial, trial_result(link={**link, "proof": times}), None, {})
+    assert "'proved_at' is a required property" in record["validity"]["reasons"][0]
+
+
 def test_failed_trial_keeps_evidence_but_no_measurements(
     trial: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
 ) -> None:
