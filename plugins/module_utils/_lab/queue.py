@@ -7,9 +7,9 @@ from __future__ import annotations
 from .._link import Link
 
 # A network card sends a large buffer as frames, and the first page of many is there first. An emulated link carries a
-# buffer as a whole: one that takes longer than this is made smaller, down to a frame.
+# buffer as a whole: one that takes longer than this is made smaller, down to a page with its headers.
 BUFFER_S = 131e-6
-BUFFER_MIN_BYTES, BUFFER_MAX_BYTES = 1500, 64 * 1024
+BUFFER_MIN_BYTES, BUFFER_MAX_BYTES = 4500, 64 * 1024
 # What the queue may release at once, to make up for a timer that came late. The wire keeps the exact rate.
 BURST_S = 200e-6
 BURST_MIN_BYTES = 1600

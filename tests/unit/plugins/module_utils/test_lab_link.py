@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -17,6 +18,7 @@ import pytest
 
 from ansible_collections.vcsp.testbed.plugins.module_utils._lab.link import MigrationLink
 from ansible_collections.vcsp.testbed.plugins.module_utils._lab.network import Network
+from ansible_collections.vcsp.testbed.plugins.module_utils._lab.processes import start_time, wait_for
 from ansible_collections.vcsp.testbed.plugins.module_utils._lab.queue import FLOWS, buffer_bytes, commands
 from ansible_collections.vcsp.testbed.plugins.module_utils._lab.spec import Host, Spec
 from ansible_collections.vcsp.testbed.plugins.module_utils._lab.step import LabError
@@ -53,15 +55,15 @@ def test_a_fast_link_may_cost_a_processor() -> None:
     assert shortfalls(Link(10_000, 20), {**proof, "cost_cores": 1.1}) != []
 
 
-@pytest.mark.parametrize(("rate_mbit", "expected"), [(10, 1500), (100, 1637), (1000, 16375), (10_000, 65536)])
-def test_buffers_are_no_longer_on_the_wire_than_131_us(rate_mbit: int, expected: int) -> None:
+@pytest.mark.parametrize(("rate_mbit", "expected"), [(10, 4500), (100, 4500), (1000, 16375), (10_000, 65536)])
+def test_buffers_are_no_longer_on_the_wire_than_131_us_or_a_page(rate_mbit: int, expected: int) -> None:
     assert buffer_bytes(Link(rate_mbit)) == expected
 
 
 def test_the_kernels_fair_queue_is_used_where_there_is_one() -> None:
     assert commands(Link(100), "mig0", has_fq_codel=True) == [
         "qdisc replace dev mig0 root handle 1: htb default 1",
-        "class add dev mig0 parent 1: classid 1:1 htb rate 100mbit burst 2500 cburst 2500 quantum 1637",
+        "class add dev mig0 parent 1: classid 1:1 htb rate 100mbit burst 2500 cburst 2500 quantum 4500",
         "qdisc add dev mig0 parent 1:1 handle 10: fq_codel",
     ]
 
@@ -195,7 +197,9 @@ def test_a_change_is_made_in_place(link: MigrationLink, machine: Machine) -> Non
 
 def test_a_wire_that_has_ended_is_replaced(link: MigrationLink) -> None:
     mend(link)
-    os.kill(int(link._wire()[0]), 9)
+    pid = int(link._wire()[0])
+    os.kill(pid, signal.SIGKILL)
+    assert wait_for(lambda: start_time(pid) is None, timeout_s=20)
     assert mend(link) == WHOLE
     (link._spec.state_dir / "link" / "wire").write_text("#!/bin/sh\nsleep 60\n")
     assert mend(link) == WHOLE, "as after an update of the lab"
