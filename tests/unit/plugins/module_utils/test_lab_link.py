@@ -86,6 +86,7 @@ def test_a_fifo_is_one_for_all() -> None:
 class Machine:
     """Commands of a machine on which a link can be made.
 
+    :ivar has_devices: whether the wire has made its devices
     :ivar breaks_after: number of commands after which the next is interrupted
     :ivar proofs: what the probe finds, time after time; the last one for ever
     """
@@ -96,6 +97,7 @@ class Machine:
         self.addressed: set[str] = set()
         self.proofs = [GOOD]
         self.breaks_after = 1000
+        self.has_devices = True
 
     def run(self, command: list[str]) -> tuple[int, str, str]:
         text = " ".join(command)
@@ -117,7 +119,8 @@ class Machine:
             return 0, json.dumps([{"kind": "htb"}] if netns in self.queued else []), ""
         if "address" in command and "add" in command:
             self.addressed.add(f" {command[command.index('add') + 1]} ")
-        return 0, " ".join(["mig0", *self.addressed]), ""
+        missing = "show" in command and not self.has_devices
+        return missing, "" if missing else " ".join(["mig0", *self.addressed]), ""
 
 
 @pytest.fixture
@@ -205,7 +208,8 @@ def test_a_wire_that_has_ended_is_replaced(link: MigrationLink) -> None:
     assert mend(link) == WHOLE, "as after an update of the lab"
 
 
-def test_a_wire_that_cannot_start_says_why(link: MigrationLink) -> None:
+def test_a_wire_that_cannot_start_says_why(link: MigrationLink, machine: Machine) -> None:
+    machine.has_devices = False
     (link._spec.state_dir / "link" / "wire").write_text("#!/bin/sh\necho no /dev/net/tun >&2; exit 1\n")
     with pytest.raises(LabError, match="cannot be made: no /dev/net/tun"):
         mend(link)
