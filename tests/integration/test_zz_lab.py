@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import BIN, LAB_RUN, LAB_STATE, ROOT, changes, environment, on, playbook, wait_until
+from .conftest import BIN, LAB_RUN, LAB_STATE, ROOT, changes, environment, on, playbook, ssh, wait_until
 
 
 def machine_network() -> str:
@@ -115,6 +115,70 @@ def test_links_from_between_sites_to_inside_a_rack(lab: Path, rate_mbit: int, de
         print(known_link())
     finally:
         assert mended() == 1
+
+
+# Answers each request of 16 bytes for a page, or for a stream that does not end, on connections of their own.
+SERVER = """
+import os, signal, socket, sys
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+listener = socket.create_server((sys.argv[1], 4444))
+print("listening", flush=True)
+while True:
+    connection = listener.accept()[0]
+    if os.fork():
+        continue
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    while request := connection.recv(16):
+        connection.sendall(bytes(4104))
+        while request[0]:
+            connection.sendall(bytes(1 << 18))
+"""
+# Prints the median time of a page, in us, while a stream comes from the same host.
+CLIENT = """
+import os, socket, statistics, sys, time
+if not os.fork():
+    stream = socket.create_connection((sys.argv[1], 4444))
+    stream.send(bytes([1] * 16))
+    end = time.monotonic() + 4
+    while time.monotonic() < end:
+        stream.recv(1 << 20)
+    os._exit(0)
+time.sleep(1)
+pages, times_us = socket.create_connection((sys.argv[1], 4444)), []
+end = time.monotonic() + 2
+while time.monotonic() < end:
+    begin, left = time.monotonic(), 4104
+    pages.send(bytes(16))
+    while left:
+        left -= len(pages.recv(left))
+    times_us.append((time.monotonic() - begin) * 1e6)
+os.wait()
+print(statistics.median(times_us))
+"""
+
+
+def page_beside_a_stream_us() -> float:
+    address = "198.18.1.11"
+    server = subprocess.Popen(ssh("source", f"timeout 60 python3 -c '{SERVER}' {address}"), stdout=subprocess.PIPE)
+    try:
+        assert server.stdout is not None
+        assert server.stdout.readline() == b"listening\n"
+        return float(on("destination", f"python3 -c '{CLIENT}' {address}"))
+    finally:
+        on("source", "pkill -f 4444", check=False)
+        server.wait()
+
+
+@pytest.mark.long
+def test_a_page_waits_for_a_stream_in_a_fifo_alone(lab: Path) -> None:
+    fair_us = page_beside_a_stream_us()
+    try:
+        assert mended("-e", "local_lab_queue=fifo") == 1
+        fifo_us = page_beside_a_stream_us()
+    finally:
+        assert mended() == 1
+    print(f"a page beside a stream takes {fair_us:.0f} us with a fair queue, {fifo_us:.0f} us with a FIFO")
+    assert fifo_us > 2 * fair_us
 
 
 @pytest.mark.long
