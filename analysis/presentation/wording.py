@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ...plugins.plugin_utils._records.printable import printable
-from ...plugins.plugin_utils._records.records import Cell, Experiment
+from ...plugins.plugin_utils._records.records import Cell, Experiment, Record
 from ..data.likeness import stated
 from ..statistics.interval import Estimate, Mean
 from ..statistics.metrics import METRICS, published
@@ -35,7 +35,7 @@ def progress(experiment: Experiment) -> str:
 def machine(experiment: Experiment) -> str:
     """Return what it was measured on: "accelerator tcg, QEMU version 10.0.2, …, link 1000 Mbit/s, 100 µs one way"."""
     records = [record for record in experiment.records if record.valid] or list(experiment.records)
-    found = {**_by_interest(stated(records)), **_link(experiment.scenario["link"])}
+    found = {**_by_interest(stated(records)), **_link(experiment.scenario["link"]), **_proof(records)}
     return ", ".join(f"{title} {printable(str(value), 200)}" for title, value in found.items()) or "not stated"
 
 
@@ -43,6 +43,21 @@ def _link(link: Mapping[str, Any]) -> dict[str, str]:
     forms = {"rate_mbit": "{:g} Mbit/s", "delay_us": "{:g} µs one way", "queue": "{} queue", "congestion_control": "{}"}
     parts = [form.format(link[key]) for key, form in forms.items() if link.get(key) is not None]
     return {"link": ", ".join(parts)} if parts else {}
+
+
+def _proof(records: Sequence[Record]) -> dict[str, str]:
+    """Return what the link did when it was last proved."""
+    proofs = [record.data["link"]["proof"] for record in records if record.data.get("link")]
+    forms = {
+        "ping_us": "{:.0f} µs for 16 bytes",
+        "page_us": "{:.0f} µs for a page",
+        "bulk_mbit_per_s": "{:.0f} Mbit/s for a stream",
+    }
+    last: Mapping[str, Any] = max(
+        (proof for proof in proofs if proof), key=lambda proof: str(proof["proved_at"]), default={}
+    )
+    parts = [form.format(last[key]) for key, form in forms.items() if last.get(key) is not None]
+    return {"as proved": ", ".join(parts)} if parts else {}
 
 
 def _by_interest(facts: Mapping[str, str]) -> dict[str, str]:

@@ -273,13 +273,15 @@ def test_what_it_was_measured_on_and_absolute_values_stand_in_the_report(tmp_pat
         record = json.loads(path.read_text())
         host = {"accelerator": {"name": "tcg"}, "qemu": {"version": "10.0.2"}, "kernel": "6.12.0"}
         record["provenance"] |= {"source": host, "destination": {**host, "cpu": {"model": "Xeon", "count": 2}}}
+        times = {"ping_us": 201.3, "page_us": 236.2, "bulk_mbit_per_s": 963.5, "cost_cores": 0.14}
+        record["link"] = {**record["trial"]["link"], "proof": {**times, "proved_at": "2026-01-31T23:58:00Z"}}
         path.write_text(json.dumps(record))
     paths = report(directory)
     markdown, page = (directory / "report" / "table3.md").read_text(), paths.html.read_text()
     machine = "accelerator tcg, QEMU version 10.0.2, kernel 6.12.0, CPU model not stated (source), Xeon (destination)"
     for text in (markdown, page):
         assert machine in text
-        assert "link 1000 Mbit/s, 100 µs one way, fair queue, cubic" in text
+        assert "link 1000 Mbit/s, 100 µs one way, fair queue, cubic, as proved 201 µs for 16 bytes, 236 µs" in text
         assert "Absolute values" in text
     # Of 8 and 64 MB: (20 * 8 + 20 * 64) / 2 * 1.04.
     assert "| 749 [" in markdown

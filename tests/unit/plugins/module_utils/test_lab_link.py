@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.module_utils._lab.link import MigrationLink
+from ansible_collections.vcsp.testbed.plugins.module_utils._lab.link import TRIMS, MigrationLink
 from ansible_collections.vcsp.testbed.plugins.module_utils._lab.network import Network
 from ansible_collections.vcsp.testbed.plugins.module_utils._lab.processes import start_time, wait_for
 from ansible_collections.vcsp.testbed.plugins.module_utils._lab.queue import FLOWS, buffer_bytes, commands
@@ -235,7 +235,7 @@ def test_the_default_link_is_used_as_it_is_and_says_so(link: MigrationLink, mach
 
 
 def test_one_bad_attempt_of_three_does_not_count(link: MigrationLink, machine: Machine) -> None:
-    machine.proofs = [GOOD, GOOD, {**GOOD, "ping_us": 5000.0}, GOOD]
+    machine.proofs = [GOOD] * TRIMS + [GOOD, {**GOOD, "ping_us": 5000.0}, GOOD]
     mend(link)
     assert link.shortfalls() == []
 
