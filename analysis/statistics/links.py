@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ...plugins.module_utils._link import Link, shortfalls
+from ...plugins.module_utils._link import Link, remarks
 from ...plugins.plugin_utils._records.records import Record
 from .quality import NoiseWarning
 
@@ -17,14 +17,14 @@ _ADVICE = (
 
 
 def link_warnings(records: Iterable[Record]) -> tuple[NoiseWarning, ...]:
-    """Return a warning for each proof of a link that is not the link which was asked for."""
+    """Return a warning for all that the proofs of the link remark."""
     links = [record.data["link"] for record in records if record.valid and record.data.get("link")]
-    found = dict.fromkeys("; ".join(_shortfalls(link)) for link in links)
-    return tuple(NoiseWarning(f"the link was not the scenario's: {text}", _ADVICE) for text in found if text)
+    found = dict.fromkeys(remark for link in links for remark in _remarks(link))
+    return tuple(NoiseWarning(f"the link: {remark}", _ADVICE) for remark in found)
 
 
-def _shortfalls(link: Mapping[str, Any]) -> list[str]:
+def _remarks(link: Mapping[str, Any]) -> list[str]:
     settings, proof = {key: value for key, value in link.items() if key != "proof"}, link["proof"]
     if proof is None or None in (*settings.values(), *proof.values()):
         return ["it was not proved"]
-    return shortfalls(Link(**settings), proof)
+    return remarks(Link(**settings), proof)

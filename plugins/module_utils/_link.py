@@ -61,7 +61,7 @@ class Link:
 def shortfalls(link: Link, proof: Mapping[str, Any]) -> list[str]:
     """Return in what a link, as proved, is not the one that was asked for; empty if it is.
 
-    :param proof: ``ping_us``, ``page_us``, ``bulk_mbit_per_s`` and ``cost_cores``
+    :param proof: ``ping_us``, ``page_us`` and ``bulk_mbit_per_s``
     """
     found = []
     for what, key, answer_bytes in (("an exchange", "ping_us", REQUEST_BYTES), ("a page", "page_us", PAGE_BYTES)):
@@ -70,7 +70,17 @@ def shortfalls(link: Link, proof: Mapping[str, Any]) -> list[str]:
             found.append(f"{what} takes {proof[key]:.0f} us instead of {expected_us:.0f}")
     if proof["bulk_mbit_per_s"] < link.rate_mbit * RATE_SHARE:
         found.append(f"a stream reaches {proof['bulk_mbit_per_s']:.0f} of {link.rate_mbit} Mbit/s")
+    return found
+
+
+def remarks(link: Link, proof: Mapping[str, Any]) -> list[str]:
+    """Return what there is to say of a link, as proved: in what it falls short, and that it is dear.
+
+    :param proof: as for :func:`shortfalls`, with ``cost_cores``, the processors that carrying takes from the guests
+    """
+    found = [f"it is not the one that was asked for: {shortfall}" for shortfall in shortfalls(link, proof)]
     cores = CHEAP_CORES if link.rate_mbit <= CHEAP_RATE_MBIT else CORES
     if proof["cost_cores"] > cores:
-        found.append(f"it takes {proof['cost_cores'] * 100:.0f} % of a processor, more than {cores * 100:.0f} %")
+        cost = f"{proof['cost_cores'] * 100:.0f} % of a processor, more than {cores * 100:.0f} %"
+        found.append(f"it takes {cost}, which the guests lack")
     return found

@@ -60,7 +60,8 @@ steps:
 link:
   description:
     - The migration link, as O(rate_mbit), O(delay_us), O(queue) and O(congestion_control) ask for it. A link that falls
-      short of what was asked for is refused, but for the default one, of which warnings say so.
+      short of what was asked for is refused, but for the default one, of which warnings say so. A warning also says if
+      it takes much of a processor.
     - Its C(proof) is what it was seen to do with every processor busy; medians of three attempts. C(ping_us) and
       C(page_us) are the times of an exchange of 16 bytes for 16 and for 4104, C(bulk_mbit_per_s) is the rate of a
       stream, and C(cost_cores) what the link's process takes for it. Null in check mode if nothing is known.
@@ -101,8 +102,8 @@ def main() -> None:
                 done.append(step.what)
     except (SpecError, LabError, OSError) as error:
         module.fail_json(msg=str(error), steps=done)
-    for shortfall in (lab.link.shortfalls() or []) if present else []:
-        module.warn(f"The migration link is not what it is said to be: {shortfall}.")
+    for remark in (lab.link.remarks() or []) if present else []:
+        module.warn(f"The migration link: {remark}.")
     link = {**asdict(lab.spec.link), "proof": lab.link.proof()} if present else None
     module.exit_json(changed=bool(done), steps=done, link=link)
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -110,9 +111,15 @@ def test_a_link_whose_wire_has_ended_is_mended(lab: Path) -> None:
 @pytest.mark.long
 @pytest.mark.parametrize(("rate_mbit", "delay_us"), [(10, 40_000), (100, 5000), (10_000, 20)])
 def test_links_from_between_sites_to_inside_a_rack(lab: Path, rate_mbit: int, delay_us: int) -> None:
+    settings = ["-e", f"local_lab_rate_mbit={rate_mbit}", "-e", f"local_lab_delay_us={delay_us}"]
     try:
-        assert mended("-e", f"local_lab_rate_mbit={rate_mbit}", "-e", f"local_lab_delay_us={delay_us}") == 1
-        print(known_link())
+        done = playbook("playbooks/lab.yml", "-v", *settings)
+        if done.returncode:  # a slow machine cannot be a fast link, but it can say so
+            assert rate_mbit > 1000, done.stdout
+            assert re.search(r"10000 Mbit/s and 20 us: a stream reaches \d+ of 10000 Mbit/s. Try again", done.stdout)
+        else:
+            assert changes(done.stdout)["localhost"] == 1
+            print(known_link())
     finally:
         assert mended() == 1
 
@@ -128,10 +135,13 @@ while True:
     if os.fork():
         continue
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    while request := connection.recv(16):
-        connection.sendall(bytes(4104))
-        while request[0]:
-            connection.sendall(bytes(1 << 18))
+    try:
+        while request := connection.recv(16):
+            connection.sendall(bytes(4104))
+            while request[0]:
+                connection.sendall(bytes(1 << 18))
+    except ConnectionError:
+        os._exit(0)
 """
 # Prints the median time of a page, in us, while a stream comes from the same host.
 CLIENT = """

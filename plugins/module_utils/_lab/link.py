@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .._link import REQUEST_BYTES, Link, shortfalls
+from .._link import REQUEST_BYTES, Link, remarks, shortfalls
 from .cgroups import cgroup_hierarchies
 from .network import NETNS_DIR, Network
 from .processes import start_time, wait_for
@@ -60,7 +60,7 @@ class MigrationLink:
         for host in spec.hosts:
             if new or not self._has_queue(host):
                 yield Step(f"{link.queue} queue of {host.name}", partial(self._set_queue, host))
-        if new or self.shortfalls() != []:
+        if new or self.remarks() != []:
             yield Step("proof of the migration link", self._prove, changes=False)
 
     def leftovers(self) -> Iterator[Step]:
@@ -73,10 +73,10 @@ class MigrationLink:
         known = self._known()
         return known.get("proof") if known.get("link") == vars(self._spec.link) else None
 
-    def shortfalls(self) -> list[str] | None:
-        """Return in what the link is not the one that was asked for; None if it was not proved."""
+    def remarks(self) -> list[str] | None:
+        """Return what there is to say of the link, as proved; None if it was not."""
         proof = self.proof()
-        return None if proof is None else shortfalls(self._spec.link, proof)
+        return None if proof is None else remarks(self._spec.link, proof)
 
     # -- the wire ----------------------------------------------------------------------------------------------------
 
