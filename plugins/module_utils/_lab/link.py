@@ -60,7 +60,8 @@ class MigrationLink:
         for host in spec.hosts:
             if new or not self._has_queue(host):
                 yield Step(f"{link.queue} queue of {host.name}", partial(self._set_queue, host))
-        if new or self.remarks() != []:
+        proof = None if new else self.proof()
+        if proof is None or shortfalls(link, proof):
             yield Step("proof of the migration link", self._prove, changes=False)
 
     def leftovers(self) -> Iterator[Step]:

@@ -242,6 +242,7 @@ def test_a_link_that_is_dear_is_what_was_asked_for(link: MigrationLink, machine:
     fifo = other(link, queue="fifo")
     mend(fifo)
     assert fifo.remarks() == ["it takes 30 % of a processor, more than 20 %, which the guests lack"]
+    assert mend(fifo) == []
 
 
 def test_one_bad_attempt_of_three_does_not_count(link: MigrationLink, machine: Machine) -> None:
