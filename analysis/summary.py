@@ -19,6 +19,7 @@ from .statistics.agreement import agreement, disagreements, instrument_readings
 from .statistics.curves import Curves, largest_curves
 from .statistics.decomposition import time_parts
 from .statistics.factorial import Effect, factorial_effects
+from .statistics.interruptions import interruptions
 from .statistics.links import link_warnings
 from .statistics.quality import NoiseWarning, SelfCheck, noise_warnings, self_checks
 from .statistics.table3 import NoTableError, Table3, build_table3
@@ -32,6 +33,7 @@ class Summary:
     :ivar unlike: how the hosts of the trials differ; such trials are not pooled, and then no trial counts as valid
     :ivar parts: the table of `time_parts`
     :ivar agreement: the table of `agreement.agreement`
+    :ivar interruptions: the table of `interruptions.interruptions`
     """
 
     experiment: Experiment
@@ -43,6 +45,7 @@ class Summary:
     effects: tuple[Effect, ...]
     parts: pd.DataFrame
     agreement: pd.DataFrame
+    interruptions: pd.DataFrame
     warnings: tuple[NoiseWarning, ...]
     self_checks: tuple[SelfCheck, ...]
 
@@ -87,6 +90,7 @@ def summarise(directory: Path) -> Summary:
         factorial_effects(trials, found),
         time_parts(pooled),
         agreement(readings),
+        interruptions(pooled),
         ()
         if unlike
         else (

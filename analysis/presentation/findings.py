@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from ..statistics.agreement import INSTRUMENTS
 from ..statistics.decomposition import PARTS, mean_losses, mean_parts
+from ..statistics.interruptions import INTERRUPTIONS
 from ..statistics.interval import Mean, means
 from ..statistics.metrics import TITLES
 from ..statistics.quality import ALPHA
 from ..summary import Summary
-from .wording import amount, interval, percent
+from .wording import amount, figure, interval, percent
 
 _LOSSES = {"stall_loss_s": "stall loss (s)", "slow_down_percent": "slow-down (%)"}
 
@@ -29,7 +30,14 @@ class Findings:
 
 def findings(summary: Summary) -> tuple[Findings, ...]:
     """Return the tables that have lines."""
-    tables = (_absolute(summary), _effects(summary), _parts(summary), _agreement(summary), _self_checks(summary))
+    tables = (
+        _absolute(summary),
+        _interruptions(summary),
+        _effects(summary),
+        _parts(summary),
+        _agreement(summary),
+        _self_checks(summary),
+    )
     return tuple(table for table in tables if table.lines)
 
 
@@ -65,6 +73,22 @@ def _absolute(summary: Summary) -> Findings:
             (*key, *(found.get(title, "-") for title in titles), str(counts[key]), str(lost.get(key, 0)))
             for key, found in cells.items()
         ),
+    )
+
+
+def _interruptions(summary: Summary) -> Findings:
+    """Return how long the guest stood still at a time, by workload and method."""
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for row in summary.interruptions.to_dict("records"):
+        text = f"{figure(row['median'])} / {figure(row['longest'])} ({row['n']})"
+        cells.setdefault((row["workload"], row["method"]), {})[row["interruption"]] = text
+    titles = [kind.title for kind in INTERRUPTIONS]
+    return Findings(
+        "How long the guest stood still at a time",
+        "Median / longest of the valid trials (their number). The longest of a few trials says little about that of"
+        " many. " + " ".join(f"{kind.title}: {kind.definition}" for kind in INTERRUPTIONS),
+        ("workload", "method", *titles),
+        tuple((*key, *(found.get(title, "-") for title in titles)) for key, found in cells.items()),
     )
 
 

@@ -70,11 +70,12 @@ def amount(mean: Mean | None) -> str:
     """Return a mean with its 95 % interval as "306 [300, 312]", or "-"."""
     if mean is None:
         return "-"
-    ends = "" if mean.low is None or mean.high is None else f" [{_figure(mean.low)}, {_figure(mean.high)}]"
-    return _figure(mean.mean) + ends
+    ends = "" if mean.low is None or mean.high is None else f" [{figure(mean.low)}, {figure(mean.high)}]"
+    return figure(mean.mean) + ends
 
 
-def _figure(value: float) -> str:
+def figure(value: float) -> str:
+    """Return an amount with three digits, or all of its whole ones."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
