@@ -74,7 +74,7 @@ def shortfalls(link: Link, proof: Mapping[str, Any]) -> list[str]:
 
 
 def remarks(link: Link, proof: Mapping[str, Any]) -> list[str]:
-    """Return what there is to say of a link, as proved: in what it falls short, and that it is dear.
+    """Return what there is to say of a link, as proved: in what it falls short, and what it costs.
 
     :param proof: as for :func:`shortfalls`, with ``cost_cores``, the processors that carrying takes from the guests
     """

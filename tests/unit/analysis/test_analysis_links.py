@@ -30,8 +30,8 @@ def test_a_link_that_holds_what_it_promises_is_not_warned_of() -> None:
 
 def test_each_proof_that_falls_short_is_warned_of_once() -> None:
     slow = {**LINK, "proof": {**PROOF, "page_us": 300.0, "bulk_mbit_per_s": 500.0}}
-    dear = {**LINK, "proof": {**PROOF, "cost_cores": 0.3}}
-    assert warned(slow, slow, {**LINK, "proof": PROOF}, dear) == [
+    costly = {**LINK, "proof": {**PROOF, "cost_cores": 0.3}}
+    assert warned(slow, slow, {**LINK, "proof": PROOF}, costly) == [
         "the link: it is not the one that was asked for: a page takes 300 us instead of 235",
         "the link: it is not the one that was asked for: a stream reaches 500 of 1000 Mbit/s",
         "the link: it takes 30 % of a processor, more than 20 %, which the guests lack",

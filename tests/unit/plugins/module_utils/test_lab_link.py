@@ -237,7 +237,7 @@ def test_the_default_link_is_used_as_it_is_and_says_so(link: MigrationLink, mach
     assert link.remarks() == []
 
 
-def test_a_link_that_is_dear_is_what_was_asked_for(link: MigrationLink, machine: Machine) -> None:
+def test_a_link_that_costs_much_is_what_was_asked_for(link: MigrationLink, machine: Machine) -> None:
     machine.proofs = [{**GOOD, "cost_cores": 0.3}]
     fifo = other(link, queue="fifo")
     mend(fifo)
