@@ -20,8 +20,7 @@ options:
   state:
     description:
       - V(saved) creates the saved state of O(workload) if it does not exist.
-      - V(running) restores it from O(directory), or boots the guest of O(xml) and starts O(workload) in it, replacing a
-        guest of the testbed with that name.
+      - V(running) restores it, replacing a guest of the testbed with that name.
       - V(absent) destroys the guest, waits for a migration of it to end with it, and keeps its saved states.
     type: str
     choices: [saved, running, absent]
@@ -77,13 +76,6 @@ EXAMPLES = r"""
     xml: "{{ lookup('ansible.builtin.template', 'domain.xml.j2') }}"
     workload: {window_mb: 8}
 
-- name: Boot a bare guest and start the workload in it
-  vcsp.testbed.saved_guest:
-    name: vcsp-guest
-    state: running
-    xml: "{{ lookup('ansible.builtin.template', 'domain.xml.j2') }}"
-    workload: {window_mb: 8}
-
 - name: Restore it
   vcsp.testbed.saved_guest:
     name: vcsp-guest
@@ -96,7 +88,7 @@ RETURN = r"""
 path:
   description: File of the saved state.
   type: str
-  returned: unless O(state=absent), or without O(directory)
+  returned: unless O(state=absent)
 """
 
 import os
@@ -134,8 +126,7 @@ def main() -> None:
         },
         required_if=[
             ("state", "saved", ["directory", "xml", "workload"]),
-            ("state", "running", ["workload"]),
-            ("state", "running", ["directory", "xml"], True),
+            ("state", "running", ["directory", "workload"]),
         ],
         supports_check_mode=True,
     )
@@ -168,12 +159,6 @@ def act(module: AnsibleModule) -> dict[str, Any]:
         owner.await_end(name, END_S)
         return {"changed": changed}
     workload = saved_guest.Workload(**params["workload"])
-    if params["directory"] is None:
-        if module.check_mode:
-            saved_guest.check_make(connection, name, params["xml"])
-        else:
-            saved_guest.start(connection, name, params["xml"], workload, params["boot_timeout_s"])
-        return {"changed": True}
     path = Path(params["directory"]) / workload.file_name
     if state == "saved" and path.exists():
         return {"changed": False, "path": str(path)}

@@ -10,7 +10,7 @@ from typing import Any
 
 from ...module_utils._link import PAGE_BYTES, Link
 from ...module_utils._options import PAGES_PER_MB
-from .systems import SYSTEMS
+from .gate import GUEST_SYSTEM_MB
 
 
 def trials(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -28,7 +28,7 @@ def trials(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
             observation_s = scenario["observation_s"]
             if observation_s is None:
                 observation_s = default_observation_s(
-                    scenario["guest"], workload["window_mb"], Link(**scenario["link"])
+                    scenario["guest"]["memory_mb"], workload["window_mb"], Link(**scenario["link"])
                 )
             result.append(
                 {
@@ -59,14 +59,13 @@ def trial_id(
     return f"{name}-w{workload['work_per_page']}" if len(alike) > 1 else name
 
 
-def default_observation_s(guest: Mapping[str, Any], window_mb: int, link: Link) -> float:
+def default_observation_s(memory_mb: int, window_mb: int, link: Link) -> float:
     """Return the seconds for which a guest is watched after the switch, when the scenario does not say.
 
     The window's pages and those of the guest's system cross the link. Each of the window's is a fault of its own, which
     takes an exchange over the link and 150 us in the hosts; each of the guest's others, which are empty, takes 3 us.
     Half a second is for the steady rate.
     """
-    memory_mb: int = guest["memory_mb"]
-    link_s = (window_mb + SYSTEMS[guest["system"]].own_mb) * 8.4 / link.rate_mbit
+    link_s = (window_mb + GUEST_SYSTEM_MB) * 8.4 / link.rate_mbit
     faults_s = window_mb * PAGES_PER_MB * (150 + link.exchange_us(PAGE_BYTES)) / 1e6
     return round(0.5 + link_s + faults_s + 0.0007 * memory_mb, 2)
