@@ -12,7 +12,8 @@ from ...plugins.plugin_utils._records.records import Record
 from .quality import NoiseWarning
 
 _ADVICE = (
-    "free the machine of other work, and let 'make lab' prove the link again; compare these trials with each other"
+    "free the machine of other work, and make the lab anew ('make teardown lab'), which proves the link again; "
+    "compare these trials with each other"
 )
 
 
