@@ -22,6 +22,7 @@ from .statistics.factorial import Effect, factorial_effects
 from .statistics.interruptions import interruptions
 from .statistics.links import link_warnings
 from .statistics.quality import NoiseWarning, SelfCheck, noise_warnings, self_checks
+from .statistics.rates import rate_warnings
 from .statistics.table3 import NoTableError, Table3, build_table3
 
 
@@ -95,6 +96,7 @@ def summarise(directory: Path) -> Summary:
         if unlike
         else (
             *link_warnings(experiment.records),
+            *rate_warnings(experiment.records),
             *disagreements(readings, experiment.scenario["methods"]),
             *noise_warnings(trials, table, checks),
         ),

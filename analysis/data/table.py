@@ -10,7 +10,8 @@ from ...plugins.plugin_utils._records.events import time_of_s
 from ...plugins.plugin_utils._records.records import Experiment, Record
 from ...plugins.plugin_utils._records.schema import measurement_names
 
-SETTING_COLUMNS = ("trial_id", "repeat", "method", "workload", "window_mb", "pattern", "work_per_page")
+WORKLOAD_COLUMNS = ("window_mb", "pattern", "rate_mb_per_s", "work_per_page", "writes_percent")
+SETTING_COLUMNS = ("trial_id", "repeat", "method", "workload", *WORKLOAD_COLUMNS)
 VALIDITY_COLUMNS = ("valid", "lost", "reasons")
 
 
@@ -18,16 +19,16 @@ def tidy(experiment: Experiment) -> pd.DataFrame:
     """Return the trials of ``experiment``, valid or not, by workload, method (in the scenario's order) and repeat.
 
     Columns: ``trial_id``, ``repeat``, ``method``, ``workload`` (a label), ``window_mb`` (nullable integer),
-    ``pattern``, ``work_per_page`` (nullable integer), ``valid``, ``lost`` (see `is_lost`), ``reasons`` (joined by
-    "; "), and every measurement under its name in the record, unit included, as float with NaN for what is missing.
+    ``pattern``, ``rate_mb_per_s``, ``work_per_page`` and ``writes_percent`` (nullable numbers), ``valid``, ``lost``
+    (see `is_lost`), ``reasons`` (joined by "; "), and every measurement under its name in the record, unit included,
+    as float with NaN for what is missing.
     """
     place = {cell: index for index, cell in enumerate(experiment.planned)}
     rows = [_row(record) for record in sorted(experiment.records, key=lambda record: place[record.cell])]
     frame = pd.DataFrame(rows, columns=[*SETTING_COLUMNS, *VALIDITY_COLUMNS, *measurement_names()])
     types = dict.fromkeys(measurement_names(), "float64")
-    return frame.astype(
-        {**types, "window_mb": "Int64", "work_per_page": "Int64", "repeat": "int64", "valid": "bool", "lost": "bool"}
-    )
+    numbers = {"window_mb": "Int64", "rate_mb_per_s": "Float64", "work_per_page": "Int64", "writes_percent": "Int64"}
+    return frame.astype({**types, **numbers, "repeat": "int64", "valid": "bool", "lost": "bool"})
 
 
 def is_lost(record: Record) -> bool:

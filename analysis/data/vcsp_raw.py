@@ -216,7 +216,13 @@ def _record(
 
 
 def _workload(window_mb: int | None) -> dict[str, Any]:
-    return {"window_mb": window_mb, "pattern": None, "work_per_page": None}
+    return {
+        "window_mb": window_mb,
+        "pattern": None,
+        "rate_mb_per_s": None,
+        "work_per_page": None,
+        "writes_percent": None,
+    }
 
 
 def _method(key: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import altair as alt
 import pandas as pd
 
+from ..data.table import WORKLOAD_COLUMNS
 from ..statistics.interval import means
 from ..statistics.metrics import Metric
 from .style import Figure, by_method, rows_of, shape_by_method, zoom
@@ -30,14 +31,15 @@ def workload_figure(trials: pd.DataFrame, methods: Sequence[str], metric: Metric
     """
     title = f"{label}{metric.title} by working window"
     sized = trials.dropna(subset=["window_mb"])
-    points = means(sized, ["workload", "window_mb", "pattern", "work_per_page", "method"], metric.measurement)
+    points = means(sized, ["workload", *WORKLOAD_COLUMNS, "method"], metric.measurement)
     if points.empty:
         return Figure(title, f"No valid trial has a {metric.title.lower()}.", None)
     # An amount is not negative, nor is a share more than all.
     points["low"] = points["low"].clip(lower=0)
     points["high"] = points["high"].clip(upper=100 if metric.unit.startswith("%") else None)
-    points["panel"] = [_panel_title(*kind) for kind in zip(points["pattern"], points["work_per_page"], strict=True)]
-    points = points.astype({"window_mb": int}).drop(columns=["pattern", "work_per_page"])
+    kinds = points[list(WORKLOAD_COLUMNS[1:])]
+    points["panel"] = [_panel_title(*kind) for kind in kinds.itertuples(index=False)]
+    points = points.astype({"window_mb": int}).drop(columns=kinds.columns)
     panels = list(dict.fromkeys(points["panel"]))
     chart: alt.LayerChart | alt.FacetChart = _chart(points, methods, metric)
     if len(panels) > 1:
@@ -45,10 +47,12 @@ def workload_figure(trials: pd.DataFrame, methods: Sequence[str], metric: Metric
     return Figure(title, ", ".join(part for part in (panels[0], _subtitle(points)) if part), chart)
 
 
-def _panel_title(pattern: str, work_per_page: int) -> str:
+def _panel_title(pattern: str, rate_mb_per_s: float, work_per_page: int, writes_percent: int) -> str:
     parts = [
         "" if pd.isna(pattern) else f"{pattern} walk",
+        "" if pd.isna(rate_mb_per_s) else f"{rate_mb_per_s:g} MB/s",
         "" if pd.isna(work_per_page) else f"work {work_per_page} per page",
+        "" if pd.isna(writes_percent) or writes_percent == 100 else f"{writes_percent} % of visits write",
     ]
     return ", ".join(part for part in parts if part)
 

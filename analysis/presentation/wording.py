@@ -35,8 +35,16 @@ def progress(experiment: Experiment) -> str:
 def machine(experiment: Experiment) -> str:
     """Return what it was measured on: "accelerator tcg, QEMU version 10.0.2, …, link 1000 Mbit/s, 100 µs one way"."""
     records = [record for record in experiment.records if record.valid] or list(experiment.records)
-    found = {**_by_interest(stated(records)), **_link(experiment.scenario["link"]), **_proof(records)}
+    link = {**_link(experiment.scenario["link"]), **_proof(records)}
+    found = {**_by_interest(stated(records)), **_calibration(records), **link}
     return ", ".join(f"{title} {printable(str(value), 200)}" for title, value in found.items()) or "not stated"
+
+
+def _calibration(records: Sequence[Record]) -> dict[str, str]:
+    """Return the rates that the guest was brought to."""
+    found = (record.data["calibration"] for record in records)
+    rates = sorted({calibration["target_mb_per_s"] for calibration in found if calibration})
+    return {"guest calibrated to": " and ".join(f"{rate:.3g} MB/s" for rate in rates)} if rates else {}
 
 
 def _link(link: Mapping[str, Any]) -> dict[str, str]:

@@ -23,12 +23,12 @@ class ActionModule(ControllerAction):
     def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Do it and return what the documentation describes."""
         # Ansible's own kinds of str and dict become Python's.
-        kept = ("trial", "result", "provenance", "link")
+        kept = ("trial", "result", "provenance", "calibration", "link")
         plain = json.loads(json.dumps({key: arguments[key] for key in kept}))
         trial = plain["trial"]
         failure = arguments["failure"] or None
         files_dir = None if arguments["files_dir"] is None else Path(arguments["files_dir"])
-        result = {**plain["result"], "link": plain["link"]}
+        result = {**plain["result"], "calibration": plain["calibration"], "link": plain["link"]}
         record, files = build(arguments["experiment_id"], trial, result, failure, plain["provenance"], files_dir)
         trials_dir = Path(arguments["experiment_dir"]) / TRIALS_DIRECTORY
         returned = {

@@ -36,6 +36,8 @@ class Options:
     timeout_s: float
     stall_timeout_s: float
     total_timeout_s: float | None = None
+    work_words: int | None = None
+    rate_mb_per_s: float | None = None
     force: bool = False
 
     @property

@@ -52,6 +52,17 @@ options:
       - Working window of the guest's workload, in MB.
       - Without it, V(demand) of O(method.transfer) ends once the guest stops requesting pages.
     type: int
+  work_words:
+    description:
+      - How many words each visit of the guest's workload reads, as M(vcsp.testbed.saved_guest) found them with
+        O(vcsp.testbed.saved_guest#module:state=calibrated). The workload is told before O(baseline_s) begins.
+      - Without it, the workload goes on as it was saved.
+    type: int
+  rate_mb_per_s:
+    description:
+      - The rate that the guest should have in O(baseline_s), in MB/s. One that is off by more than 10 percent is
+        pointed out in RV(cautions), one that is off by more than 25 percent makes the measurement invalid.
+    type: float
   baseline_s:
     description: How long to observe the guest on the source before migrating it, in seconds.
     type: float
@@ -188,6 +199,11 @@ validity:
   type: dict
   returned: success
   sample: {valid: true, reasons: []}
+cautions:
+  description: What does not make the measurement invalid, but should be known; warned of, too.
+  type: list
+  elements: str
+  returned: success
 files:
   description:
     - Telemetry and request trace as CSV, compressed with zlib, in base64. Empty with O(files_dir).
@@ -249,6 +265,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "migration_address": {"type": "str", "required": True},
     "method": {"type": "dict", "default": {}, "options": {"name": {"type": "str"}, **methods.argument_spec()}},
     "window_mb": {"type": "int"},
+    "work_words": {"type": "int"},
+    "rate_mb_per_s": {"type": "float"},
     "baseline_s": {"type": "float", "default": 0},
     "observation_s": {"type": "float"},
     "verify": {"type": "bool", "default": False},
@@ -271,8 +289,8 @@ ENDPOINTS = {
     "migration_address": endpoints.address_problem,
 }
 # Options that, if given, must be greater than 0 or must not be negative.
-POSITIVE = ("window_mb", "observation_s", "timeout_s", "total_timeout_s", "stall_timeout_s")
-NOT_NEGATIVE = ("baseline_s", "cpu_latency_us")
+POSITIVE = ("window_mb", "rate_mb_per_s", "observation_s", "timeout_s", "total_timeout_s", "stall_timeout_s")
+NOT_NEGATIVE = ("work_words", "baseline_s", "cpu_latency_us")
 
 
 def problems(params: dict[str, Any]) -> list[str]:
@@ -334,6 +352,8 @@ def main() -> None:
     except ConnectionFailed as error:
         module.fail_json(msg=str(error))
     found = build(options, readings)
+    for caution in found["cautions"]:
+        module.warn(caution)
     found |= deliver(found["files"], files_dir, module.warn)
     left_over = readings.quota_left_over or readings.settings_left_over
     changed = not readings.was_home or left_over or readings.resumed

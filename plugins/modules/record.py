@@ -27,12 +27,16 @@ options:
   result:
     description:
       - What M(vcsp.testbed.postcopy_migration) returned. Its keys C(events), C(clock_offset), C(measurements),
-        C(instruments), C(memory_verified), C(validity), C(started_at), C(ended_at), C(files) and C(stored_files) are
-        used.
+        C(instruments), C(memory_verified), C(cautions), C(validity), C(started_at), C(ended_at), C(files) and
+        C(stored_files) are used.
       - C(files) maps names to contents, compressed with zlib and encoded in base64.
       - For a trial that failed, whatever is available.
     type: dict
     default: {}
+  calibration:
+    description:
+      - How the workload was brought to its rate, as M(vcsp.testbed.saved_guest) returned it. Omitted if it was not.
+    type: dict
   link:
     description: The migration link as it was proved before the trials. Omitted if it was not.
     type: dict

@@ -21,9 +21,11 @@ options:
     description:
       - V(saved) creates the saved state of O(workload) if it does not exist.
       - V(running) restores it, replacing a guest of the testbed with that name.
+      - V(calibrated) restores it, finds the work that gives the workload its rate on this machine as it is now, returns
+        it as RV(calibration), and ends the guest. It changes nothing that stays.
       - V(absent) destroys the guest, waits for a migration of it to end with it, and keeps its saved states.
     type: str
-    choices: [saved, running, absent]
+    choices: [saved, running, calibrated, absent]
     required: true
   uri:
     description: libvirt URI of the QEMU driver.
@@ -47,12 +49,23 @@ options:
       pattern:
         description: Order of the walk.
         type: str
-        choices: [sequential, random]
+        choices: [sequential, random, zipf]
         default: sequential
+      rate_mb_per_s:
+        description:
+          - The rate that O(state=calibrated) brings the guest to, all its virtual CPUs together, in MB/s. A rate that
+            it does not reach is an error, which names the one that it does.
+          - Without it, the rate is 85 MB/s, the paper's, or the highest that the guest reaches.
+        type: float
       work_per_page:
-        description: How many times each visit reads the page.
+        description:
+          - How many times each visit hashes the page, instead of what gives a rate.
+          - Without it, 20 times in the saved state.
         type: int
-        default: 20
+      writes_percent:
+        description: How many of a hundred visits write to the page; the others only read.
+        type: int
+        default: 100
   boot_timeout_s:
     description: Time limit for the guest to boot, in seconds.
     type: float
@@ -76,6 +89,13 @@ EXAMPLES = r"""
     xml: "{{ lookup('ansible.builtin.template', 'domain.xml.j2') }}"
     workload: {window_mb: 8}
 
+- name: Find the work that has it walk at 30 MB/s
+  vcsp.testbed.saved_guest:
+    name: vcsp-guest
+    state: calibrated
+    directory: /var/lib/libvirt/vcsp/states/512mb
+    workload: {window_mb: 8, rate_mb_per_s: 30}
+
 - name: Restore it
   vcsp.testbed.saved_guest:
     name: vcsp-guest
@@ -89,16 +109,29 @@ path:
   description: File of the saved state.
   type: str
   returned: unless O(state=absent)
+calibration:
+  description: The target, the rate reached with its 95 % interval, and the work that gives it.
+  type: dict
+  returned: with O(state=calibrated), but not in check mode
+  sample:
+    target_mb_per_s: 30.0
+    rate_mb_per_s: 30.2
+    low_mb_per_s: 29.9
+    high_mb_per_s: 30.5
+    work_words: 31400
+    took_s: 4.1
 """
 
 import os
 import signal
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ansible_collections.vcsp.testbed.plugins.module_utils._guest import saved_guest
+from ansible_collections.vcsp.testbed.plugins.module_utils._guest.calibration import PAPER_MB_PER_S, Calibration
 from ansible_collections.vcsp.testbed.plugins.module_utils._host import endpoints
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import ConnectionFailed, connect
 from ansible_collections.vcsp.testbed.plugins.module_utils._libvirt import LIBVIRT_IMPORT_ERROR, libvirt
@@ -111,13 +144,15 @@ def main() -> None:
     """Run the module."""
     workload = {
         "window_mb": {"type": "int", "required": True},
-        "pattern": {"type": "str", "choices": ["sequential", "random"], "default": "sequential"},
-        "work_per_page": {"type": "int", "default": 20},
+        "pattern": {"type": "str", "choices": ["sequential", "random", "zipf"], "default": "sequential"},
+        "rate_mb_per_s": {"type": "float"},
+        "work_per_page": {"type": "int"},
+        "writes_percent": {"type": "int", "default": 100},
     }
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},
-            "state": {"type": "str", "choices": ["saved", "running", "absent"], "required": True},
+            "state": {"type": "str", "choices": ["saved", "running", "calibrated", "absent"], "required": True},
             "uri": {"type": "str", "default": "qemu:///system"},
             "directory": {"type": "path"},
             "xml": {"type": "str"},
@@ -127,6 +162,7 @@ def main() -> None:
         required_if=[
             ("state", "saved", ["directory", "xml", "workload"]),
             ("state", "running", ["directory", "workload"]),
+            ("state", "calibrated", ["directory", "workload"]),
         ],
         supports_check_mode=True,
     )
@@ -159,9 +195,18 @@ def act(module: AnsibleModule) -> dict[str, Any]:
         owner.await_end(name, END_S)
         return {"changed": changed}
     workload = saved_guest.Workload(**params["workload"])
+    if workload.work_per_page is not None and (state == "calibrated" or workload.rate_mb_per_s is not None):
+        module.fail_json(msg="workload.work_per_page: is given, so there is no rate to calibrate")
     path = Path(params["directory"]) / workload.file_name
     if state == "saved" and path.exists():
         return {"changed": False, "path": str(path)}
+    if state == "calibrated":
+        if module.check_mode:
+            saved_guest.check_restore(connection, name, path)
+            return {"changed": False, "path": str(path)}
+        found = saved_guest.calibrated(connection, name, path, workload)
+        warn_of(module, workload, found)
+        return {"changed": False, "path": str(path), "calibration": asdict(found)}
     if state == "running":
         (saved_guest.check_restore if module.check_mode else saved_guest.restore)(connection, name, path)
     elif module.check_mode:
@@ -169,6 +214,20 @@ def act(module: AnsibleModule) -> dict[str, Any]:
     else:
         saved_guest.make(connection, name, params["xml"], path, workload, params["boot_timeout_s"])
     return {"changed": True, "path": str(path)}
+
+
+def warn_of(module: AnsibleModule, workload: saved_guest.Workload, found: Calibration) -> None:
+    """Say what the user should know of a rate that is not the one expected."""
+    what = f"the workload of {workload.window_mb} MB, {workload.pattern}, walks at {found.rate_mb_per_s:.1f} MB/s"
+    interval = f"{found.low_mb_per_s:.1f} to {found.high_mb_per_s:.1f}"
+    if workload.rate_mb_per_s is None and found.target_mb_per_s < PAPER_MB_PER_S:
+        module.warn(
+            f"{what} ({interval}), the most that this machine reaches, instead of the paper's {PAPER_MB_PER_S:g} MB/s"
+        )
+    elif not found.is_near:
+        module.warn(
+            f"{what} ({interval}) instead of {found.target_mb_per_s:g} MB/s: the machine is too busy to hold a rate"
+        )
 
 
 if __name__ == "__main__":

@@ -29,14 +29,14 @@ ADDRESS = {"source": "198.18.0.11", "destination": "198.18.0.12"}
 # Holds the lab's hosts to this share of the machine's processors: what only a fast machine can do shows.
 CPU_PERCENT = os.environ.get("VCSP_LAB_CPU_PERCENT")
 LAB_OPTIONS = ["-e", f"local_lab_cpu_percent={CPU_PERCENT}"] if CPU_PERCENT else []
-# 8 MB with every known method: the thinnest experiment that shows them all. The window is long beside the second or two
-# that a migration takes, so that slow hosts end it inside, too.
+# 8 MB with every known method: the thinnest experiment that shows them all, at a rate that every machine reaches. The
+# window is long beside the second or two that a migration takes, so that slow hosts end it inside, too.
 EVERY_METHOD = {
     "name": "every-method",
     "repeats": 1,
     "baseline_s": 1,
     "observation_s": 15,
-    "workloads": [{"window_mb": 8}],
+    "workloads": [{"window_mb": 8, "rate_mb_per_s": 30}],
     "methods": ["post-copy", "post-copy-prefetching", "vcsp", "vcsp-prefetching"],
 }
 METHOD_SETTINGS = (

@@ -38,9 +38,23 @@ def test_every_method_migrates_the_guest(lab: Path) -> None:
             assert record["measurements"][metric] > 0, (name, metric)
         assert record["instruments"]["request_trace"]["present"], record["instruments"]["request_trace"]
         assert record["clock_offset"]["bound_ms"] > 0
+        calibration, baseline = record["calibration"], record["measurements"]["baseline_mb_per_s"]
+        assert calibration["target_mb_per_s"] == 30
+        assert calibration["low_mb_per_s"] <= calibration["rate_mb_per_s"] <= calibration["high_mb_per_s"]
+        assert abs(baseline / 30 - 1) <= 0.25, (name, baseline, calibration)
         link = record["link"]
         assert {key: link[key] for key in record["trial"]["link"]} == record["trial"]["link"]
         assert link["proof"]["page_us"] > 2 * link["delay_us"]
+
+
+def test_a_rate_out_of_reach_is_refused_before_any_trial(lab: Path, tmp_path: Path) -> None:
+    scenario = write_scenario(tmp_path, workloads=[{"window_mb": 8, "rate_mb_per_s": 100_000}])
+    results = tmp_path / "results"
+    done = playbook(*BOOKS, "-e", f"scenario={scenario}", "-e", f"results_dir={results}")
+    assert done.returncode == 2, done.stdout
+    assert "ask for a rate_mb_per_s of no more than" in " ".join(done.stdout.split())
+    assert not list(results.glob("*/trials/*/record.json"))
+    assert guests() == []
 
 
 def test_prefetching_needs_fewer_requests(lab: Path) -> None:

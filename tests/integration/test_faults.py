@@ -405,6 +405,8 @@ def test_a_guest_suspended_in_the_baseline_has_the_blackout_of_the_switch_alone(
     )
     assert measured["total_migration_time_s"] == pytest.approx(completed - runs[-1][1], abs=1e-4)
     paused_s = runs[1][1] - runs[0][1]
-    told = re.search(r"the guest was paused for ([0-9.]+) s in the baseline", "\n".join(returned["validity"]["reasons"]))
+    told = re.search(
+        r"the guest was paused for ([0-9.]+) s in the baseline", "\n".join(returned["validity"]["reasons"])
+    )
     assert told, returned["validity"]["reasons"]
     assert float(told[1]) == pytest.approx(paused_s, abs=0.1), "the events are rounded, and so is what is told of them"

@@ -18,13 +18,20 @@ from xml.etree import ElementTree
 from .._host import domain as domains
 from .._host import oob
 from .._libvirt import libvirt
-from .telemetry import Channel
+from .calibration import Calibration, TooSlowError, calibrate, readings
+from .telemetry import PAGE_BYTES, Channel
 
 # In the domain's metadata; only guests that carry it are ever destroyed or replaced.
 MARK = "{https://github.com/vcsp/testbed/guest/1}guest"
 # The workload must report for this long before its state is saved.
 SETTLE_S = 3.0
 BASE = "base.save"
+# How often a visit hashes its page while the state is saved, unless the workload says; calibration changes it later.
+WORK_PER_PAGE = 20
+# A guest that is silent for that long has not noticed yet that somebody listens.
+SILENCE_S = 5.0
+# How long a guest may take to change its work and report, beside the time that the reports take.
+ANSWER_S = 60.0
 
 
 class GuestError(Exception):
@@ -33,19 +40,26 @@ class GuestError(Exception):
 
 @dataclass(frozen=True)
 class Workload:
-    """What the guest's workload program does."""
+    """What the guest's workload program does.
+
+    :ivar rate_mb_per_s: the rate that calibration brings it to; None: the paper's, unless ``work_per_page`` is given.
+    """
 
     window_mb: int
     pattern: str
-    work_per_page: int
+    work_per_page: int | None = None
+    rate_mb_per_s: float | None = None
+    writes_percent: int = 100
 
     @property
     def file_name(self) -> str:
-        return f"{self.window_mb:04}mb-{self.pattern}-w{self.work_per_page}.save"
+        writes = "" if self.writes_percent == 100 else f"-writes{self.writes_percent}"
+        return f"{self.window_mb:04}mb-{self.pattern}-w{self.work_per_page or WORK_PER_PAGE}{writes}.save"
 
     @property
     def command(self) -> str:
-        return f"start {self.window_mb} {self.pattern} {self.work_per_page}"
+        words = (self.work_per_page or WORK_PER_PAGE) * PAGE_BYTES // 8
+        return f"start {self.window_mb} {self.pattern} {words} {self.writes_percent}"
 
 
 def is_ours(domain: Any) -> bool:
@@ -132,6 +146,44 @@ def make(connection: Any, name: str, xml: str, path: Path, workload: Workload, b
         remove(connection, name)
 
 
+def calibrated(connection: Any, name: str, path: Path, workload: Workload) -> Calibration:
+    """Find the work that gives the workload its rate, on the guest saved at ``path``, which is ended again.
+
+    :raises GuestError: there is no such state, the guest does not report, or is too slow for the rate asked for.
+    """
+    restore(connection, name, path)
+    try:
+        with closing(Channel("source")) as channel:
+            domain = connection.lookupByName(name)
+            channel.open(domain)
+            return calibrate(lambda words, count: _rates(channel, domain, words, count), workload.rate_mb_per_s)
+    except TooSlowError as error:
+        raise GuestError(f"the workload of {workload.window_mb} MB, {workload.pattern}: {error}") from error
+    finally:
+        remove(connection, name)
+
+
+def _rates(channel: Channel, domain: Any, words: int, count: int) -> list[float]:
+    """Bring the guest to a work, and read its rate that many times."""
+    channel.words = None
+    silent_s = 0.0
+
+    def read() -> list[float] | None:
+        nonlocal silent_s
+        now_s = time.monotonic()
+        if channel.words != words and now_s > silent_s:
+            if silent_s:
+                channel.open(domain)
+            channel.send(f"work {words}")
+            silent_s = now_s + SILENCE_S
+        found = readings(channel.samples) if channel.words == words else []
+        return found if len(found) >= count else None
+
+    message = "the guest did not report while its work was being calibrated: rebuild its saved states"
+    found: list[float] = _wait(read, ANSWER_S, message)
+    return found[:count]
+
+
 def _boot(connection: Any, name: str, xml: str, timeout_s: float) -> Any:
     domain = connection.createXML(xml)
     with closing(Channel("source")) as channel:
@@ -165,9 +217,10 @@ def _save(domain: Any, path: Path) -> None:
     temporary.replace(path)
 
 
-def _wait(condition: Callable[[], Any], timeout_s: float, message: str) -> None:
+def _wait(condition: Callable[[], Any], timeout_s: float, message: str) -> Any:
     deadline_s = time.monotonic() + timeout_s
-    while not condition():
+    while not (found := condition()):
         if time.monotonic() > deadline_s:
             raise GuestError(message)
         time.sleep(0.05)
+    return found

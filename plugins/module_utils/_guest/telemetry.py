@@ -14,6 +14,7 @@ from .._libvirt import libvirt
 
 CHANNEL = "vcsp.telemetry"
 PAGE_BYTES = 4096
+MB = 1 << 20
 # The guest is not trusted: lines, numbers and sample counts beyond those of any workload are dropped.
 LINE_BYTES, NUMBER_MAX, SAMPLES_MAX = 2048, 1 << 64, 100_000
 
@@ -50,10 +51,20 @@ class Verified:
     bad: int
 
 
-def parse(line: str, host: str, time_s: float) -> Sample | Verified | str | None:
+@dataclass(frozen=True)
+class Working:
+    """Answer to ``work``: words that each visit hashes from now on."""
+
+    words: int
+
+
+Item = Sample | Verified | Working | str
+
+
+def parse(line: str, host: str, time_s: float) -> Item | None:
     """Parse a line of the workload.
 
-    :returns: a Sample, a Verified, the boot id of a guest that is ready, or None for anything else.
+    :returns: a Sample, a Verified, a Working, the boot id of a guest that is ready, or None for anything else.
     """
     kind, *words = line.split() or [""]
     try:
@@ -63,6 +74,8 @@ def parse(line: str, host: str, time_s: float) -> Sample | Verified | str | None
             return Sample(time_s, host, boot, guest_ns / 1e9, pages, stalls, stall_ns / 1e6, tuple(visits) or (pages,))
         if kind == "verified":
             return Verified(_count(words[0]), _count(words[1]))
+        if kind == "working":
+            return Working(_count(words[0]))
         if kind == "ready":
             return words[0]
     except (ValueError, IndexError):
@@ -78,12 +91,16 @@ def _count(word: str) -> int:
 
 
 class Channel:
-    """A guest's telemetry channel through libvirt, local or remote. Lines arrive in the event loop's thread."""
+    """A guest's telemetry channel through libvirt, local or remote. Lines arrive in the event loop's thread.
+
+    :ivar words: the work that the guest says it does, in words per visit; None until it was told to change it.
+    """
 
     def __init__(self, host: str) -> None:
         self.host = host
         self.samples: list[Sample] = []
         self.verified: list[Verified] = []
+        self.words: int | None = None
         self.ready: str | None = None
         self._rest = b""
         self._lock = threading.Lock()
@@ -119,7 +136,7 @@ class Channel:
                 if line.strip() and len(line) <= LINE_BYTES:
                     self._take(parse(line.decode("ascii", "replace"), self.host, now))
 
-    def _take(self, item: Sample | Verified | str | None) -> None:
+    def _take(self, item: Item | None) -> None:
         if isinstance(item, Sample):
             # A guest's walkers never change.
             same = not self.samples or len(item.visits) == len(self.samples[0].visits)
@@ -127,11 +144,14 @@ class Channel:
                 self.samples.append(item)
         elif isinstance(item, Verified):
             self.verified = [item]
+        elif isinstance(item, Working):
+            # What came before is of other work.
+            self.words, self.samples = item.words, []
         elif item is not None:
             self.ready = item
 
     def send(self, command: str) -> None:
-        """Send a command line: ``start WINDOW_MB PATTERN WORK``, ``verify`` or ``stop``.
+        """Send a command line: ``start WINDOW_MB PATTERN WORDS WRITES``, ``work WORDS``, ``verify`` or ``stop``.
 
         :raises libvirt.libvirtError: the connection is lost.
         """

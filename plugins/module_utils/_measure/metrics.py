@@ -11,14 +11,13 @@ from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
 
-from .._guest.telemetry import PAGE_BYTES, Sample
+from .._guest.telemetry import MB, PAGE_BYTES, Sample
 from .instruments import SchedSample
 
 STEADY_MAX_S = 2.0
 STEADY_MIN_S = 0.5
 # Time after the last page from which the guest's rate counts as steady.
 STEADY_SETTLE_S = 0.3
-MB = 1 << 20
 
 Curve = Sequence[tuple[float, float]]
 

@@ -15,6 +15,8 @@ from .readings import Readings
 # Beyond these bounds, two instruments for the same thing contradict each other.
 REQUESTS_TOLERANCE = 0.02
 REQUESTS_TOLERANCE_MIN = 16
+# A guest that is off its rate by more than the first share is pointed out; by more than the second, it is another one.
+RATE_CAUTION, RATE_BOUND = 0.10, 0.25
 # The guest's workload reports this often.
 SAMPLE_PERIOD_S = 0.1
 
@@ -31,6 +33,7 @@ def build(options: Options, readings: Readings) -> dict[str, Any]:
         "clock_offset": clock_offset(readings),
         "memory_verified": None if verified is None else verified.bad == 0 and verified.pages > 0,
         "validity": validity(options, readings, measurements),
+        "cautions": cautions(options, measurements),
         "files": files(options, readings, resumed),
         "recoveries": readings.recoveries,
         "taken_over": readings.taken_over,
@@ -234,6 +237,9 @@ def validity(options: Options, readings: Readings, measurements: dict[str, float
         longest_ms = len(readings.vcpu_threads) * (completed - resumed) * 1000
         if wait > longest_ms + 1:
             reasons.append("page wait is longer than the post-copy phase")
+    off = off_rate(options, measurements)
+    if off is not None and off[0] > RATE_BOUND:
+        reasons.append(off[1])
     needed = ["total_migration_time_s", "page_requests"]
     if keeps_vcpus_busy(readings):
         needed.insert(0, "downtime_ms")
@@ -241,6 +247,20 @@ def validity(options: Options, readings: Readings, measurements: dict[str, float
         needed.append("throughput_mb_per_s")
     reasons += [f"{name} could not be measured" for name in needed if measurements[name] is None]
     return {"valid": not reasons, "reasons": reasons}
+
+
+def off_rate(options: Options, measurements: dict[str, float | None]) -> tuple[float, str] | None:
+    """By which share the guest missed its rate before the migration, and that in words; None if it has none to keep."""
+    wanted, found = options.rate_mb_per_s, measurements["baseline_mb_per_s"]
+    if wanted is None or found is None:
+        return None
+    return abs(found / wanted - 1), f"the guest ran at {found:.1f} MB/s before the migration instead of {wanted:.1f}"
+
+
+def cautions(options: Options, measurements: dict[str, float | None]) -> list[str]:
+    """What does not make the trial invalid, but should be known."""
+    off = off_rate(options, measurements)
+    return [off[1]] if off is not None and RATE_CAUTION < off[0] <= RATE_BOUND else []
 
 
 def events(readings: Readings, resumed: float | None) -> list[dict[str, Any]]:

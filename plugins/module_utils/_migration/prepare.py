@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -73,6 +74,7 @@ def baseline(session: Session) -> None:
     :raises MigrationFailed: cancelled, the guest is silent, or a QEMU ended.
     :raises MigrationError: another call has taken the guest over.
     """
+    _set_work(session)
     channel, needed_s = session.readings.source_channel, session.options.baseline_s
     if needed_s <= 0 or channel is None:
         return
@@ -91,6 +93,37 @@ def baseline(session: Session) -> None:
         observed,
         begun_s + needed_s + TELEMETRY_S,
         "the baseline",
+        needs=(session.source, session.destination),
+        advice="is the guest's workload running? If not, rebuild the saved states (playbooks/guest.yml)",
+    )
+
+
+def _set_work(session: Session) -> None:
+    """Tell the guest how much its workload has to do, over the channel that it then goes on reporting on.
+
+    :raises MigrationFailed: cancelled, the guest does not answer, or a QEMU ended.
+    """
+    channel, words = session.readings.source_channel, session.options.work_words
+    if words is None:
+        return
+    if channel is None:
+        raise MigrationFailed("work_words: the guest has no telemetry channel, over which it would be told")
+    asked_s = -math.inf
+
+    def told() -> bool:
+        nonlocal asked_s
+        now_s = time.monotonic()
+        if channel.words != words and now_s - asked_s > SILENCE_S:
+            if asked_s > -math.inf:
+                channel.open(session.source.domain)
+            channel.send(f"work {words}")
+            asked_s = now_s
+        return channel.words == words
+
+    session.wait(
+        told,
+        time.monotonic() + TELEMETRY_S,
+        "the guest to change its work",
         needs=(session.source, session.destination),
         advice="is the guest's workload running? If not, rebuild the saved states (playbooks/guest.yml)",
     )

@@ -35,7 +35,7 @@ def build(
     a record, whatever happened.
 
     :param result: return value of vcsp.testbed.postcopy_migration, for a failed trial as much of it as there is, and
-        ``link``, null if it is not known
+        ``calibration`` and ``link``, both null if they are not known
     :param failure: why the trial failed; None if it did not
     :param provenance: facts of ``source``, ``destination`` and ``controller``
     :param files_dir: where the files are that the result names as ``stored_files``
@@ -92,10 +92,13 @@ def unchecked(
         "provenance": {host: provenance.get(host) or {} for host in HOSTS},
         "events": result.get("events") or [],
         "clock_offset": result.get("clock_offset"),
+        "calibration": result.get("calibration"),
         "link": result.get("link"),
+        "window": result.get("window"),
         "measurements": nothing if failure else {**nothing, **(result.get("measurements") or {})},
         "instruments": result.get("instruments") or {},
         "memory_verified": result.get("memory_verified"),
+        "cautions": list(result.get("cautions") or []),
         "validity": _validity(result.get("validity"), failure),
     }
 

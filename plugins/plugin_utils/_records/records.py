@@ -25,6 +25,7 @@ from .printable import printable
 from .regular import read_regular
 from .schema import experiment_problems, record_problems
 from .strict_json import parse
+from .upgrade import upgraded_experiment, upgraded_record
 from .validity import broken_rules
 
 EXPERIMENT_FILE = "experiment.json"
@@ -39,12 +40,19 @@ _MOST_REASONS = 20
 def workload_label(workload: Mapping[str, Any]) -> str:
     """Name a workload by all of its settings, so that two that differ have different names.
 
-    Settings that are null, as in imported data, are left out; with none left the name is "workload not stated".
+    Settings that are null, as in imported data, are left out, and so is that every visit writes; with none left the
+    name is "workload not stated".
     """
     window_mb, pattern, work = workload["window_mb"], workload["pattern"], workload["work_per_page"]
-    size = None if window_mb is None else f"{int(window_mb)} MB"  # 8.0 is 8 in JSON
-    parts = [part for part in (size, pattern, None if work is None else f"work {int(work)}") if part is not None]
-    return " ".join(parts) or NOT_STATED
+    rate, writes = workload["rate_mb_per_s"], workload["writes_percent"]
+    parts = (
+        None if window_mb is None else f"{int(window_mb)} MB",  # 8.0 is 8 in JSON
+        pattern,
+        None if rate is None else f"{rate:g} MB/s",
+        None if work is None else f"work {int(work)}",
+        None if writes in (None, 100) else f"{int(writes)} % writes",
+    )
+    return " ".join(part for part in parts if part is not None) or NOT_STATED
 
 
 @dataclass(frozen=True)
@@ -251,7 +259,7 @@ def _read_experiment_file(path: Path) -> Mapping[str, Any]:
         raise InputError(f"{path}: " + "; ".join(problems))
     if experiment["scenario_hash"] != scenario_hash(experiment["scenario"]):
         raise InputError(f"{path}: its scenario was changed: it does not have the scenario_hash; restore the file")
-    return experiment
+    return upgraded_experiment(experiment)
 
 
 def _entries(trials: Path) -> Iterator[Path]:
@@ -276,6 +284,7 @@ def _read_record(directory: Path, experiment: Mapping[str, Any]) -> Record:
     problems = record_problems(data, is_parsed=True)
     if problems:
         raise _UnusableError(f"{RECORD_FILE} does not fit the schema: " + "; ".join(problems))
+    data = upgraded_record(data)
     foreign = next(_foreign(data, experiment), None)
     if foreign:
         raise _UnusableError(foreign)

@@ -18,7 +18,8 @@ from ...module_utils._method import json_schema
 from .printable import printable
 from .strict_json import unusable_values
 
-SCHEMA_VERSION = 1
+# Written; older versions are read, and brought to this one by upgrade.py.
+SCHEMA_VERSION = 2
 _SCHEMAS = Path(__file__).parent / "schemas"
 
 
@@ -37,7 +38,7 @@ def experiment_problems(document: Any, is_parsed: bool = False) -> list[str]:
 
 def measurement_names() -> tuple[str, ...]:
     """Return the names of all measurements of a record, units in their names, in the order of the schema."""
-    return tuple(_load("record")["properties"]["measurements"]["properties"])
+    return tuple(_load("record", SCHEMA_VERSION)["properties"]["measurements"]["properties"])
 
 
 def _problems(kind: str, document: Any, is_parsed: bool) -> list[str]:
@@ -58,14 +59,23 @@ def _problems(kind: str, document: Any, is_parsed: bool) -> list[str]:
 
 
 def _schema_problems(kind: str, document: Any) -> list[str]:
+    version = _version(document)
     try:
         # A hundred times as fast as the validator that can describe errors, and most documents have none.
-        if _acceptor(kind).is_valid(document):
+        if _acceptor(kind, version).is_valid(document):
             return []
     except ValueError:  # values that JSON does not have
         pass
-    errors = sorted(_validator(kind).iter_errors(document), key=lambda error: error.json_path)
+    errors = sorted(_validator(kind, version).iter_errors(document), key=lambda error: error.json_path)
     return [_describe(error) for error in errors]
+
+
+def _version(document: Mapping[str, Any]) -> int:
+    """Return which schema a document has to fit: its own, or the newest if it names none that there is."""
+    version = document.get("schema_version")
+    if isinstance(version, int | float) and not isinstance(version, bool) and version in range(1, SCHEMA_VERSION + 1):
+        return int(version)
+    return SCHEMA_VERSION
 
 
 def _describe(error: ValidationError) -> str:
@@ -92,21 +102,21 @@ def _repeated_methods(experiment: Mapping[str, Any]) -> Iterator[str]:
 
 
 @cache
-def _acceptor(kind: str) -> jsonschema_rs.Draft202012Validator:
-    registry = jsonschema_rs.Registry([(f"settings-{SCHEMA_VERSION}.json", _load("settings"))])
-    return jsonschema_rs.Draft202012Validator(_load(kind), registry=registry)
+def _acceptor(kind: str, version: int) -> jsonschema_rs.Draft202012Validator:
+    registry = jsonschema_rs.Registry([(f"settings-{version}.json", _load("settings", version))])
+    return jsonschema_rs.Draft202012Validator(_load(kind, version), registry=registry)
 
 
 @cache
-def _validator(kind: str) -> Draft202012Validator:
-    shared = f"settings-{SCHEMA_VERSION}.json"
-    registry: Registry[Any] = Registry().with_resource(shared, Resource.from_contents(_load("settings")))
-    return Draft202012Validator(_load(kind), registry=registry)
+def _validator(kind: str, version: int) -> Draft202012Validator:
+    shared = f"settings-{version}.json"
+    registry: Registry[Any] = Registry().with_resource(shared, Resource.from_contents(_load("settings", version)))
+    return Draft202012Validator(_load(kind, version), registry=registry)
 
 
 @cache
-def _load(kind: str) -> dict[str, Any]:
-    schema: dict[str, Any] = json.loads((_SCHEMAS / f"{kind}-{SCHEMA_VERSION}.json").read_text(encoding="utf-8"))
+def _load(kind: str, version: int) -> dict[str, Any]:
+    schema: dict[str, Any] = json.loads((_SCHEMAS / f"{kind}-{version}.json").read_text(encoding="utf-8"))
     if kind == "settings":
         method = schema["$defs"]["method"]
         method["properties"] = {**json_schema(), **method["properties"]}

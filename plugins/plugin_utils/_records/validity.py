@@ -22,6 +22,8 @@ from .recomputed import RECOMPUTED, implausible, longer_than_trial
 REQUESTS_TOLERANCE = 0.02
 REQUESTS_TOLERANCE_MIN = 16
 TIME_TOLERANCE_MS = 1.0
+# A guest that is further off its rate is another one.
+RATE_BOUND = 0.25
 HOSTS = ("source", "destination")
 
 _Record = Mapping[str, Any]
@@ -77,6 +79,14 @@ def _requests(record: _Record) -> str | None:
     if abs(seen - counted) <= max(REQUESTS_TOLERANCE_MIN, REQUESTS_TOLERANCE * counted):
         return None
     return f"the request trace saw {seen:.0f} requests, QEMU's source counted {counted:.0f}"
+
+
+def _rate(record: _Record) -> str | None:
+    calibration, found = record["calibration"], record["measurements"]["baseline_mb_per_s"]
+    if calibration is None or found is None or abs(found / calibration["target_mb_per_s"] - 1) <= RATE_BOUND:
+        return None
+    wanted = calibration["target_mb_per_s"]
+    return f"the guest ran at {found:.1f} MB/s before the migration instead of {wanted:.1f}"
 
 
 def _not_paused(record: _Record) -> str | None:
@@ -150,6 +160,7 @@ CHECKS = (
     Check("observed", "The migration ended inside the observation window.", _observed),
     Check("order", "The guest resumed before the last page came.", _order),
     Check("clocks", "The guest did not resume before it stopped, by more than the clocks' error.", _clocks),
+    Check("rate", "The guest's rate before the migration was within 25 % of the one it was brought to.", _rate),
     Check("requests", "The request trace and QEMU's counter agree to 2 % and 16 requests.", _requests),
     Check("page wait", "No virtual CPU waited longer than post-copy took.", _page_wait),
     Check("downtime", "Downtime is stop-and-copy and the page wait of a virtual CPU together, to 1 ms.", _downtime),

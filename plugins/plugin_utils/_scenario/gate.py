@@ -109,6 +109,8 @@ def _contradictions(document: Mapping[str, Any], faulty: Sequence[tuple[str | in
     workloads = {i: fill(place_schema("workloads", "[]"), workload) for i, workload in parts("workloads")}
     yield from _repeated("workloads", workloads)
     for i, workload in workloads.items():
+        if workload["rate_mb_per_s"] is not None and workload["work_per_page"] is not None:
+            yield f"workloads[{i}]: has both rate_mb_per_s and work_per_page, of which each decides the other; keep one"
         if memory_mb is not None and workload["window_mb"] > memory_mb - GUEST_SYSTEM_MB:
             yield (
                 f"workloads[{i}].window_mb: is {workload['window_mb']}, but a guest of {memory_mb} MB has "

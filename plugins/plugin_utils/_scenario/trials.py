@@ -28,7 +28,10 @@ def trials(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
             observation_s = scenario["observation_s"]
             if observation_s is None:
                 observation_s = default_observation_s(
-                    scenario["guest"]["memory_mb"], workload["window_mb"], Link(**scenario["link"])
+                    scenario["guest"]["memory_mb"],
+                    workload["window_mb"],
+                    Link(**scenario["link"]),
+                    workload["rate_mb_per_s"],
                 )
             result.append(
                 {
@@ -56,16 +59,29 @@ def trial_id(
         return None
     name = f"r{repeat:02d}-{int(window_mb):04d}mb-{pattern}-{method}"
     alike = [each for each in workloads if (each["window_mb"], each["pattern"]) == (window_mb, pattern)]
-    return f"{name}-w{workload['work_per_page']}" if len(alike) > 1 else name
+    return name + _other_settings(workload) if len(alike) > 1 else name
 
 
-def default_observation_s(memory_mb: int, window_mb: int, link: Link) -> float:
+def _other_settings(workload: Mapping[str, Any]) -> str:
+    """Return what tells workloads of one window and pattern apart; nothing for one with the defaults."""
+    rate, work, writes = (workload[key] for key in ("rate_mb_per_s", "work_per_page", "writes_percent"))
+    parts = (
+        "" if rate is None else f"-{rate}mb_per_s",
+        "" if work is None else f"-w{work}",
+        "" if writes in (None, 100) else f"-writes{writes}",
+    )
+    return "".join(parts)
+
+
+def default_observation_s(memory_mb: int, window_mb: int, link: Link, rate_mb_per_s: float | None = None) -> float:
     """Return the seconds for which a guest is watched after the switch, when the scenario does not say.
 
     The window's pages and those of the guest's system cross the link. Each of the window's is a fault of its own, which
     takes an exchange over the link and 150 us in the hosts; each of the guest's others, which are empty, takes 3 us.
-    Half a second is for the steady rate.
+    Half a second is for the steady rate. A guest of a rate of its own walks the window at half of it, if a quota holds
+    it to that.
     """
     link_s = (window_mb + GUEST_SYSTEM_MB) * 8.4 / link.rate_mbit
     faults_s = window_mb * PAGES_PER_MB * (150 + link.exchange_us(PAGE_BYTES)) / 1e6
-    return round(0.5 + link_s + faults_s + 0.0007 * memory_mb, 2)
+    walk_s = 0 if rate_mb_per_s is None else 2 * window_mb / rate_mb_per_s
+    return round(0.5 + link_s + faults_s + walk_s + 0.0007 * memory_mb, 2)

@@ -3,14 +3,20 @@
 //
 // The workload of a guest under test (paper, section 4.1: "a stress test program ... controlled by a working window").
 //
-// Walks a working window of W MiB page by page, with one walker per CPU, each in its own slice. A visit reads the
-// whole page `work` times and counts itself in the page's first word; the rest of the page is pseudo-random and never
-// changes. So the expected content of every page is known at any time, and "verify" proves that migration lost none.
+// Walks a working window of W MiB page by page, with one walker per CPU, each in its own slice. A visit hashes WORDS words
+// of the page, over and over from its start if they are more than it has, and, if it is one of the WRITES percent that
+// write, counts itself in the page's first word; the rest of the page is pseudo-random and never changes. So the expected
+// content of every page is known at any time, and "verify" proves that migration lost none.
+// The hash is one chain, in which each step waits for the one before. So it runs at its own latency, and leaves most of
+// the core unused: a neighbour on the core's other hardware thread, whom the host cannot see, hardly slows it. A plain
+// sum, which needs all of the core, was halved by one for seconds at a time.
 //
 // The protocol on the virtio-serial port, one message per line:
-//   host to guest   start WINDOW_MB sequential|random WORK     verify     stop
+//   host to guest   start WINDOW_MB sequential|random|zipf WORDS WRITES     verify     stop
+//                   work WORDS                                 goes on with other work
 //   guest to host   ready BOOT                                 every second while no window is walked and the system
 //                                                              is otherwise idle, as after booting
+//                   working WORDS                              the answer to "work": samples after it are of that work
 //                   sample BOOT TIME_NS PAGES STALLS STALL_NS VISITS...
 //                                                              every 100 ms; all cumulative, VISITS per walker
 //                   verified PAGES BAD                         PAGES checked, BAD of them wrong
@@ -36,13 +42,14 @@
 enum { ANSWER_TRIES = 500, ANSWER_PAUSE_US = 10000 };
 enum { PAGE_BYTES = 4096, PAGE_WORDS = PAGE_BYTES / 8, MAX_WALKERS = 64, SAMPLE_MS = 100, STALL_NS_MIN = 50 * 1000 };
 
+enum pattern { SEQUENTIAL, RANDOM, ZIPF };
+static const char *const PATTERNS[] = {"sequential", "random", "zipf"};
+
 struct walker {
     pthread_t thread;
     uint64_t *slice;              // first word of the slice
     uint64_t first_page, pages;   // place and size of the slice in the window
     unsigned order_bits;          // smallest k with 2^k >= pages
-    bool random;
-    unsigned work;
     _Atomic uint64_t visits, stalls, stall_ns;
 } __attribute__((aligned(64)));
 
@@ -50,7 +57,10 @@ static struct walker walkers[MAX_WALKERS];
 static unsigned walker_count;
 static uint64_t *window;
 static size_t window_bytes;
-static volatile uint64_t sink;  // keeps the compiler from dropping the reads
+static enum pattern pattern;
+static unsigned writes_percent;
+static _Atomic unsigned work_words;  // words that a visit hashes
+static volatile uint64_t sink;      // keeps the compiler from dropping the hash
 
 static _Atomic bool leave;
 static pthread_mutex_t pause_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -79,12 +89,9 @@ static uint64_t expected_word(uint64_t page, unsigned word)
     return mix(page * PAGE_WORDS + word);
 }
 
-// The page visited at a step of a sweep. Random: a fixed permutation of 2^bits (each line is bijective), iterated until
-// it falls in the slice. Any `pages` consecutive visits touch every page once, wherever migration catches the walker.
-static uint64_t page_at(const struct walker *w, uint64_t step)
+// A fixed permutation of the slice's pages: one of 2^bits (each line is bijective), iterated until it falls in the slice.
+static uint64_t scatter(const struct walker *w, uint64_t step)
 {
-    if (!w->random)
-        return step;
     const uint64_t mask = (1ull << w->order_bits) - 1;
     const unsigned half = w->order_bits / 2 + 1;
     uint64_t x = step;
@@ -95,6 +102,42 @@ static uint64_t page_at(const struct walker *w, uint64_t step)
         }
     } while (x >= w->pages);
     return x;
+}
+
+// The rank of a visit's page by Zipf's law in steps: of the ranks 1, 2 to 3, 4 to 7 ... each group is equally often
+// visited, and its members are.
+static uint64_t zipf_rank(const struct walker *w, uint64_t visit)
+{
+    for (uint64_t draw = mix(visit);; draw = mix(draw)) {
+        const uint64_t group = 1ull << (draw >> 40) % (w->order_bits + 1);
+        const uint64_t rank = group + (draw & (group - 1)) - 1;
+        if (rank < w->pages)
+            return rank;
+    }
+}
+
+// The page of a visit, counted from the start. Sequential and random: any `pages` consecutive visits touch every page
+// once, wherever migration catches the walker.
+static uint64_t page_at(const struct walker *w, uint64_t visit)
+{
+    if (pattern == ZIPF)
+        return scatter(w, zipf_rank(w, visit));
+    const uint64_t step = visit % w->pages;
+    return pattern == RANDOM ? scatter(w, step) : step;
+}
+
+// How many of a page's first `visits` visits write: WRITES of every hundred, evenly, each page with its own begin.
+static uint64_t writes_of(uint64_t page, uint64_t visits)
+{
+    return (mix(page) % 100 + visits * writes_percent) / 100;
+}
+
+static bool is_write(const struct walker *w, uint64_t visit, uint64_t page)
+{
+    if (pattern == ZIPF)
+        return mix(~visit) % 100 < writes_percent;
+    const uint64_t sweep = visit / w->pages;
+    return writes_of(page, sweep + 1) > writes_of(page, sweep);
 }
 
 static void wait_while_paused(void)
@@ -111,28 +154,30 @@ static void wait_while_paused(void)
 static void *walk(void *argument)
 {
     struct walker *w = argument;
-    while (!leave) {
-        for (uint64_t step = 0; step < w->pages && !leave; step++) {
-            if (pause_asked)
-                wait_while_paused();
-            volatile uint64_t *page = w->slice + page_at(w, step) * PAGE_WORDS;
-            const uint64_t before = now_ns();
-            uint64_t sum = page[0];
-            const uint64_t waited = now_ns() - before;
-            if (waited > STALL_NS_MIN) {
-                w->stalls++;
-                w->stall_ns += waited;
-            }
-            for (unsigned pass = 0; pass < w->work; pass++) {
-                const uint64_t *word = (const uint64_t *)page;
-                for (unsigned i = 0; i < PAGE_WORDS; i++)
-                    sum += word[i];
-                atomic_signal_fence(memory_order_seq_cst);  // each pass reads again
-            }
-            sink = sum;
-            page[0]++;
-            w->visits++;
+    for (uint64_t visit = 0; !leave; visit++) {
+        if (pause_asked)
+            wait_while_paused();
+        const uint64_t at = page_at(w, visit);
+        volatile uint64_t *page = w->slice + at * PAGE_WORDS;
+        const uint64_t before = now_ns();
+        uint64_t hash = page[0];
+        const uint64_t waited = now_ns() - before;
+        if (waited > STALL_NS_MIN) {
+            w->stalls++;
+            w->stall_ns += waited;
         }
+        for (unsigned left = work_words; left > 0;) {
+            const uint64_t *word = (const uint64_t *)page;
+            const unsigned now = left < PAGE_WORDS ? left : PAGE_WORDS;
+            for (unsigned i = 0; i < now; i++)
+                hash = mix(hash ^ word[i]);
+            atomic_signal_fence(memory_order_seq_cst);  // each pass reads again
+            left -= now;
+        }
+        sink = hash;
+        if (is_write(w, visit, at))
+            page[0]++;
+        w->visits++;
     }
     return NULL;
 }
@@ -154,21 +199,41 @@ static void resume_walkers(void)
     pthread_mutex_unlock(&pause_lock);
 }
 
+// How often each page of a slice was written; to be freed. Where it does not follow from the number of visits, the walk
+// is gone through again, without its pages.
+static uint64_t *count_writes(const struct walker *w)
+{
+    uint64_t *writes = calloc(w->pages, sizeof *writes);
+    if (!writes)
+        abort();
+    if (pattern == ZIPF) {
+        for (uint64_t visit = 0; visit < w->visits; visit++)
+            writes[page_at(w, visit)] += is_write(w, visit, 0);
+        return writes;
+    }
+    const uint64_t sweeps = w->visits / w->pages, into = w->visits % w->pages;
+    for (uint64_t step = 0; step < w->pages; step++) {
+        const uint64_t at = page_at(w, step);
+        writes[at] = writes_of(at, sweeps + (step < into));
+    }
+    return writes;
+}
+
 // Number of pages whose content does not match the walk so far.
 static uint64_t count_bad_pages(void)
 {
     uint64_t bad = 0;
     for (unsigned n = 0; n < walker_count; n++) {
         const struct walker *w = &walkers[n];
-        const uint64_t sweeps = w->visits / w->pages, into = w->visits % w->pages;
-        for (uint64_t step = 0; step < w->pages; step++) {
-            const uint64_t at = page_at(w, step);
+        uint64_t *writes = count_writes(w);
+        for (uint64_t at = 0; at < w->pages; at++) {
             const uint64_t *page = w->slice + at * PAGE_WORDS;
-            bool good = page[0] == sweeps + (step < into);
+            bool good = page[0] == writes[at];
             for (unsigned i = 1; i < PAGE_WORDS && good; i++)
                 good = page[i] == expected_word(w->first_page + at, i);
             bad += !good;
         }
+        free(writes);
     }
     return bad;
 }
@@ -199,9 +264,8 @@ static void drop_caches(void)
     close(file);
 }
 
-static const char *start_walkers(unsigned long window_mb, bool random, unsigned work)
+static const char *start_walkers(unsigned long window_mb)
 {
-    stop_walkers();
     drop_caches();
     window_bytes = window_mb << 20;
     window = mmap(NULL, window_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
@@ -225,8 +289,6 @@ static const char *start_walkers(unsigned long window_mb, bool random, unsigned 
         w->slice = window + w->first_page * PAGE_WORDS;
         while ((1ull << w->order_bits) < w->pages)
             w->order_bits++;
-        w->random = random;
-        w->work = work;
         if (pthread_create(&w->thread, NULL, walk, w))
             abort();
     }
@@ -247,17 +309,35 @@ static void answer(int port, const char *line)
         usleep(ANSWER_PAUSE_US);
 }
 
+static int find_pattern(const char *name)
+{
+    for (int n = 0; n < (int)(sizeof PATTERNS / sizeof *PATTERNS); n++)
+        if (strcmp(PATTERNS[n], name) == 0)
+            return n;
+    return -1;
+}
+
 static void obey(int port, const char *command)
 {
-    char pattern[16], line[96];
+    char name[16], line[96];
     unsigned long window_mb;
-    unsigned work;
-    if (sscanf(command, "start %lu %15s %u", &window_mb, pattern, &work) == 3) {
-        const char *error = start_walkers(window_mb, strcmp(pattern, "random") == 0, work);
+    unsigned words, writes;
+    int order;
+    if (sscanf(command, "start %lu %15s %u %u", &window_mb, name, &words, &writes) == 4 && writes <= 100 &&
+        (order = find_pattern(name)) >= 0) {
+        stop_walkers();
+        pattern = (enum pattern)order;
+        work_words = words;
+        writes_percent = writes;
+        const char *error = start_walkers(window_mb);
         if (error) {
             snprintf(line, sizeof line, "error %s\n", error);
             answer(port, line);
         }
+    } else if (sscanf(command, "work %u", &words) == 1 && window) {
+        work_words = words;
+        snprintf(line, sizeof line, "working %u\n", words);
+        answer(port, line);
     } else if (strcmp(command, "verify") == 0 && window) {
         pause_walkers();
         const uint64_t bad = count_bad_pages();
@@ -267,7 +347,7 @@ static void obey(int port, const char *command)
     } else if (strcmp(command, "stop") == 0) {
         stop_walkers();
     } else {
-        answer(port, "error unknown command, or no window to verify\n");
+        answer(port, "error unknown command, or no window is walked\n");
     }
 }
 

@@ -40,7 +40,24 @@ def method(name: str) -> dict[str, Any]:
 
 
 def workload(window_mb: int, pattern: str = "sequential", work_per_page: int = 4) -> dict[str, Any]:
-    return {"window_mb": window_mb, "pattern": pattern, "work_per_page": work_per_page}
+    return {
+        "window_mb": window_mb,
+        "pattern": pattern,
+        "rate_mb_per_s": None,
+        "work_per_page": work_per_page,
+        "writes_percent": 100,
+    }
+
+
+def calibration(target_mb_per_s: float) -> dict[str, Any]:
+    return {
+        "target_mb_per_s": target_mb_per_s,
+        "rate_mb_per_s": target_mb_per_s,
+        "low_mb_per_s": 0.98 * target_mb_per_s,
+        "high_mb_per_s": 1.02 * target_mb_per_s,
+        "work_words": 10000,
+        "took_s": 6.5,
+    }
 
 
 def experiment(
@@ -58,7 +75,7 @@ def experiment(
         "methods": [method(name) for name in methods],
     }
     return {
-        "schema_version": 1,
+        "schema_version": 2,
         "experiment_id": "synthetic-1",
         "scenario": scenario,
         "scenario_hash": scenario_hash(scenario),
@@ -81,7 +98,7 @@ def record(
     values = {"downtime_ms": 100.0} if measurements is None and not reasons else dict(measurements or {})
     return copy.deepcopy(
         {
-            "schema_version": 1,
+            "schema_version": 2,
             "experiment_id": of["experiment_id"],
             "trial": {
                 "id": trial_id(scenario["workloads"], repeat, load, name),
@@ -108,12 +125,16 @@ def record(
                 {"host": "destination", "name": "MIGRATION", "data": {"status": "completed"}, "time_s": 1.5},
             ],
             "clock_offset": {"offset_ms": 0.1, "bound_ms": 0.4},
+            "calibration": None,
+            "link": None,
+            "window": None,
             "measurements": {key: values.get(key) for key in measurement_names()},
             "instruments": {
                 "schedstat": {"present": True, "reason": None, "values": {"run_queue_ms": 90.0}},
                 "blocktime": {"present": False, "reason": "QEMU < 9 & <no field>", "values": {}},
             },
             "memory_verified": not reasons,
+            "cautions": [],
             "validity": {"valid": not reasons, "reasons": list(reasons)},
         }
     )

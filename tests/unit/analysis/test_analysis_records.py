@@ -162,12 +162,12 @@ def test_a_bad_value_is_named_with_its_place(path: tuple[Any, ...], value: Any, 
 
 
 def test_a_newer_schema_version_is_refused_by_name_alone(tmp_path: Path) -> None:
-    newer = {"schema_version": 2, "anything": "else"}
+    newer = {"schema_version": 3, "anything": "else"}
     (problem,) = record_problems(newer)
-    assert "schema_version 2 is newer" in problem
-    assert "schema_version 2 is newer" in _reason(_put(tmp_path, json.dumps(newer).encode()))
+    assert "schema_version 3 is newer" in problem
+    assert "schema_version 3 is newer" in _reason(_put(tmp_path, json.dumps(newer).encode()))
     (tmp_path / "experiment.json").write_text(json.dumps(newer))
-    with pytest.raises(InputError, match=r"experiment\.json: schema_version 2 is newer"):
+    with pytest.raises(InputError, match=r"experiment\.json: schema_version 3 is newer"):
         read_experiment(tmp_path)
 
 

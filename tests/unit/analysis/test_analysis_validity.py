@@ -52,6 +52,14 @@ BREAKS: list[tuple[str, Change, str]] = [
     ("order", lambda r: r["events"][2].update(time_s=-0.5), "completed before the guest resumed"),
     ("clocks", lambda r: r["measurements"].update(stop_and_copy_ms=-0.5), "resumed before it stopped"),
     (
+        "rate",
+        lambda r: (
+            r.update(calibration=factory.calibration(85.0)),
+            r["measurements"].update(baseline_mb_per_s=110.0),
+        ),
+        "ran at 110.0 MB/s before the migration instead of 85.0",
+    ),
+    (
         "requests",
         lambda r: (
             r["measurements"].update(page_requests=1000),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import signal
 import struct
 import subprocess
 import tempfile
@@ -17,7 +18,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.module_utils._guest.telemetry import PAGE_BYTES, Sample, Verified, parse
+from ansible_collections.vcsp.testbed.plugins.module_utils._guest.telemetry import (
+    PAGE_BYTES,
+    Sample,
+    Verified,
+    Working,
+    parse,
+)
 
 SOURCE = Path(__file__).resolve().parents[3] / "roles" / "guest_image" / "files" / "workload.c"
 WINDOW_PAGES = 8 * 256
@@ -127,9 +134,10 @@ def find_window(pid: int) -> int:
     raise AssertionError("the window is not in the program's memory")
 
 
-@pytest.mark.parametrize("pattern", ["sequential", "random"])
-def test_the_window_is_walked_and_verifies(workload: Workload, pattern: str) -> None:
-    workload.send(f"start 8 {pattern} 1")
+@pytest.mark.parametrize("writes", [100, 30, 0])
+@pytest.mark.parametrize("pattern", ["sequential", "random", "zipf"])
+def test_the_window_is_walked_and_verifies(workload: Workload, pattern: str, writes: int) -> None:
+    workload.send(f"start 8 {pattern} 512 {writes}")
     first = workload.sample()
     assert first.boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert workload.verify() == Verified(WINDOW_PAGES, 0)
@@ -141,9 +149,9 @@ def test_the_window_is_walked_and_verifies(workload: Workload, pattern: str) -> 
     assert workload.sample().pages >= later.pages
 
 
-@pytest.mark.parametrize("pattern", ["sequential", "random"])
+@pytest.mark.parametrize("pattern", ["sequential", "random", "zipf"])
 def test_a_corrupted_page_is_noticed(workload: Workload, pattern: str) -> None:
-    workload.send(f"start 8 {pattern} 1")
+    workload.send(f"start 8 {pattern} 512 50")
     workload.sample()
     try:
         address = find_window(workload.process.pid)
@@ -156,25 +164,85 @@ def test_a_corrupted_page_is_noticed(workload: Workload, pattern: str) -> None:
 
 
 def test_a_new_window_starts_over(workload: Workload) -> None:
-    workload.send("start 8 sequential 1")
+    workload.send("start 8 sequential 512 100")
     before = workload.sample()
     while before.pages < 4 * WINDOW_PAGES:
         before = workload.sample()
-    workload.send("start 1 sequential 1000")
+    workload.send("start 1 sequential 512000 100")
     assert workload.verify() == Verified(256, 0)
     assert workload.sample().pages < before.pages
 
 
+def write_counts(pid: int) -> list[int]:
+    """How often each page of a window of 1 MB was written, as its first word counts; the program stands meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    address = find_window(pid)
+    with open(f"/proc/{pid}/mem", "rb") as memory:
+        memory.seek(address)
+        window = memory.read(256 * PAGE_BYTES)
+    os.kill(pid, signal.SIGCONT)
+    return [int(struct.unpack_from("=Q", window, page * PAGE_BYTES)[0]) for page in range(256)]
+
+
+def walk_sweeps(workload: Workload, sweeps: int) -> Sample:
+    while (sample := workload.sample()).pages < sweeps * 256:
+        pass
+    return sample
+
+
+@pytest.mark.parametrize("writes", [100, 25, 0])
+def test_the_share_of_visits_that_write_is_the_one_asked_for(workload: Workload, writes: int) -> None:
+    workload.send(f"start 1 random 0 {writes}")
+    before = walk_sweeps(workload, 500)
+    written = sum(write_counts(workload.process.pid))
+    workload.verify()  # what was reported before that is not read as the next sample
+    after = workload.sample()
+    # Each page rounds for itself.
+    assert before.pages * writes / 100 - 256 <= written <= after.pages * writes / 100 + 256
+    assert (written == 0) == (writes == 0)
+
+
+def test_zipf_visits_few_pages_often_and_every_page_sometimes(workload: Workload) -> None:
+    workload.send("start 1 zipf 0 100")
+    walk_sweeps(workload, 500)
+    pages = 256 // min(64, os.sysconf("SC_NPROCESSORS_ONLN"))  # the first walker's slice
+    counts = sorted(write_counts(workload.process.pid)[:pages], reverse=True)
+    assert counts[-1] > 0
+    # Groups of 1, 2, 4 ... ranks are drawn alike; of the last one, only the ranks that the slice has.
+    sizes = [1 << group for group in range((pages - 1).bit_length() + 1)]
+    drawn = sum(min(size, max(0, pages - size + 1)) / size for size in sizes)
+    assert counts[0] / sum(counts) == pytest.approx(1 / drawn, rel=0.2)
+    assert counts[0] == pytest.approx(2 * counts[1], rel=0.2)
+
+
+def test_work_changes_while_the_window_is_walked(workload: Workload) -> None:
+    workload.send("start 1 sequential 200000 100")
+    slow = workload.sample(), workload.sample(), workload.sample()
+    workload.send("work 512")
+    assert parse(workload.wait_for(lambda line: line.startswith("working ")), "source", 0) == Working(512)
+    fast = workload.sample(), workload.sample(), workload.sample()
+    rates = [(s[-1].pages - s[0].pages) / (s[-1].guest_time_s - s[0].guest_time_s) for s in (slow, fast)]
+    assert rates[1] > 3 * rates[0]
+    assert workload.verify() == Verified(256, 0)
+
+
 def test_an_invalid_command_is_answered_with_an_error(workload: Workload) -> None:
-    for command in ("verify", "dance", "start eight sequential 1"):
+    for command in (
+        "verify",
+        "dance",
+        "work 1",
+        "start eight sequential 512 100",
+        "start 8 backwards 512 100",
+        "start 8 random 512 101",
+    ):
         workload.send(command)
         assert workload.wait_for(lambda line: not line.startswith("ready ")).startswith("error ")
-    workload.send("start 8 sequential 1")
+    workload.send("start 8 sequential 512 100")
     assert workload.verify() == Verified(WINDOW_PAGES, 0)
 
 
 def test_reporting_costs_no_processor_time_if_nobody_listens(workload: Workload) -> None:
-    workload.send("start 8 sequential 1")
+    workload.send("start 8 sequential 512 100")
     workload.sample()
     workload.hang_up()
     before_s = workload.thread_cpu_s()

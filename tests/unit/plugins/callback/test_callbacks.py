@@ -27,7 +27,13 @@ TRIAL = {
     "index": 1,
     "total": 1,
     "repeat": 1,
-    "workload": {"window_mb": 8, "pattern": "sequential", "work_per_page": 4},
+    "workload": {
+        "window_mb": 8,
+        "pattern": "sequential",
+        "rate_mb_per_s": None,
+        "work_per_page": 4,
+        "writes_percent": 100,
+    },
     "method": {
         "name": "vcsp",
         "vcpu_quota_percent": 50,

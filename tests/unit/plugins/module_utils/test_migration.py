@@ -99,6 +99,29 @@ def test_what_only_measures_stops_a_migration_before_the_switch_alone(switched: 
     assert call.readings.not_measured == (["the telemetry was lost: refused"] if switched else [])
 
 
+def test_the_guest_is_told_its_work_until_it_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(prepare, "SILENCE_S", 0.0)
+    call = between(qemu("source", "none"), qemu("destination", "none", "inmigrate"))
+    call.options = replace(call.options, work_words=500, baseline_s=0.0)
+    channel = SimpleNamespace(words=None, told=[], opened=0)
+
+    def send(command: str) -> None:
+        channel.told.append(command)
+        channel.words = 500 if len(channel.told) == 2 else 7  # a late answer of someone else's
+
+    def listen(_domain: Any) -> None:
+        channel.opened += 1
+
+    channel.send, channel.open = send, listen
+    call.readings.source_channel = channel
+    prepare.baseline(call)
+    assert channel.told == ["work 500"] * 2
+    assert channel.opened == 1
+    call.readings.source_channel = None
+    with pytest.raises(MigrationFailed, match="no telemetry channel"):
+        prepare.baseline(call)
+
+
 def test_a_listener_that_hears_nothing_is_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(prepare, "SILENCE_S", 0.0)
     call = between(qemu("source", "none"), qemu("destination", "none", "inmigrate"))

@@ -240,6 +240,19 @@ def test_rules_apply_only_to_what_was_requested() -> None:
     assert build(options(method=Method(transfer="push"), verify=False, observation_s=None), push)["validity"]["valid"]
 
 
+@pytest.mark.parametrize(
+    ("share", "is_caution", "is_valid"),
+    [(0.95, False, True), (1.15, True, True), (0.85, True, True), (1.3, False, False)],
+)
+def test_a_guest_off_its_rate_is_pointed_out_or_invalid(share: float, is_caution: bool, is_valid: bool) -> None:
+    rate = 1000 / 256  # that of the readings
+    found = build(options(rate_mb_per_s=rate / share), readings())
+    said = [f"the guest ran at {rate:.1f} MB/s before the migration instead of {rate / share:.1f}"]
+    assert found["cautions"] == (said if is_caution else [])
+    assert found["validity"] == {"valid": is_valid, "reasons": [] if is_valid else said}
+    assert build(options(rate_mb_per_s=rate / share, baseline_s=0.0), readings(source_channel=None))["cautions"] == []
+
+
 def test_a_quota_that_was_tighter_already_is_said() -> None:
     found = build(options(), readings(tighter_quota="30 % of a processor"))["validity"]
     assert found["reasons"] == [

@@ -112,4 +112,4 @@ def test_every_workload_has_its_own_file() -> None:
     every = [Workload(mb, pattern, work) for mb in (8, 64) for pattern in ("sequential", "random") for work in (1, 10)]
     assert len({workload.file_name for workload in every}) == len(every)
     assert Workload(8, "random", 4).file_name == "0008mb-random-w4.save"
-    assert Workload(8, "random", 4).command == "start 8 random 4"
+    assert Workload(8, "random", 4).command == "start 8 random 2048 100"

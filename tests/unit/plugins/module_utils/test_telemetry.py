@@ -16,12 +16,16 @@ from ansible_collections.vcsp.testbed.plugins.module_utils._guest.telemetry impo
     Channel,
     Sample,
     Verified,
+    Working,
     has_channel,
     parse,
 )
 
 words = st.one_of(
-    st.sampled_from(["sample", "verified", "ready", "error"]), st.text(), st.integers().map(str), st.just("9" * 400)
+    st.sampled_from(["sample", "verified", "working", "ready", "error"]),
+    st.text(),
+    st.integers().map(str),
+    st.just("9" * 400),
 )
 
 
@@ -31,6 +35,7 @@ def test_every_kind_of_line() -> None:
     )
     assert parse("sample 1f3e 0 300 0 0 100 200", "source", 0) == Sample(0, "source", "1f3e", 0, 300, 0, 0, (100, 200))
     assert parse("verified 2048 1", "source", 0) == Verified(2048, 1)
+    assert parse("working 10240", "source", 0) == Working(10240)
     assert parse("ready 1f3e", "source", 0) == "1f3e"
     assert parse("error no memory for the window", "source", 0) is None
 
@@ -46,6 +51,8 @@ def test_every_kind_of_line() -> None:
         "sample 1f3e 1 2 three 4",
         "verified",
         "verified 1",
+        "working",
+        "working -1",
         "ready",
         "ample 1f3e 1 2 3 4",
         "sample 1f3e 1 -2 3 4",
@@ -59,7 +66,7 @@ def test_a_malformed_line_is_none(line: str) -> None:
 
 @given(st.one_of(st.text(), st.lists(words, max_size=7).map(" ".join)))
 def test_no_line_raises(line: str) -> None:
-    assert isinstance(parse(line, "destination", 1.0), Sample | Verified | str | None)
+    assert isinstance(parse(line, "destination", 1.0), Sample | Verified | Working | str | None)
 
 
 @given(st.integers(0, 2**63), st.integers(0, 2**63), st.integers(0, 2**63), st.integers(0, 2**63))
@@ -81,6 +88,12 @@ def test_lines_may_arrive_in_pieces() -> None:
     assert [sample.pages for sample in channel.samples] == [2]
     assert channel.verified == [Verified(5, 0)]
     assert channel.ready == "a"
+
+
+def test_samples_of_other_work_are_forgotten() -> None:
+    channel = heard(b"sample a 1 2 3 4\nsample a 2 3 3 4\nworking 500\nsample a 3 4 3 4\n")
+    assert channel.words == 500
+    assert [sample.pages for sample in channel.samples] == [4]
 
 
 def test_an_endless_line_is_dropped_and_does_not_fill_memory() -> None:

@@ -41,6 +41,13 @@ METHOD_DEFAULTS: dict[str, Any] = {
     "postcopy_preempt": None,
     "max_postcopy_bandwidth_mb_per_s": 0,
 }
+WORKLOAD_DEFAULTS: dict[str, Any] = {
+    "window_mb": None,
+    "pattern": "sequential",
+    "rate_mb_per_s": None,
+    "work_per_page": None,
+    "writes_percent": 100,
+}
 
 
 def good() -> dict[str, Any]:
@@ -63,7 +70,7 @@ def test_defaults() -> None:
         "link": {"rate_mbit": 1000, "delay_us": 100, "queue": "fair", "congestion_control": "cubic"},
         "baseline_s": 5,
         "observation_s": None,
-        "workloads": [{"window_mb": 8, "pattern": "sequential", "work_per_page": 20}],
+        "workloads": [WORKLOAD_DEFAULTS | {"window_mb": 8}],
         "methods": [{**METHOD_DEFAULTS, "name": "vcsp", "vcpu_quota_percent": 50}],
     }
 
@@ -169,8 +176,12 @@ BAD = {
         "methods[1]: the same as methods[0]",
     ),
     "same workload twice": (
-        {"workloads": [{"window_mb": 8}, {"window_mb": 8, "work_per_page": 20}]},
+        {"workloads": [{"window_mb": 8}, {"window_mb": 8, "writes_percent": 100}]},
         "workloads[1]: the same as workloads[0]",
+    ),
+    "rate and work": (
+        {"workloads": [{"window_mb": 8, "rate_mb_per_s": 30, "work_per_page": 20}]},
+        "workloads[0]: has both rate_mb_per_s and work_per_page",
     ),
     "no workloads": ({"workloads": []}, "workloads: is an empty list; must be a list with at least one entry"),
     "workloads as mapping": ({"workloads": {"window_mb": 8}}, "workloads: is a mapping; must be a list"),
@@ -257,8 +268,13 @@ METHODS = st.one_of(
 )
 WORKLOADS = st.fixed_dictionaries(
     {"window_mb": st.integers(1, 96)},
-    optional={"pattern": st.sampled_from(["sequential", "random"]), "work_per_page": st.integers(1, 1000)},
-)
+    optional={
+        "pattern": st.sampled_from(["sequential", "random", "zipf"]),
+        "work_per_page": st.none() | st.integers(1, 1000),
+        "rate_mb_per_s": st.none() | st.integers(1, 1000000) | st.floats(1, 1000000),
+        "writes_percent": st.integers(0, 100),
+    },
+).filter(lambda load: load.get("work_per_page") is None or load.get("rate_mb_per_s") is None)
 SCENARIOS = st.fixed_dictionaries(
     {
         "name": NAMES,
@@ -266,11 +282,7 @@ SCENARIOS = st.fixed_dictionaries(
             WORKLOADS,
             min_size=1,
             max_size=4,
-            unique_by=lambda load: (
-                load["window_mb"],
-                load.get("pattern", "sequential"),
-                load.get("work_per_page", 20),
-            ),
+            unique_by=lambda load: workload_key(load),
         ),
         "methods": st.lists(
             METHODS,
@@ -372,15 +384,18 @@ def admissible(document: Any) -> bool:
 
 
 def workload_key(workload: dict[str, Any]) -> tuple[Any, ...]:
-    return workload["window_mb"], workload.get("pattern", "sequential"), workload.get("work_per_page", 20)
+    return tuple((WORKLOAD_DEFAULTS | workload).values())
 
 
 def admissible_workload(workload: Any, memory_mb: int) -> bool:
     return (
-        only(workload, {"window_mb"}, {"pattern", "work_per_page"})
+        only(workload, {"window_mb"}, set(WORKLOAD_DEFAULTS) - {"window_mb"})
         and whole(workload["window_mb"], 1, memory_mb - 160)
-        and workload.get("pattern", "sequential") in ("sequential", "random")
-        and whole(workload.get("work_per_page", 20), 1, 1000)
+        and workload.get("pattern", "sequential") in ("sequential", "random", "zipf")
+        and (workload.get("work_per_page") is None or whole(workload["work_per_page"], 1, 1000))
+        and (workload.get("rate_mb_per_s") is None or number(workload["rate_mb_per_s"], 1, 1000000))
+        and (workload.get("work_per_page") is None or workload.get("rate_mb_per_s") is None)
+        and whole(workload.get("writes_percent", 100), 0, 100)
     )
 
 

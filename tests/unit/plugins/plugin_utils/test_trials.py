@@ -58,7 +58,13 @@ def test_a_trial(scenario: dict[str, Any]) -> None:
             "index": 1,
             "total": 1,
             "repeat": 1,
-            "workload": {"window_mb": 64, "pattern": "sequential", "work_per_page": 20},
+            "workload": {
+                "window_mb": 64,
+                "pattern": "sequential",
+                "rate_mb_per_s": None,
+                "work_per_page": None,
+                "writes_percent": 100,
+            },
             "method": {**load(scenario)["methods"][0], **method},
             "guest": {"memory_mb": 512, "vcpus": 1, "thp": "madvise"},
             "link": {"rate_mbit": 1000, "delay_us": 100, "queue": "fair", "congestion_control": "cubic"},
@@ -73,13 +79,17 @@ def test_ids_tell_workloads_apart(scenario: dict[str, Any]) -> None:
         "workloads": [
             {"window_mb": 64},
             {"window_mb": 64, "work_per_page": 8},
+            {"window_mb": 64, "rate_mb_per_s": 30},
+            {"window_mb": 64, "writes_percent": 50},
             {"window_mb": 64, "pattern": "random"},
             {"window_mb": 8},
         ],
         "methods": ["vcsp"],
     }
     assert {trial["id"] for trial in trials(load(scenario))} == {
-        "r01-0064mb-sequential-vcsp-w20",
+        "r01-0064mb-sequential-vcsp",
+        "r01-0064mb-sequential-vcsp-30mb_per_s",
+        "r01-0064mb-sequential-vcsp-writes50",
         "r01-0064mb-sequential-vcsp-w8",
         "r01-0064mb-random-vcsp",
         "r01-0008mb-sequential-vcsp",
@@ -91,6 +101,7 @@ def test_observation_grows_with_the_window_unless_told(scenario: dict[str, Any])
     assert default_observation_s(512, 64, Link(100)) > 224 * 8.388608 / 100, "all that is sent must fit in"
     assert default_observation_s(512, 8, Link(delay_us=40_000)) > 2048 * 0.08, "each fault waits for the link twice"
     assert [default_observation_s(512, window_mb, Link()) for window_mb in (8, 64, 512)] == [3.06, 9.04, 56.92]
+    assert default_observation_s(512, 8, Link(), 32) == 3.06 + 0.5, "a walk at half the rate must fit in"
     told = trials(load({**scenario, "observation_s": 10}))
     assert {trial["observation_s"] for trial in told} == {10}
 
