@@ -35,6 +35,18 @@ def _stall_us(record: Record) -> float | None:
     return None if stall_ms is None or not stalls else 1000 * stall_ms / stalls
 
 
+def _visit_ms(name: str) -> Callable[[Record], float | None]:
+    def value(record: Record) -> float | None:
+        found_us = record.reading("visit_times", name)
+        return None if found_us is None else found_us / 1000
+
+    return value
+
+
+def _longest_visit_ms(record: Record) -> float | None:
+    return record.reading("visit_times", "longest_ms")
+
+
 INTERRUPTIONS = (
     Interruption("blackout (ms)", "from the stop on the source to the resume on the destination.", _blackout_ms),
     Interruption(
@@ -44,6 +56,14 @@ INTERRUPTIONS = (
         _silence_ms,
     ),
     Interruption("a stall (us)", "what the guest saw as stalls, divided by their number.", _stall_us),
+    Interruption(
+        "p99 of a visit (ms)",
+        "of a hundred visits of a page, 99 took no longer, from the switch to the end of the observation window, by the"
+        " guest's clock, which stands still in the blackout; exact to a factor of two, as is the next.",
+        _visit_ms("p99_us"),
+    ),
+    Interruption("p99.9 (ms)", "the same of a thousand visits and 999.", _visit_ms("p99_9_us")),
+    Interruption("longest visit (ms)", "the longest of them.", _longest_visit_ms),
 )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,24 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Times:
+    """One ``times`` line of the workload: how long visits of a page took, by the guest's clock, all walkers together.
+
+    :ivar time_s: time of arrival, CLOCK_MONOTONIC of the listening host.
+    :ivar host: ``source`` or ``destination``, where the guest ran.
+    :ivar boot: the guest kernel's boot id.
+    :ivar longest_ms: the longest visit since the line before.
+    :ivar counts: visits since the workload's start by the power of two that their time in ns reached.
+    """
+
+    time_s: float
+    host: str
+    boot: str
+    longest_ms: float
+    counts: Mapping[int, int]
+
+
+@dataclass(frozen=True)
 class Verified:
     """Answer to ``verify``: pages checked, and how many of them were bad."""
 
@@ -58,13 +77,13 @@ class Working:
     words: int
 
 
-Item = Sample | Verified | Working | str
+Item = Sample | Times | Verified | Working | str
 
 
 def parse(line: str, host: str, time_s: float) -> Item | None:
     """Parse a line of the workload.
 
-    :returns: a Sample, a Verified, a Working, the boot id of a guest that is ready, or None for anything else.
+    :returns: a Sample, a Times, a Verified, a Working, the boot id of a guest that is ready, or None for anything else.
     """
     kind, *words = line.split() or [""]
     try:
@@ -72,6 +91,10 @@ def parse(line: str, host: str, time_s: float) -> Item | None:
             boot, *numbers = words
             guest_ns, pages, stalls, stall_ns, *visits = map(_count, numbers)
             return Sample(time_s, host, boot, guest_ns / 1e9, pages, stalls, stall_ns / 1e6, tuple(visits) or (pages,))
+        if kind == "times":
+            boot, longest, *pairs = words
+            counts = {_count(bit): _count(count) for bit, count in (pair.split(":") for pair in pairs)}
+            return Times(time_s, host, boot, _count(longest) / 1e6, counts) if all(bit < 64 for bit in counts) else None
         if kind == "verified":
             return Verified(_count(words[0]), _count(words[1]))
         if kind == "working":
@@ -99,6 +122,7 @@ class Channel:
     def __init__(self, host: str) -> None:
         self.host = host
         self.samples: list[Sample] = []
+        self.times: list[Times] = []
         self.verified: list[Verified] = []
         self.words: int | None = None
         self.ready: str | None = None
@@ -142,11 +166,14 @@ class Channel:
             same = not self.samples or len(item.visits) == len(self.samples[0].visits)
             if same and len(self.samples) < SAMPLES_MAX:
                 self.samples.append(item)
+        elif isinstance(item, Times):
+            if len(self.times) < SAMPLES_MAX:
+                self.times.append(item)
         elif isinstance(item, Verified):
             self.verified = [item]
         elif isinstance(item, Working):
             # What came before is of other work.
-            self.words, self.samples = item.words, []
+            self.words, self.samples, self.times = item.words, [], []
         elif item is not None:
             self.ready = item
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._guest.telemetry import Sample
+from .._guest.telemetry import Sample, Times
 from .._options import Options
 from . import metrics, series
 from .moments import clocks_set, completed_s, paused_at_switch, pauses, resumed_s, stopped_s
 from .readings import Readings
+from .visit_times import visit_times
 
 # Beyond these bounds, two instruments for the same thing contradict each other.
 REQUESTS_TOLERANCE = 0.02
@@ -128,6 +129,12 @@ def instruments(options: Options, readings: Readings, resumed: float | None) -> 
                 "vcpu_page_wait_mean_ms": sum(waits) / len(waits),
                 "vcpu_page_wait_max_ms": max(waits),
             }
+        released = readings.released_s
+        if waits and released is not None and resumed < released < completed:
+            until = page_waits_ms(readings, resumed, released)
+            until_ms = 0.0 if until is None else sum(until)
+            sched["page_wait_until_walked_ms"] = until_ms
+            sched["page_wait_after_walked_ms"] = sum(waits) - until_ms
         sched["run_queue_ms"] = metrics.run_queue_ms(readings.sched.samples, resumed, completed)
     idle = "there is no downtime: vCPUs may have been idle, which schedstat cannot tell from waiting for a page"
     put(
@@ -140,7 +147,7 @@ def instruments(options: Options, readings: Readings, resumed: float | None) -> 
     blocktime = {
         key.replace("-", "_"): value
         for key, value in readings.destination_migrate.items()
-        if key.startswith(("postcopy-blocktime", "postcopy-latency", "postcopy-vcpu"))
+        if key.startswith(("postcopy-blocktime", "postcopy-latency", "postcopy-vcpu", "postcopy-non-vcpu"))
     }
     put("qemu_blocktime", blocktime, "this QEMU reports no postcopy-blocktime")
     guest: dict[str, Any] = {}
@@ -153,6 +160,9 @@ def instruments(options: Options, readings: Readings, resumed: float | None) -> 
             guest["stall_ms"] = after[-1].stall_ms - before[-1].stall_ms
         guest["longest_gap_ms"] = metrics.longest_gap_ms(samples, resumed - 1, completed + 1)
     put("guest_stalls", guest, "the guest has no telemetry channel, or sent nothing")
+    end = completed if readings.observation_end_s is None else readings.observation_end_s
+    visits = {} if resumed is None or end is None else visit_times(all_times(readings), resumed, end + SAMPLE_PERIOD_S)
+    put("visit_times", visits, "the guest has no telemetry channel, or sent nothing")
     requests: dict[str, Any] = {}
     dropped = 0
     if readings.trace is not None and readings.requests_seen is not None:
@@ -306,6 +316,12 @@ def all_samples(readings: Readings) -> list[Sample]:
     channels = (readings.source_channel, readings.destination_channel)
     found = sorted((s for channel in channels if channel for s in channel.samples), key=lambda s: s.time_s)
     return [sample for sample in found if len(sample.visits) == len(found[0].visits)]  # the guest is not trusted
+
+
+def all_times(readings: Readings) -> list[Times]:
+    """How long visits took, as reported on both hosts, in order of arrival."""
+    channels = (readings.source_channel, readings.destination_channel)
+    return sorted((each for channel in channels if channel for each in channel.times), key=lambda each: each.time_s)
 
 
 def _ms(seconds: float | None) -> float | None:

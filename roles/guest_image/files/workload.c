@@ -19,6 +19,9 @@
 //                   working WORDS                              the answer to "work": samples after it are of that work
 //                   sample BOOT TIME_NS PAGES STALLS STALL_NS VISITS...
 //                                                              every 100 ms; all cumulative, VISITS per walker
+//                   times BOOT LONGEST_NS BIT:COUNT...
+//                              after each sample: the longest visit since the last such line, and how many visits so far
+//                              took 2^BIT ns and less than twice that. A visit ends where the next one begins
 //                   verified PAGES BAD                         PAGES checked, BAD of them wrong
 //                   error TEXT
 // A stall is a first access to a page that took longer than STALL_NS_MIN: the guest's own view of a post-copy fault.
@@ -41,6 +44,7 @@
 
 enum { ANSWER_TRIES = 500, ANSWER_PAUSE_US = 10000 };
 enum { PAGE_BYTES = 4096, PAGE_WORDS = PAGE_BYTES / 8, MAX_WALKERS = 64, SAMPLE_MS = 100, STALL_NS_MIN = 50 * 1000 };
+enum { TIME_BITS = 40 };  // a visit of 18 minutes and more counts as one of 9
 
 enum pattern { SEQUENTIAL, RANDOM, ZIPF };
 static const char *const PATTERNS[] = {"sequential", "random", "zipf"};
@@ -51,6 +55,7 @@ struct walker {
     uint64_t first_page, pages;   // place and size of the slice in the window
     unsigned order_bits;          // smallest k with 2^k >= pages
     _Atomic uint64_t visits, stalls, stall_ns;
+    _Atomic uint64_t times[TIME_BITS], longest_ns;
 } __attribute__((aligned(64)));
 
 static struct walker walkers[MAX_WALKERS];
@@ -151,15 +156,29 @@ static void wait_while_paused(void)
     pthread_mutex_unlock(&pause_lock);
 }
 
+static void count_time(struct walker *w, uint64_t took_ns)
+{
+    const unsigned bit = 63 - (unsigned)__builtin_clzll(took_ns | 1);
+    w->times[bit < TIME_BITS ? bit : TIME_BITS - 1]++;
+    if (took_ns > w->longest_ns)
+        w->longest_ns = took_ns;
+}
+
 static void *walk(void *argument)
 {
     struct walker *w = argument;
+    uint64_t begun = 0;  // of the visit before; 0: none that counts
     for (uint64_t visit = 0; !leave; visit++) {
-        if (pause_asked)
+        if (pause_asked) {
             wait_while_paused();
+            begun = 0;
+        }
         const uint64_t at = page_at(w, visit);
         volatile uint64_t *page = w->slice + at * PAGE_WORDS;
         const uint64_t before = now_ns();
+        if (begun)
+            count_time(w, before - begun);
+        begun = before;
         uint64_t hash = page[0];
         const uint64_t waited = now_ns() - before;
         if (waited > STALL_NS_MIN) {
@@ -296,10 +315,9 @@ static const char *start_walkers(unsigned long window_mb)
 }
 
 // While no host listens, the port accepts nothing: the line is dropped, never waited for.
-static void say(int port, const char *line)
+static bool say(int port, const char *line)
 {
-    ssize_t done = write(port, line, strlen(line));
-    (void)done;
+    return write(port, line, strlen(line)) > 0;
 }
 
 // Retries, because the guest's kernel may not have noticed yet that a host has begun to listen.
@@ -370,6 +388,28 @@ static bool is_idle(void)
     return read == 8 && idle * 10 >= passed * 9;
 }
 
+static void report_times(int port, const char *boot)
+{
+    char line[128 + TIME_BITS * 24];
+    uint64_t longest[MAX_WALKERS], longest_ns = 0;
+    for (unsigned n = 0; n < walker_count; n++)
+        if ((longest[n] = walkers[n].longest_ns) > longest_ns)
+            longest_ns = longest[n];
+    int length = snprintf(line, sizeof line, "times %s %lu", boot, longest_ns);
+    for (unsigned bit = 0; bit < TIME_BITS; bit++) {
+        uint64_t count = 0;
+        for (unsigned n = 0; n < walker_count; n++)
+            count += walkers[n].times[bit];
+        if (count)
+            length += snprintf(line + length, sizeof line - (size_t)length, " %u:%lu", bit, count);
+    }
+    snprintf(line + length, sizeof line - (size_t)length, "\n");
+    if (!say(port, line))
+        return;  // the longest is told next time
+    for (unsigned n = 0; n < walker_count; n++)
+        atomic_compare_exchange_strong(&walkers[n].longest_ns, &longest[n], 0);
+}
+
 static void report(int port, const char *boot)
 {
     static unsigned ticks;
@@ -386,6 +426,7 @@ static void report(int port, const char *boot)
             length += snprintf(line + length, sizeof line - (size_t)length, " %lu", visits[n]);
         snprintf(line + length, sizeof line - (size_t)length, "\n");
         say(port, line);
+        report_times(port, boot);
     } else if (ticks++ % 10 == 0 && is_idle()) {
         snprintf(line, sizeof line, "ready %s\n", boot);
         say(port, line);

@@ -21,6 +21,7 @@ import pytest
 from ansible_collections.vcsp.testbed.plugins.module_utils._guest.telemetry import (
     PAGE_BYTES,
     Sample,
+    Times,
     Verified,
     Working,
     parse,
@@ -79,6 +80,11 @@ class Workload:
     def sample(self) -> Sample:
         found = parse(self.wait_for(lambda line: line.startswith("sample ")), "source", time.monotonic())
         assert isinstance(found, Sample)
+        return found
+
+    def times(self) -> Times:
+        found = parse(self.wait_for(lambda line: line.startswith("times ")), "source", time.monotonic())
+        assert isinstance(found, Times)
         return found
 
     def verify(self) -> Verified:
@@ -250,3 +256,26 @@ def test_reporting_costs_no_processor_time_if_nobody_listens(workload: Workload)
     used_s = {task: now_s - before_s[task] for task, now_s in workload.thread_cpu_s().items()}
     # At its real-time priority, a busy reporter would starve the guest's walkers and its kernel's own work.
     assert used_s.pop(workload.process.pid) < 0.25 * max(used_s.values())
+
+
+def test_every_visit_is_timed_once(workload: Workload) -> None:
+    workload.send("start 8 sequential 5120 100")
+    sample, times = workload.sample(), workload.times()
+    # The last visit of the sample may still be under way, and the times are a moment younger.
+    assert sample.pages - 1 <= sum(times.counts.values()) <= sample.pages + 1000
+    assert times.longest_ms * 1e6 < 2 ** (max(times.counts) + 1)
+
+
+def test_the_longest_visit_is_told_once(workload: Workload) -> None:
+    workload.send("start 8 sequential 512 100")
+    workload.times()
+    workload.process.send_signal(signal.SIGSTOP)
+    time.sleep(0.7)
+    workload.process.send_signal(signal.SIGCONT)
+    longest_ms = [workload.times().longest_ms for _report in range(5)]
+    assert max(longest_ms) >= 600
+    assert longest_ms[-1] < 600
+    # A walker that waits for the memory check visits nothing.
+    before = workload.times().counts
+    workload.verify()
+    assert max(workload.times().counts) <= max(before)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.vcsp.testbed.plugins.module_utils._destination.prefetch import Request
-from ansible_collections.vcsp.testbed.plugins.module_utils._guest.telemetry import Sample, Verified
+from ansible_collections.vcsp.testbed.plugins.module_utils._guest.telemetry import Sample, Times, Verified
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import Event
 from ansible_collections.vcsp.testbed.plugins.module_utils._measure.instruments import SchedSample
 from ansible_collections.vcsp.testbed.plugins.module_utils._measure.readings import Readings
@@ -68,7 +68,11 @@ def line(time_s: float, pages: int, host: str, boot: str = "boot-1") -> Sample:
 
 
 def channel(*samples: Sample) -> Any:
-    return SimpleNamespace(samples=list(samples))
+    times = [
+        Times(each.time_s, each.host, each.boot, 3.5 if each.time_s > RESUME_S else 0.1, {14: each.pages})
+        for each in samples
+    ]
+    return SimpleNamespace(samples=list(samples), times=times)
 
 
 def readings(**changes: Any) -> Readings:
@@ -148,7 +152,15 @@ def test_measurements() -> None:
 def test_instruments_events_and_files() -> None:
     found = build(options(), readings())
     assert found["instruments"]["schedstat"]["values"]["run_queue_ms"] == pytest.approx(200.0)
+    schedstat = found["instruments"]["schedstat"]["values"]
+    assert schedstat["page_wait_until_walked_ms"] > 0
+    assert schedstat["page_wait_until_walked_ms"] + schedstat["page_wait_after_walked_ms"] == pytest.approx(
+        schedstat["page_wait_ms"]
+    )
     assert found["instruments"]["cgroup"]["values"] == {"throttled_ms": 250.0}
+    times = found["instruments"]["visit_times"]["values"]
+    assert times["longest_ms"] == 3.5
+    assert times["histogram"] == {"14": times["visits"]}
     assert found["instruments"]["qemu_blocktime"]["values"] == {"postcopy_blocktime": 12}
     assert found["instruments"]["request_trace"]["values"] == {
         "requests": 1000,
@@ -276,7 +288,15 @@ def test_missing_readings_give_none_and_never_zero() -> None:
     assert found["clock_offset"] is None
     assert found["files"] == {}
     assert not found["validity"]["valid"]
-    for name in ("schedstat", "cgroup", "qemu_blocktime", "guest_stalls", "request_trace", "cpu_latency"):
+    for name in (
+        "schedstat",
+        "cgroup",
+        "qemu_blocktime",
+        "guest_stalls",
+        "visit_times",
+        "request_trace",
+        "cpu_latency",
+    ):
         assert found["instruments"][name]["present"] is False, name
         assert found["instruments"][name]["reason"], name
 

@@ -15,6 +15,7 @@ from ansible_collections.vcsp.testbed.plugins.module_utils._guest.telemetry impo
     SAMPLES_MAX,
     Channel,
     Sample,
+    Times,
     Verified,
     Working,
     has_channel,
@@ -22,7 +23,7 @@ from ansible_collections.vcsp.testbed.plugins.module_utils._guest.telemetry impo
 )
 
 words = st.one_of(
-    st.sampled_from(["sample", "verified", "working", "ready", "error"]),
+    st.sampled_from(["sample", "times", "verified", "working", "ready", "error"]),
     st.text(),
     st.integers().map(str),
     st.just("9" * 400),
@@ -34,6 +35,7 @@ def test_every_kind_of_line() -> None:
         7.5, "source", "1f3e", 2.5, 300, 4, 1.5, (300,)
     )
     assert parse("sample 1f3e 0 300 0 0 100 200", "source", 0) == Sample(0, "source", "1f3e", 0, 300, 0, 0, (100, 200))
+    assert parse("times 1f3e 2500000 14:300 21:2", "source", 7.5) == Times(7.5, "source", "1f3e", 2.5, {14: 300, 21: 2})
     assert parse("verified 2048 1", "source", 0) == Verified(2048, 1)
     assert parse("working 10240", "source", 0) == Working(10240)
     assert parse("ready 1f3e", "source", 0) == "1f3e"
@@ -49,6 +51,13 @@ def test_every_kind_of_line() -> None:
         "sample 1f3e 25",
         "sample 1f3e 1 2 3 4 five",
         "sample 1f3e 1 2 three 4",
+        "times",
+        "times 1f3e",
+        "times 1f3e 5 14",
+        "times 1f3e 5 14:",
+        "times 1f3e 5 14:-1",
+        "times 1f3e 5 64:1",
+        "times 1f3e 5 14:1:2",
         "verified",
         "verified 1",
         "working",
