@@ -15,7 +15,11 @@ from ..statistics.quality import ALPHA
 from ..summary import Summary
 from .wording import amount, figure, interval, percent
 
-_LOSSES = {"stall_loss_s": "stall loss (s)", "slow_down_percent": "slow-down (%)"}
+_LOSSES = {
+    "stall_loss_s": "stall loss (s)",
+    "unexplained_s": "unexplained (s)",
+    "slow_down_percent": "slow-down (%)",
+}
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,9 @@ def _parts(summary: Summary) -> Findings:
     return Findings(
         "Where the time of a migration goes",
         "Means in ms for one virtual CPU, from its stop on the source to the last page, with service loss beside them. "
-        + " ".join(f"{part.title}: {part.definition}" for part in PARTS),
+        + " ".join(f"{part.title}: {part.definition}" for part in PARTS)
+        + " Unexplained: what of the stall loss is neither page wait nor a wait for a processor. The virtual CPU ran,"
+        " but got less done than later, as when an emulator translates the guest's code anew.",
         ("workload", "method", *(part.title.lower() for part in PARTS), *_LOSSES.values(), "n"),
         tuple(lines),
     )

@@ -33,7 +33,7 @@ PARTS = (
     Part("queued_ms", "Other run-queue wait", "It waited for a processor for any other reason, such as other threads."),
     Part("on_cpu_ms", "On CPU", "It ran."),
 )
-LOSS_COLUMNS = ("stall_loss_s", "slow_down_percent")
+LOSS_COLUMNS = ("stall_loss_s", "unexplained_s", "slow_down_percent")
 _BY = ["workload", "method"]
 
 
@@ -41,7 +41,8 @@ def time_parts(experiment: Experiment) -> pd.DataFrame:
     """Return the parts of each valid trial that has all of them.
 
     Columns: ``trial_id``, ``workload`` (a label), ``method``, ``repeat``, the columns of `PARTS` (ms, mean of the
-    virtual CPUs), ``total_ms`` (their sum), and ``stall_loss_s`` and ``slow_down_percent`` (NaN where missing).
+    virtual CPUs), ``total_ms`` (their sum), ``stall_loss_s`` and ``slow_down_percent`` as measured, and
+    ``unexplained_s``, what of the stall loss is none of the waits (NaN where missing).
     """
     columns = ["trial_id", *_BY, "repeat", *(part.column for part in PARTS), "total_ms", *LOSS_COLUMNS]
     rows = [row for record in experiment.records if record.valid and (row := _row(record)) is not None]
@@ -89,6 +90,7 @@ def _row(record: Record) -> dict[str, object] | None:
     on_cpu_ms = whole_ms * vcpus - wait_ms - queue_ms
     if on_cpu_ms < 0 or queue_ms < 0:
         return None
+    loss_s, waited_s = measured["stall_loss_s"], (wait_ms + queue_ms) / vcpus / 1000
     return {
         "trial_id": record.trial_id,
         "workload": record.cell.workload,
@@ -100,7 +102,9 @@ def _row(record: Record) -> dict[str, object] | None:
         "queued_ms": (queue_ms - throttled_ms) / vcpus,
         "on_cpu_ms": on_cpu_ms / vcpus,
         "total_ms": blackout_ms + whole_ms,
-        **{column: measured[column] for column in LOSS_COLUMNS},
+        "stall_loss_s": loss_s,
+        "unexplained_s": None if loss_s is None else loss_s - waited_s,
+        "slow_down_percent": measured["slow_down_percent"],
     }
 
 

@@ -103,8 +103,11 @@ def test_means_have_shares_and_intervals(tmp_path: Path) -> None:
     assert np.isnan(rows.loc[("post-copy", "page_wait_ms"), "low"])
     assert rows.groupby("method")["share_percent"].sum().tolist() == pytest.approx([100, 100])
     losses = mean_losses(parts)
-    assert set(losses["loss"]) == {"stall_loss_s"}  # no trial has a slow-down
-    assert losses.set_index("method")["n"].to_dict() == {"vcsp": 3, "post-copy": 1}
+    assert set(losses["loss"]) == {"stall_loss_s", "unexplained_s"}  # no trial has a slow-down
+    stall_loss = losses[losses["loss"] == "stall_loss_s"]
+    assert stall_loss.set_index("method")["n"].to_dict() == {"vcsp": 3, "post-copy": 1}
+    waited_s = parts[["page_wait_ms", "throttled_ms", "queued_ms"]].sum(axis=1) / 1000
+    assert parts["unexplained_s"].tolist() == pytest.approx((parts["stall_loss_s"] - waited_s).tolist())
 
 
 def test_no_trials_give_empty_tables(tmp_path: Path) -> None:
