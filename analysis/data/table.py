@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-from ...plugins.plugin_utils._records.events import time_of_s
 from ...plugins.plugin_utils._records.records import Experiment, Record
 from ...plugins.plugin_utils._records.schema import measurement_names
 
@@ -20,8 +19,8 @@ def tidy(experiment: Experiment) -> pd.DataFrame:
 
     Columns: ``trial_id``, ``repeat``, ``method``, ``workload`` (a label), ``window_mb`` (nullable integer),
     ``pattern``, ``rate_mb_per_s``, ``work_per_page`` and ``writes_percent`` (nullable numbers), ``valid``, ``lost``
-    (see `is_lost`), ``reasons`` (joined by "; "), and every measurement under its name in the record, unit included,
-    as float with NaN for what is missing.
+    (see `Record.lost`), ``reasons`` (joined by "; "), and every measurement under its name in the record, unit
+    included, as float with NaN for what is missing.
     """
     place = {cell: index for index, cell in enumerate(experiment.planned)}
     rows = [_row(record) for record in sorted(experiment.records, key=lambda record: place[record.cell])]
@@ -29,18 +28,6 @@ def tidy(experiment: Experiment) -> pd.DataFrame:
     types = dict.fromkeys(measurement_names(), "float64")
     numbers = {"window_mb": "Int64", "rate_mb_per_s": "Float64", "work_per_page": "Int64", "writes_percent": "Int64"}
     return frame.astype({**types, **numbers, "repeat": "int64", "valid": "bool", "lost": "bool"})
-
-
-def is_lost(record: Record) -> bool:
-    """Whether the migration went into post-copy but did not end inside the observation window.
-
-    Such trials are the slowest, so means without them are too good.
-    """
-    events, window_s = record.data["events"], record.data["trial"]["observation_s"]
-    if record.valid or time_of_s(events, "source", "MIGRATION", "postcopy-active") is None:
-        return False
-    completed_s = time_of_s(events, "destination", "MIGRATION", "completed")
-    return completed_s is None or (window_s is not None and completed_s > window_s)
 
 
 def _row(record: Record) -> dict[str, object]:
@@ -52,7 +39,7 @@ def _row(record: Record) -> dict[str, object]:
         "workload": record.cell.workload,
         **trial["workload"],
         "valid": record.valid,
-        "lost": is_lost(record),
+        "lost": record.lost,
         "reasons": "; ".join(record.reasons),
         **record.data["measurements"],
     }

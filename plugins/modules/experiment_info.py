@@ -63,7 +63,13 @@ pending:
   elements: dict
   returned: success
 done:
-  description: Ids of the trials that have a valid record.
+  description: Ids of the trials that have a valid record, and of the RV(lost) ones.
+  type: list
+  elements: str
+  returned: success
+lost:
+  description:
+    - Ids of the trials that did not end inside their observation window. That is an outcome, so they are not run again.
   type: list
   elements: str
   returned: success

@@ -33,7 +33,8 @@ options:
     default: qemu:///system
   directory:
     description:
-      - Directory of the saved states of one guest, with one file per workload and one of the booted guest.
+      - Directory of the saved states of one guest, with a folder for each O(number), which has one file per workload
+        and one of the booted guest.
     type: path
   xml:
     description: Domain XML of the guest.
@@ -66,6 +67,10 @@ options:
         description: How many of a hundred visits write to the page; the others only read.
         type: int
         default: 100
+  number:
+    description: Which of the workload's saved states, from 1. Each number is a boot of its own.
+    type: int
+    default: 1
   boot_timeout_s:
     description: Time limit for the guest to boot, in seconds.
     type: float
@@ -157,6 +162,7 @@ def main() -> None:
             "directory": {"type": "path"},
             "xml": {"type": "str"},
             "workload": {"type": "dict", "options": workload},
+            "number": {"type": "int", "default": 1},
             "boot_timeout_s": {"type": "float", "default": 300},
         },
         required_if=[
@@ -197,7 +203,9 @@ def act(module: AnsibleModule) -> dict[str, Any]:
     workload = saved_guest.Workload(**params["workload"])
     if workload.work_per_page is not None and (state == "calibrated" or workload.rate_mb_per_s is not None):
         module.fail_json(msg="workload.work_per_page: is given, so there is no rate to calibrate")
-    path = Path(params["directory"]) / workload.file_name
+    if params["number"] < 1:
+        module.fail_json(msg=f"number: is {params['number']}, but states are counted from 1")
+    path = Path(params["directory"]) / str(params["number"]) / workload.file_name
     if state == "saved" and path.exists():
         return {"changed": False, "path": str(path)}
     if state == "calibrated":

@@ -360,7 +360,8 @@ def qemu_version(host: str) -> str:
 def restore() -> None:
     """A new guest with its workload running, on the source."""
     end_guests()
-    state = str(Path(on("source", "ls /var/lib/libvirt/vcsp/states/*/*/0008mb-sequential-w20.save").split()[0]).parent)
+    saved = on("source", "ls /var/lib/libvirt/vcsp/states/*/*/1/0008mb-sequential-w20.save").split()[0]
+    state = str(Path(saved).parents[1])
     module("source", "saved_guest", name=GUEST, state="running", directory=state, workload={"window_mb": 8})
 
 

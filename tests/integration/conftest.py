@@ -207,7 +207,8 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def guest(lab: Path) -> Iterator[Callable[..., Done]]:
     """A guest running on the source, and a way to migrate it: ``guest(vcpu_quota_percent=50, ...)``."""
-    state = str(Path(on("source", "ls /var/lib/libvirt/vcsp/states/*/*/0008mb-sequential-w20.save").split()[0]).parent)
+    saved = on("source", "ls /var/lib/libvirt/vcsp/states/*/*/1/0008mb-sequential-w20.save").split()[0]
+    state = str(Path(saved).parents[1])
     module("source", "saved_guest", name="vcsp-guest", state="running", directory=state, workload={"window_mb": 8})
 
     def migrate(check: bool = False, **settings: Any) -> Done:

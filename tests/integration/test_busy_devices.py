@@ -77,7 +77,7 @@ def saved(lab: Path) -> Iterator[str]:
     """The folder of the saved states of such a guest."""
     for host in ADDRESS:
         make_disks(host)
-    state = on("source", "ls /var/lib/libvirt/vcsp/states/*/*/0008mb-sequential-w20.save").split()[0]
+    state = on("source", "ls /var/lib/libvirt/vcsp/states/*/*/1/0008mb-sequential-w20.save").split()[0]
     xml = on("source", "virsh", "save-image-dumpxml", state, "--security-info")
     xml = xml.replace("</cmdline>", f" {OPTIONS}</cmdline>").replace("</devices>", f"{DEVICES}</devices>")
     module("source", "saved_guest", name="vcsp-guest", state="saved", directory=STATE, xml=xml, workload=WORKLOAD)

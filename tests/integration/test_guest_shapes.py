@@ -52,7 +52,7 @@ def huge_pages(lab: Path) -> Iterator[None]:
 @pytest.fixture(scope="module", params=["hugepages", "two RAMBlocks", "two vCPUs"])
 def shape(lab: Path, huge_pages: None, request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
     """A shape, and the directory of the saved states of a guest that has it."""
-    state = on("source", "ls /var/lib/libvirt/vcsp/states/*/*/0008mb-sequential-w20.save").split()[0]
+    state = on("source", "ls /var/lib/libvirt/vcsp/states/*/*/1/0008mb-sequential-w20.save").split()[0]
     xml = shaped(on("source", "virsh", "save-image-dumpxml", state, "--security-info"), request.param)
     directory = f"/var/lib/libvirt/vcsp/states/shape/{request.param.replace(' ', '-')}"
     module("source", "saved_guest", name="vcsp-guest", state="saved", directory=directory, xml=xml, workload=WORKLOAD)

@@ -36,13 +36,15 @@ class Found:
     """What there is of an experiment, and what is still to do.
 
     :ivar pending: trials to run, in order
-    :ivar done: ids of the trials with a valid record
+    :ivar done: ids of the trials with a valid record, and of those that were lost
+    :ivar lost: ids of the trials that did not end inside the observation window
     :ivar notes: what was found in the directory but is not used, for the user
     """
 
     resumed: bool
     pending: list[dict[str, Any]]
     done: list[str]
+    lost: list[str]
     notes: list[str]
 
 
@@ -67,13 +69,13 @@ def find(directory: Path, experiment_id: str, scenario: Mapping[str, Any]) -> Fo
     """
     planned = trials(scenario)
     if not directory.exists():
-        return Found(False, planned, [], [])
+        return Found(False, planned, [], [], [])
     try:
         names = sorted(entry.name for entry in directory.iterdir() if entry.name != LOCK_FILE)
     except OSError as error:
         raise ExperimentError(f"{directory}: cannot be read: {error.strerror}; give another results_dir") from error
     if not names:
-        return Found(False, planned, [], [])
+        return Found(False, planned, [], [], [])
     if EXPERIMENT_FILE not in names:
         raise ExperimentError(
             f"{directory}: holds {', '.join(names[:3])}{' ...' if len(names) > 3 else ''} instead of an experiment; "
@@ -94,11 +96,13 @@ def find(directory: Path, experiment_id: str, scenario: Mapping[str, Any]) -> Fo
             f"different settings do not mix; use the scenario that it was begun with, or give another "
             f"experiment_id"
         )
-    valid = {record.trial_id for record in found.records if record.valid}
+    lost = {record.trial_id for record in found.records if record.lost}
+    ended = lost | {record.trial_id for record in found.records if record.valid}
     return Found(
         resumed=True,
-        pending=[trial for trial in planned if trial["id"] not in valid],
-        done=[trial["id"] for trial in planned if trial["id"] in valid],
+        pending=[trial for trial in planned if trial["id"] not in ended],
+        done=[trial["id"] for trial in planned if trial["id"] in ended],
+        lost=[trial["id"] for trial in planned if trial["id"] in lost],
         notes=[f"{directory / TRIALS_DIRECTORY / skip.name}: not used: {skip.reason}" for skip in found.skipped],
     )
 

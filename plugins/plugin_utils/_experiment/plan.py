@@ -71,6 +71,7 @@ class Plan:
             "resumed": found.resumed,
             "pending": found.pending,
             "done": found.done,
+            "lost": found.lost,
             "total": len(found.pending) + len(found.done),
             "scenario_hash": scenario_hash(self.scenario),
             "warnings": found.notes,

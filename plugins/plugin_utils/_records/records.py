@@ -21,6 +21,7 @@ from ...module_utils._method import Method
 from .._scenario.trials import trial_id
 from .atomic import write_directory, write_file
 from .errors import InputError
+from .events import time_of_s
 from .printable import printable
 from .regular import read_regular
 from .schema import experiment_problems, record_problems
@@ -101,6 +102,21 @@ class Record:
         entry = self.data["instruments"].get(instrument)
         values: Mapping[str, Any] = entry["values"] if entry and entry["present"] else {}
         return values
+
+    @property
+    def lost(self) -> bool:
+        """Whether the migration went into post-copy but did not end inside the observation window.
+
+        A loss is an outcome, and not run again when an experiment is resumed: such trials are the slowest, so means
+        without them are too good, and a second chance for them alone would hide that.
+        """
+        events, window_s = self.data["events"], self.data["trial"]["observation_s"]
+        if self.valid or time_of_s(events, "source", "MIGRATION", "postcopy-active") is None:
+            return False
+        completed_s = time_of_s(events, "destination", "MIGRATION", "completed")
+        if completed_s is None:
+            return time_of_s(events, "module", "OBSERVATION_END") is not None
+        return window_s is not None and completed_s > window_s
 
     @property
     def valid(self) -> bool:

@@ -8,6 +8,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ...module_utils._guest.calibration import PAPER_MB_PER_S
 from ...module_utils._link import PAGE_BYTES, Link
 from ...module_utils._options import PAGES_PER_MB
 from .gate import GUEST_SYSTEM_MB
@@ -17,8 +18,11 @@ def trials(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the trials of a normalised scenario in the order in which they are run.
 
     A repeat holds every workload with every method once, in an order drawn from the seed and the number of the repeat:
-    what drifts during an experiment meets all methods alike, and the same scenario always gives the same list.
+    what drifts during an experiment meets all methods alike, and the same scenario always gives the same list. Its
+    trials begin with one boot of the guest, and the next repeat's with another: all repeats of one boot would be copies
+    of one guest.
     """
+    states = saved_states(scenario)
     cells = [(workload, method) for workload in scenario["workloads"] for method in scenario["methods"]]
     result: list[dict[str, Any]] = []
     for repeat in range(1, scenario["repeats"] + 1):
@@ -31,7 +35,7 @@ def trials(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
                     scenario["guest"]["memory_mb"],
                     workload["window_mb"],
                     Link(**scenario["link"]),
-                    workload["rate_mb_per_s"],
+                    rate_mb_per_s(workload),
                 )
             result.append(
                 {
@@ -39,6 +43,7 @@ def trials(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
                     "index": len(result) + 1,
                     "total": len(cells) * scenario["repeats"],
                     "repeat": repeat,
+                    "state": (repeat - 1) % states + 1,
                     "workload": dict(workload),
                     "method": dict(method),
                     "guest": dict(scenario["guest"]),
@@ -48,6 +53,18 @@ def trials(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
                 }
             )
     return result
+
+
+def saved_states(scenario: Mapping[str, Any]) -> int:
+    """Return how many saved states of each workload the scenario uses, each of a boot of its own."""
+    return int(min(scenario["saved_states"], scenario["repeats"]))
+
+
+def rate_mb_per_s(workload: Mapping[str, Any]) -> float | None:
+    """Return the rate that a workload is to walk at; None if its work is given instead."""
+    if workload["work_per_page"] is not None:
+        return None
+    return float(workload["rate_mb_per_s"] or PAPER_MB_PER_S)
 
 
 def trial_id(

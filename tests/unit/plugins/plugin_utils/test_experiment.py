@@ -74,6 +74,21 @@ def test_resumed_without_what_is_valid(
     assert found.notes == [f"{directory}/trials/scrap: not used: no record.json"]
 
 
+def test_a_loss_is_an_outcome_and_not_run_again(
+    directory: Path, normal: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
+) -> None:
+    slow, broken = find(directory, "mine", normal).pending
+    switch = {"host": "source", "name": "MIGRATION", "data": {"status": "postcopy-active"}, "time_s": -0.01}
+    ended = {"host": "destination", "name": "MIGRATION", "data": {"status": "completed"}, "time_s": 1e4}
+    late = {"valid": False, "reasons": ["the migration ended 9990.0 s after the observation window"]}
+    for trial, events in ((slow, [switch, ended]), (broken, [switch])):
+        result = trial_result(validity=late, events=events)
+        write_record(directory / "trials", *build("mine", trial, result, None, {}))
+    found = find(directory, "mine", normal)
+    assert found.lost == found.done == [slow["id"]]
+    assert found.pending == [broken]
+
+
 def test_truncated_record_is_run_again(
     directory: Path, normal: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
 ) -> None:

@@ -65,6 +65,7 @@ def test_defaults() -> None:
     assert load(good()) == {
         "name": "mine",
         "repeats": 3,
+        "saved_states": 3,
         "seed": 1,
         "guest": {"memory_mb": 512, "vcpus": 1, "thp": "madvise"},
         "link": {"rate_mbit": 1000, "delay_us": 100, "queue": "fair", "congestion_control": "cubic"},

@@ -20,7 +20,11 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.experimen
 )
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.schema import record_problems
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import ScenarioError, load, read
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials import default_observation_s, trials
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials import (
+    default_observation_s,
+    saved_states,
+    trials,
+)
 
 QUICK = Path(__file__).resolve().parents[4] / "scenarios" / "quick.yml"
 
@@ -58,6 +62,7 @@ def test_a_trial(scenario: dict[str, Any]) -> None:
             "index": 1,
             "total": 1,
             "repeat": 1,
+            "state": 1,
             "workload": {
                 "window_mb": 64,
                 "pattern": "sequential",
@@ -69,9 +74,18 @@ def test_a_trial(scenario: dict[str, Any]) -> None:
             "guest": {"memory_mb": 512, "vcpus": 1, "thp": "madvise"},
             "link": {"rate_mbit": 1000, "delay_us": 100, "queue": "fair", "congestion_control": "cubic"},
             "baseline_s": 5,
-            "observation_s": 9.04,
+            "observation_s": 10.55,
         }
     ]
+
+
+def test_saved_states_are_dealt_to_the_repeats(scenario: dict[str, Any]) -> None:
+    scenario |= {"repeats": 5, "saved_states": 2}
+    assert {(trial["repeat"], trial["state"]) for trial in trials(load(scenario))} == {
+        (1, 1), (2, 2), (3, 1), (4, 2), (5, 1),
+    }  # fmt: skip
+    # A state that no repeat would use is not saved.
+    assert saved_states(load(scenario | {"repeats": 2, "saved_states": 9})) == 2
 
 
 def test_ids_tell_workloads_apart(scenario: dict[str, Any]) -> None:
