@@ -42,6 +42,13 @@ def test_every_method_migrates_the_guest(lab: Path) -> None:
         assert calibration["target_mb_per_s"] == 30
         assert calibration["low_mb_per_s"] <= calibration["rate_mb_per_s"] <= calibration["high_mb_per_s"]
         assert abs(baseline / 30 - 1) <= 0.25, (name, baseline, calibration)
+        times = record["instruments"]["visit_times"]["values"]
+        assert times["visits"] >= 8 * 256, "the window was walked after the switch"
+        assert times["p50_us"] <= times["p99_us"] <= times["p99_9_us"] <= 2000 * times["longest_ms"], name
+        waits = record["instruments"]["schedstat"]["values"]
+        parts_ms = waits["page_wait_until_walked_ms"] + waits["page_wait_after_walked_ms"]
+        assert parts_ms == pytest.approx(waits["page_wait_ms"])
+        assert waits["page_wait_until_walked_ms"] > waits["page_wait_after_walked_ms"] >= 0, name
         link = record["link"]
         assert {key: link[key] for key in record["trial"]["link"]} == record["trial"]["link"]
         assert link["proof"]["page_us"] > 2 * link["delay_us"]

@@ -132,7 +132,8 @@ def instruments(options: Options, readings: Readings, resumed: float | None) -> 
         released = readings.released_s
         if waits and released is not None and resumed < released < completed:
             until = page_waits_ms(readings, resumed, released)
-            until_ms = 0.0 if until is None else sum(until)
+            # Between two samples of schedstat it is interpolated, so it may come out as a little more than the whole.
+            until_ms = 0.0 if until is None else min(sum(until), sum(waits))
             sched["page_wait_until_walked_ms"] = until_ms
             sched["page_wait_after_walked_ms"] = sum(waits) - until_ms
         sched["run_queue_ms"] = metrics.run_queue_ms(readings.sched.samples, resumed, completed)
