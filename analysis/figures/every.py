@@ -13,12 +13,14 @@ from ..data.roles import baseline_of
 from ..statistics.agreement import instrument_readings
 from ..statistics.metrics import METRICS
 from ..statistics.requests import ACCURACY, prefetch_accuracies
+from ..statistics.visits import visit_distribution
 from ..summary import Summary
 from .agreement import instruments_figure
 from .decomposition import decomposition_figure
 from .requests import heatmap_figure, timeline_figure
 from .style import Figure
 from .throughput import throughput_figure
+from .visits import visits_figure
 from .workloads import workload_figure
 
 _THROUGHPUT_FILE = "figure6_throughput.svg"
@@ -55,6 +57,7 @@ def draw_figures(summary: Summary) -> Figures:
             drawn[f"figure{number}_{metric.name}.svg"] = workload_figure(trials, methods, metric, f"Figure {number}. ")
     drawn[_THROUGHPUT_FILE] = throughput_figure(summary.curves, methods, baseline)
     drawn["time_decomposition.svg"] = decomposition_figure(summary.parts, methods)
+    drawn["visit_times.svg"] = visits_figure(visit_distribution(experiment), methods)
     traces = typical_traces(experiment)
     timeline = timeline_figure(traces.by_method, methods, traces.memory_mb, traces.what)
     heatmap = heatmap_figure(traces.by_method, methods, traces.memory_mb, traces.what)

@@ -34,6 +34,7 @@ PAPER = [
 NAMES = [
     *PAPER,
     "time_decomposition.svg",
+    "visit_times.svg",
     "request_timeline.svg",
     "request_heatmap.svg",
     "prefetch_accuracy.svg",
