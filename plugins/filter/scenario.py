@@ -10,6 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario import gate
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.preflight import accelerator as accelerator_of
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.preflight import preflight as problems_of
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials import trials as trials_of
 
@@ -38,12 +39,25 @@ def preflight(value: str | Mapping[str, Any], source: Mapping[str, Any], destina
 
     :raises AnsibleFilterError: as `scenario`, or a host's facts are not a mapping.
     """
+    _check_hosts("preflight", source, destination)
+    return problems_of(scenario(value), source, destination)
+
+
+def accelerator(value: str | Mapping[str, Any], source: Mapping[str, Any], destination: Mapping[str, Any]) -> Any:
+    """Return what runs the scenario's guest on both hosts, and why.
+
+    :raises AnsibleFilterError: as `preflight`.
+    """
+    _check_hosts("accelerator", source, destination)
+    return accelerator_of(scenario(value)["guest"], source, destination)
+
+
+def _check_hosts(name: str, source: Any, destination: Any) -> None:
     for role, host in (("source", source), ("destination", destination)):
         if not isinstance(host, Mapping):
             raise AnsibleFilterError(
-                f"preflight: {role} must be what vcsp.testbed.testbed_info returned, not {type(host).__name__}"
+                f"{name}: {role} must be what vcsp.testbed.testbed_info returned, not {type(host).__name__}"
             )
-    return problems_of(scenario(value), source, destination)
 
 
 class FilterModule:
@@ -51,4 +65,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return name -> filter."""
-        return {"scenario": scenario, "trials": trials, "preflight": preflight}
+        return {"scenario": scenario, "trials": trials, "preflight": preflight, "accelerator": accelerator}

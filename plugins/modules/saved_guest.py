@@ -20,8 +20,9 @@ options:
   state:
     description:
       - V(saved) creates the saved state of O(workload) if it does not exist.
-      - V(running) restores it, replacing a guest of the testbed with that name.
-      - V(calibrated) restores it, finds the work that gives the workload its rate on this machine as it is now, returns
+      - V(running) restores it from O(directory), or boots the guest of O(xml) and starts O(workload) in it, replacing a
+        guest of the testbed with that name.
+      - V(calibrated) does the same, finds the work that gives the workload its rate on this machine as it is now, returns
         it as RV(calibration), and ends the guest. It changes nothing that stays.
       - V(absent) destroys the guest, waits for a migration of it to end with it, and keeps its saved states.
     type: str
@@ -101,6 +102,13 @@ EXAMPLES = r"""
     directory: /var/lib/libvirt/vcsp/states/512mb
     workload: {window_mb: 8, rate_mb_per_s: 30}
 
+- name: Boot a bare guest and start the workload in it
+  vcsp.testbed.saved_guest:
+    name: vcsp-guest
+    state: running
+    xml: "{{ lookup('ansible.builtin.template', 'domain.xml.j2') }}"
+    workload: {window_mb: 8}
+
 - name: Restore it
   vcsp.testbed.saved_guest:
     name: vcsp-guest
@@ -113,7 +121,7 @@ RETURN = r"""
 path:
   description: File of the saved state.
   type: str
-  returned: unless O(state=absent)
+  returned: unless O(state=absent), or without O(directory)
 calibration:
   description: The target, the rate reached with its 95 % interval, and the work that gives it.
   type: dict
@@ -167,8 +175,10 @@ def main() -> None:
         },
         required_if=[
             ("state", "saved", ["directory", "xml", "workload"]),
-            ("state", "running", ["directory", "workload"]),
-            ("state", "calibrated", ["directory", "workload"]),
+            ("state", "running", ["workload"]),
+            ("state", "running", ["directory", "xml"], True),
+            ("state", "calibrated", ["workload"]),
+            ("state", "calibrated", ["directory", "xml"], True),
         ],
         supports_check_mode=True,
     )
@@ -205,6 +215,8 @@ def act(module: AnsibleModule) -> dict[str, Any]:
         module.fail_json(msg="workload.work_per_page: is given, so there is no rate to calibrate")
     if params["number"] < 1:
         module.fail_json(msg=f"number: is {params['number']}, but states are counted from 1")
+    if params["directory"] is None:
+        return without_states(module, connection, workload)
     path = Path(params["directory"]) / str(params["number"]) / workload.file_name
     if state == "saved" and path.exists():
         return {"changed": False, "path": str(path)}
@@ -212,9 +224,8 @@ def act(module: AnsibleModule) -> dict[str, Any]:
         if module.check_mode:
             saved_guest.check_restore(connection, name, path)
             return {"changed": False, "path": str(path)}
-        found = saved_guest.calibrated(connection, name, path, workload)
-        warn_of(module, workload, found)
-        return {"changed": False, "path": str(path), "calibration": asdict(found)}
+        saved_guest.restore(connection, name, path)
+        return {"path": str(path), **calibrated(module, connection, workload)}
     if state == "running":
         (saved_guest.check_restore if module.check_mode else saved_guest.restore)(connection, name, path)
     elif module.check_mode:
@@ -222,6 +233,23 @@ def act(module: AnsibleModule) -> dict[str, Any]:
     else:
         saved_guest.make(connection, name, params["xml"], path, workload, params["boot_timeout_s"])
     return {"changed": True, "path": str(path)}
+
+
+def without_states(module: AnsibleModule, connection: Any, workload: saved_guest.Workload) -> dict[str, Any]:
+    """Bring about the requested state of a guest that is booted each time; returns the module's result."""
+    name, xml, calibrates = module.params["name"], module.params["xml"], module.params["state"] == "calibrated"
+    if module.check_mode:
+        saved_guest.check_make(connection, name, xml)
+        return {"changed": not calibrates}
+    saved_guest.start(connection, name, xml, workload, module.params["boot_timeout_s"])
+    return calibrated(module, connection, workload) if calibrates else {"changed": True}
+
+
+def calibrated(module: AnsibleModule, connection: Any, workload: saved_guest.Workload) -> dict[str, Any]:
+    """Calibrate the running guest, which is ended; returns the module's result."""
+    found = saved_guest.calibrated(connection, module.params["name"], workload)
+    warn_of(module, workload, found)
+    return {"changed": False, "calibration": asdict(found)}
 
 
 def warn_of(module: AnsibleModule, workload: saved_guest.Workload, found: Calibration) -> None:

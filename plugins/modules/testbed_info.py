@@ -8,7 +8,7 @@ module: testbed_info
 short_description: What a host can do for post-copy migration, and its provenance
 version_added: 0.1.0
 description:
-  - Reports what a migration host can do, by trying it where that is cheap. KVM counts if it actually boots a kernel,
+  - Reports what a migration host can do, by trying it where that is cheap. KVM counts if it actually boots the guest,
     eBPF if the prefetch program actually loads.
   - Changes nothing but the file O(cache).
 author:
@@ -18,8 +18,16 @@ options:
     description: QEMU binary to examine.
     type: str
     default: qemu-system-x86_64
+  system:
+    description: The kind of guest that RV(info.accelerator) is for.
+    type: str
+    choices: [debian, bare]
+    default: debian
   kernel:
-    description: The guest's kernel, to try KVM with. Without it, the accelerator is V(tcg).
+    description: The kernel of a Debian guest, to try KVM with. Without it, its accelerator is V(tcg).
+    type: path
+  rom:
+    description: The ROM of a bare guest, to try KVM with. Without it, its accelerator is V(tcg).
     type: path
   prefetch_program:
     description: The compiled eBPF program.
@@ -27,7 +35,7 @@ options:
     default: /var/lib/libvirt/vcsp/prefetch.bpf.o
   cache:
     description:
-      - File that caches the accelerator until the host reboots, because trying a KVM that hangs takes ten seconds.
+      - File that keeps what KVM can do until the host reboots, because trying a KVM that hangs takes ten seconds.
       - Written if its directory exists. This does not count as a change.
     type: path
     default: /var/lib/libvirt/vcsp/accelerator.json
@@ -42,6 +50,7 @@ EXAMPLES = r"""
 - name: Examine a host
   vcsp.testbed.testbed_info:
     kernel: /var/lib/libvirt/images/vcsp/vmlinuz
+    rom: /var/lib/libvirt/images/vcsp/bare.rom
   register: host
 
 - name: Show its accelerator
@@ -64,9 +73,16 @@ info:
       type: dict
       sample: {version: 11.3.0}
     accelerator:
-      description: The accelerator that actually works, and why it was chosen.
+      description: The accelerator that actually runs a guest of the kind O(system), and why.
       type: dict
       sample: {name: tcg, reason: "there is no usable /dev/kvm"}
+    kvm:
+      description:
+        - What KVM does with each kind of guest, V(bare) and V(debian). C(usable) is null where it was not tried;
+          C(reason) says why; C(cpu) is the CPU model that it ran with, and C(cpu_xml) the same for libvirt.
+        - The CPU models are tried in the order host-model, host-passthrough, host-passthrough without
+          C(arch-capabilities).
+      type: dict
     userfaultfd:
       description: Whether QEMU may use userfaultfd.
       type: dict
@@ -101,25 +117,31 @@ info:
 
 import os
 from pathlib import Path
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.vcsp.testbed.plugins.module_utils._host import capabilities
+from ansible_collections.vcsp.testbed.plugins.module_utils._host import capabilities, kvm
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.memory import memory
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import ConnectionFailed, connect
 from ansible_collections.vcsp.testbed.plugins.module_utils._libvirt import LIBVIRT_IMPORT_ERROR
 
 
-def libvirt_version() -> dict[str, str] | None:
-    """Version of libvirt; None if it is not installed or does not answer."""
+def libvirt_connection() -> Any | None:
+    """Connection to libvirt; None if it is not installed or does not answer."""
     if LIBVIRT_IMPORT_ERROR is not None:
         return None
     try:
-        connection = connect("qemu:///system")
+        return connect("qemu:///system")
     except ConnectionFailed:
         return None
+
+
+def version(connection: Any | None) -> dict[str, str] | None:
+    """Version of libvirt."""
+    if connection is None:
+        return None
     number = connection.getLibVersion()
-    connection.close()
     return {"version": f"{number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"}
 
 
@@ -128,21 +150,30 @@ def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "qemu_binary": {"type": "str", "default": "qemu-system-x86_64"},
+            "system": {"type": "str", "choices": ["debian", "bare"], "default": "debian"},
             "kernel": {"type": "path"},
+            "rom": {"type": "path"},
             "prefetch_program": {"type": "path", "default": "/var/lib/libvirt/vcsp/prefetch.bpf.o"},
             "cache": {"type": "path", "default": "/var/lib/libvirt/vcsp/accelerator.json"},
         },
         supports_check_mode=True,
     )
     os.umask(os.umask(0o022) | 0o022)  # whatever the caller's, others must not write to what is created here
-    binary, cache = module.params["qemu_binary"], Path(module.params["cache"])
-    kernel = Path(module.params["kernel"]) if module.params["kernel"] else None
+    params = module.params
+    binary = params["qemu_binary"]
+    bare, kernel, cache = (Path(params[name]) if params[name] else None for name in ("rom", "kernel", "cache"))
+    connection = libvirt_connection()
+    qemu, libvirt = capabilities.qemu(binary), version(connection)
+    found = kvm.probe(connection, bare, kernel, cache, [qemu, libvirt], keep=not module.check_mode)
+    if connection is not None:
+        connection.close()
     info = {
-        "qemu": capabilities.qemu(binary),
-        "libvirt": libvirt_version(),
-        "accelerator": capabilities.accelerator(binary, kernel, cache, keep=not module.check_mode),
+        "qemu": qemu,
+        "libvirt": libvirt,
+        "accelerator": kvm.accelerator(found, params["system"]),
+        "kvm": found,
         "userfaultfd": capabilities.userfaultfd(),
-        "ebpf": capabilities.ebpf(Path(module.params["prefetch_program"])),
+        "ebpf": capabilities.ebpf(Path(params["prefetch_program"])),
         "cgroup": capabilities.cgroup(),
         "memory": memory(),
         **capabilities.provenance(),

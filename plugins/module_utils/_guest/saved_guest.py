@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Guests under test: booted once, saved with their workload running, restored for every trial.
 
-Every trial thus starts from the same memory, and none waits for a boot.
+Every trial thus starts from the same memory, and none waits for a boot. A guest that boots in no time is started anew.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ WORK_PER_PAGE = 20
 SILENCE_S = 5.0
 # How long a guest may take to change its work and report, beside the time that the reports take.
 ANSWER_S = 60.0
+# How much of a guest's console is shown when it does not boot.
+CONSOLE_BYTES = 400
 
 
 class GuestError(Exception):
@@ -107,7 +109,7 @@ def check_make(connection: Any, name: str, xml: str) -> None:
         raise GuestError(f"xml: {error}") from error
     if domain.findtext("name") != name:
         raise GuestError(f"xml: is of a guest named {domain.findtext('name')}, not {name}")
-    files = [domain.findtext("os/kernel"), domain.findtext("os/initrd")]
+    files = [domain.findtext(f"os/{part}") for part in ("kernel", "initrd", "loader")]
     files += [source.get("file") for source in domain.iterfind("devices/disk/source")]
     missing = [file for file in files if file and not Path(file).exists()]
     if missing:
@@ -146,12 +148,26 @@ def make(connection: Any, name: str, xml: str, path: Path, workload: Workload, b
         remove(connection, name)
 
 
-def calibrated(connection: Any, name: str, path: Path, workload: Workload) -> Calibration:
-    """Find the work that gives the workload its rate, on the guest saved at ``path``, which is ended again.
+def start(connection: Any, name: str, xml: str, workload: Workload, boot_timeout_s: float) -> None:
+    """Boot the guest and start its workload, replacing a leftover guest of ours.
 
-    :raises GuestError: there is no such state, the guest does not report, or is too slow for the rate asked for.
+    :raises GuestError: the guest lacks files or does not boot, or its workload does not start.
     """
-    restore(connection, name, path)
+    check_make(connection, name, xml)
+    remove(connection, name)
+    try:
+        _boot(connection, name, xml, boot_timeout_s)
+        _start(connection, name, workload, settle_s=0)
+    except BaseException:
+        remove(connection, name)
+        raise
+
+
+def calibrated(connection: Any, name: str, workload: Workload) -> Calibration:
+    """Find the work that gives the workload its rate, on the guest that runs it, which is ended.
+
+    :raises GuestError: the guest does not report, or is too slow for the rate asked for.
+    """
     try:
         with closing(Channel("source")) as channel:
             domain = connection.lookupByName(name)
@@ -188,12 +204,12 @@ def _boot(connection: Any, name: str, xml: str, timeout_s: float) -> Any:
     domain = connection.createXML(xml)
     with closing(Channel("source")) as channel:
         channel.open(domain)
-        message = f"the guest {name} did not boot within {timeout_s:.0f} s; see its console log"
-        _wait(lambda: channel.ready, timeout_s, message)
+        message = f"the guest {name} did not boot within {timeout_s:.0f} s"
+        _wait(lambda: channel.ready, timeout_s, lambda: f"{message}; {_last_words(xml)}")
     return domain
 
 
-def _start(connection: Any, name: str, workload: Workload) -> Any:
+def _start(connection: Any, name: str, workload: Workload, settle_s: float = SETTLE_S) -> Any:
     domain = connection.lookupByName(name)
     # Filling the window takes an emulated processor a while.
     timeout_s = 60 + workload.window_mb * 0.2
@@ -202,7 +218,7 @@ def _start(connection: Any, name: str, workload: Workload) -> Any:
         _wait(lambda: channel.ready, 30, f"the guest {name} did not respond after it was restored")
         channel.send(workload.command)
         _wait(
-            lambda: channel.samples and channel.samples[-1].time_s - channel.samples[0].time_s > SETTLE_S,
+            lambda: channel.samples and channel.samples[-1].time_s - channel.samples[0].time_s >= settle_s,
             timeout_s,
             f"the workload of {workload.window_mb} MB did not start within {timeout_s:.0f} s: "
             "is the guest's memory too small?",
@@ -217,10 +233,21 @@ def _save(domain: Any, path: Path) -> None:
     temporary.replace(path)
 
 
-def _wait(condition: Callable[[], Any], timeout_s: float, message: str) -> Any:
+def _last_words(xml: str) -> str:
+    """The end of a guest's console log, as a clause."""
+    source = ElementTree.fromstring(xml).find("devices/serial/source")
+    path = source.get("path") if source is not None else None
+    try:
+        said = Path(path or "").read_bytes()[-CONSOLE_BYTES:].decode("ascii", "replace").split()
+    except OSError:
+        return "it has no console log"
+    return f"its console {path} {'ends with: ' + ' '.join(said) if said else 'is empty'}"
+
+
+def _wait(condition: Callable[[], Any], timeout_s: float, message: str | Callable[[], str]) -> Any:
     deadline_s = time.monotonic() + timeout_s
     while not (found := condition()):
         if time.monotonic() > deadline_s:
-            raise GuestError(message)
-        time.sleep(0.05)
+            raise GuestError(message if isinstance(message, str) else message())
+        time.sleep(0.01)
     return found

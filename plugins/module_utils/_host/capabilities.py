@@ -4,13 +4,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import pwd
 import re
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +17,6 @@ from .._destination.policies import policy
 from .._destination.prefetch import Block, Prefetch, PrefetchError
 from .memory import first_match, thp_mode
 
-KVM_BOOT_TIMEOUT_S = 10
-# Printed by a kernel without a root file system just before it gives up: everything up to there worked.
-KERNEL_CAME_UP = "Unable to mount root fs"
 UFFD_SYSCTL = Path("/proc/sys/vm/unprivileged_userfaultfd")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -47,55 +42,6 @@ def qemu(binary: str) -> dict[str, Any] | None:
         "postcopy_preempt": major >= 8,  # the capability works with post-copy recovery since 8.0
         "postcopy_blocktime": (major, minor) >= (3, 0),
     }
-
-
-def accelerator(binary: str, kernel: Path | None, cache: Path | None, keep: bool = True) -> dict[str, Any]:
-    """KVM if it boots a kernel within seconds, else TCG; with the reason.
-
-    :param kernel: the guest's kernel. Without it KVM cannot be tried, and TCG is the safe answer.
-    :param cache: file that caches the answer for this boot, kernel and QEMU: trying a KVM that hangs takes 10 s.
-    :param keep: whether to write that file, if its folder exists.
-    """
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
-        return {"name": "tcg", "reason": "there is no usable /dev/kvm"}
-    if kernel is None or not kernel.exists():
-        return {"name": "tcg", "reason": "KVM was not tried: there is no guest kernel to boot yet"}
-    version = qemu(binary)
-    stamp = kernel.stat()
-    key = [BOOT_ID.read_text().strip(), stamp.st_size, stamp.st_mtime, version]
-    try:
-        known = json.loads(cache.read_text()) if cache is not None else None
-        if known and known["key"] == json.loads(json.dumps(key)):
-            kept: dict[str, Any] = known["accelerator"]
-            return kept
-    except (OSError, ValueError, KeyError):
-        pass  # nothing cached yet
-    found = _try_kvm(binary, kernel)
-    if keep and cache is not None and cache.parent.is_dir():
-        temporary = cache.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"key": key, "accelerator": found}))
-        temporary.replace(cache)
-    return found
-
-
-def _try_kvm(binary: str, kernel: Path) -> dict[str, Any]:
-    command = [
-        binary, "-accel", "kvm", "-cpu", "host", "-m", "256", "-nodefaults", "-display", "none", "-no-reboot",
-        "-serial", "stdio", "-kernel", str(kernel), "-append", "console=ttyS0 panic=-1",
-    ]  # fmt: skip
-    started = time.monotonic()
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=KVM_BOOT_TIMEOUT_S)
-        output = done.stdout + done.stderr
-    except subprocess.TimeoutExpired:
-        reason = f"/dev/kvm exists, but a kernel did not boot with it in {KVM_BOOT_TIMEOUT_S} s"
-        return {"name": "tcg", "reason": reason}
-    except OSError as error:
-        return {"name": "tcg", "reason": f"{binary} cannot be run: {error}"}
-    if KERNEL_CAME_UP in output:
-        return {"name": "kvm", "reason": f"a kernel booted with KVM in {time.monotonic() - started:.1f} s"}
-    last = output.strip().splitlines()[-1:] or ["no output"]
-    return {"name": "tcg", "reason": f"/dev/kvm exists, but a kernel did not boot with it: {last[0][:200]}"}
 
 
 def userfaultfd(qemu_conf: Path = Path("/etc/libvirt/qemu.conf")) -> dict[str, Any]:

@@ -19,7 +19,7 @@ def upgraded_experiment(experiment: _Document) -> _Document:
         return experiment
     scenario = experiment["scenario"]
     workloads = [_workload(workload) for workload in scenario["workloads"]]
-    return {**experiment, "scenario": {**scenario, "workloads": workloads}}
+    return {**experiment, "scenario": {**scenario, "workloads": workloads, "guest": _guest(scenario["guest"])}}
 
 
 def upgraded_record(record: _Document) -> _Document:
@@ -28,10 +28,17 @@ def upgraded_record(record: _Document) -> _Document:
         return record
     trial = record["trial"]
     new: dict[str, Any] = {"calibration": None, "link": None, "window": None, "cautions": []}
-    return {**new, **record, "trial": {**trial, "workload": _workload(trial["workload"])}}
+    settings = {"workload": _workload(trial["workload"]), "guest": _guest(trial["guest"])}
+    return {**new, **record, "trial": {**trial, **settings}}
 
 
 def _workload(workload: _Document) -> _Document:
     # The workload program wrote on every visit; what imported data were made with is not known.
     writes = None if workload["work_per_page"] is None else 100
     return {"rate_mb_per_s": None, "writes_percent": writes, **workload}
+
+
+def _guest(guest: _Document) -> _Document:
+    # There was one kind of guest, and no choice of what ran it; what imported data were made with is not known.
+    ours = guest["vcpus"] is not None
+    return {"system": "debian" if ours else None, "accelerator": "auto" if ours else None, **guest}

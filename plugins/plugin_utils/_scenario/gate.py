@@ -14,11 +14,9 @@ import yaml
 from ...module_utils._method import Method
 from ...module_utils._options import PAGES_PER_MB
 from .schema import fill, known_methods, place_schema, scenario_schema, validator
+from .systems import SYSTEMS, size_problems
 from .text import parse, yaml_problem
 from .words import explain, hint
-
-# What the guest's system and the workload program are given beside the working window.
-GUEST_SYSTEM_MB = 160
 
 
 class ScenarioError(Exception):
@@ -103,19 +101,23 @@ def _contradictions(document: Mapping[str, Any], faulty: Sequence[tuple[str | in
         return [(i, entry) for i, entry in enumerate(entries) if sound(key, i)] if isinstance(entries, list) else []
 
     guest = document.get("guest", {})
-    memory_mb = None
-    if isinstance(guest, Mapping) and sound("guest", "memory_mb"):
-        memory_mb = guest.get("memory_mb", place_schema("guest", "memory_mb")["default"])
+    memory_mb, own_mb = None, 0
+    if isinstance(guest, Mapping) and sound("guest"):
+        filled = fill(place_schema("guest"), guest)
+        memory_mb, own_mb = filled["memory_mb"], SYSTEMS[filled["system"]].own_mb
+        yield from size_problems(filled)
+        if filled["system"] == "bare" and filled["thp"] != place_schema("guest", "thp")["default"]:
+            yield "guest.thp: a bare guest has no transparent huge pages; remove it, or use 'system: debian'"
     workloads = {i: fill(place_schema("workloads", "[]"), workload) for i, workload in parts("workloads")}
     yield from _repeated("workloads", workloads)
     for i, workload in workloads.items():
         if workload["rate_mb_per_s"] is not None and workload["work_per_page"] is not None:
             yield f"workloads[{i}]: has both rate_mb_per_s and work_per_page, of which each decides the other; keep one"
-        if memory_mb is not None and workload["window_mb"] > memory_mb - GUEST_SYSTEM_MB:
+        if memory_mb is not None and workload["window_mb"] > memory_mb - own_mb:
             yield (
                 f"workloads[{i}].window_mb: is {workload['window_mb']}, but a guest of {memory_mb} MB has "
-                f"{memory_mb - GUEST_SYSTEM_MB} MB beside the {GUEST_SYSTEM_MB} MB of its system; "
-                f"use a smaller window, or guest.memory_mb of at least {workload['window_mb'] + GUEST_SYSTEM_MB}"
+                f"{memory_mb - own_mb} MB beside the {own_mb} MB of its system; "
+                f"use a smaller window, or guest.memory_mb of at least {workload['window_mb'] + own_mb}"
             )
     methods: dict[int, dict[str, Any]] = {}
     for i, entry in parts("methods"):

@@ -29,9 +29,58 @@ def preflight(scenario: Mapping[str, Any], source: Mapping[str, Any], destinatio
         for role, host in (("source", source), ("destination", destination))
         for problem in (*_software(role, host, demand), *_size(role, host, scenario["guest"]))
     ]
+    problems += _accelerator(scenario["guest"], source, destination)
     problems += _destination_only(destination, methods)
     problems += _together(source, destination, scenario["guest"])
     return problems
+
+
+def accelerator(guest: Mapping[str, Any], source: Mapping[str, Any], destination: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what runs the guest on both hosts: ``name`` (kvm or tcg), ``reason``, ``cpu`` and ``cpu_xml`` (with KVM).
+
+    :param guest: the guest of a normalised scenario
+    :param source: what vcsp.testbed.testbed_info returned for the source
+    :param destination: the same for the destination
+    """
+    if guest["accelerator"] == "tcg":
+        return {"name": "tcg", "reason": "the scenario asks for it", "cpu": None, "cpu_xml": None}
+    reasons = list(_no_kvm(guest, source, destination))
+    if reasons:
+        return {"name": "tcg", "reason": "; ".join(reasons), "cpu": None, "cpu_xml": None}
+    found = source["kvm"][guest["system"]]
+    return {"name": "kvm", "reason": found["reason"], "cpu": found["cpu"], "cpu_xml": found["cpu_xml"]}
+
+
+def _accelerator(guest: Mapping[str, Any], source: Mapping[str, Any], destination: Mapping[str, Any]) -> Iterator[str]:
+    """Yield why KVM, which the scenario asks for, cannot be had, where it was tried."""
+    tried = all(_kvm(host, guest["system"])["usable"] is not None for host in (source, destination))
+    if guest["accelerator"] == "kvm" and tried:
+        for reason in _no_kvm(guest, source, destination):
+            yield f"{reason}; use 'accelerator: auto' or 'tcg', or hosts with a working KVM"
+
+
+def _kvm(host: Mapping[str, Any], system: str) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = (host.get("kvm") or {}).get(system) or {"usable": None, "reason": "KVM was not tried"}
+    return found
+
+
+def _no_kvm(guest: Mapping[str, Any], source: Mapping[str, Any], destination: Mapping[str, Any]) -> Iterator[str]:
+    """Yield why these hosts do not run the guest with KVM."""
+    system = guest["system"]
+    usable = True
+    for role, host in (("source", source), ("destination", destination)):
+        found = _kvm(host, system)
+        if not found["usable"]:
+            usable = False
+            yield f"{_label(role, host)}: KVM does not run a {system} guest ({found['reason']})"
+    if usable:
+        models = [(host.get("cpu") or {}).get("model") for host in (source, destination)]
+        cpus = [host["kvm"][system]["cpu"] for host in (source, destination)]
+        if models[0] != models[1] or cpus[0] != cpus[1]:
+            yield (
+                f"source and destination: their processors differ ({models[0]} with {cpus[0]}, {models[1]} with "
+                f"{cpus[1]}), and a guest cannot move between them with KVM"
+            )
 
 
 def _label(role: str, host: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from ...module_utils._guest.calibration import PAPER_MB_PER_S
 from ...module_utils._link import PAGE_BYTES, Link
 from ...module_utils._options import PAGES_PER_MB
-from .gate import GUEST_SYSTEM_MB
+from .systems import SYSTEMS
 
 
 def trials(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -32,10 +32,7 @@ def trials(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
             observation_s = scenario["observation_s"]
             if observation_s is None:
                 observation_s = default_observation_s(
-                    scenario["guest"]["memory_mb"],
-                    workload["window_mb"],
-                    Link(**scenario["link"]),
-                    rate_mb_per_s(workload),
+                    scenario["guest"], workload["window_mb"], Link(**scenario["link"]), rate_mb_per_s(workload)
                 )
             result.append(
                 {
@@ -90,7 +87,9 @@ def _other_settings(workload: Mapping[str, Any]) -> str:
     return "".join(parts)
 
 
-def default_observation_s(memory_mb: int, window_mb: int, link: Link, rate_mb_per_s: float | None = None) -> float:
+def default_observation_s(
+    guest: Mapping[str, Any], window_mb: int, link: Link, rate_mb_per_s: float | None = None
+) -> float:
     """Return the seconds for which a guest is watched after the switch, when the scenario does not say.
 
     The window's pages and those of the guest's system cross the link. Each of the window's is a fault of its own, which
@@ -98,7 +97,8 @@ def default_observation_s(memory_mb: int, window_mb: int, link: Link, rate_mb_pe
     Half a second is for the steady rate. A guest of a rate of its own walks the window at half of it, if a quota holds
     it to that.
     """
-    link_s = (window_mb + GUEST_SYSTEM_MB) * 8.4 / link.rate_mbit
+    memory_mb: int = guest["memory_mb"]
+    link_s = (window_mb + SYSTEMS[guest["system"]].own_mb) * 8.4 / link.rate_mbit
     faults_s = window_mb * PAGES_PER_MB * (150 + link.exchange_us(PAGE_BYTES)) / 1e6
     walk_s = 0 if rate_mb_per_s is None else 2 * window_mb / rate_mb_per_s
     return round(0.5 + link_s + faults_s + walk_s + 0.0007 * memory_mb, 2)

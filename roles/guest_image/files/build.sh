@@ -3,7 +3,8 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 #
 # build.sh RELEASE TARGET: builds the guest image of a Debian release in the folder TARGET, atomically:
-#   root.squashfs  vmlinuz  initrd  SHA256SUMS
+#   root.squashfs  vmlinuz  initrd  bare.rom  SHA256SUMS
+# The ROM tells whether a KVM that hangs with the kernel runs anything.
 # from the source, in apt's format, on standard input, or from mmdebstrap's default if that is empty. Run from the folder
 # that holds workload.c and its companions. Needs root, mmdebstrap, squashfs-tools and gcc.
 set -eu
@@ -27,6 +28,7 @@ eval "$(apt-config shell login Dir::Etc::netrc/f logins Dir::Etc::netrcparts/d)"
 printf 'Dir::Etc::%s "%s";\n' netrc "$login" netrcparts "$logins" >> "$work/apt.conf"
 
 cc -O2 -Wall -Wextra -static -pthread -o "$work/vcsp-workload" workload.c
+sh bare/compile.sh "$work/bare.rom"
 
 # Quoted for the shell that mmdebstrap starts: "$1" is the root of the new system.
 mmdebstrap --variant=minbase --format=tar \
@@ -54,7 +56,7 @@ mmdebstrap --variant=minbase --format=tar \
 sqfstar -quiet -no-progress -comp zstd "$work/root.squashfs" < "$work/root.tar"
 
 rm "$work/vcsp-workload" "$work/root.tar" "$work/source" "$work/apt.conf"
-(cd "$work" && sha256sum root.squashfs vmlinuz initrd > SHA256SUMS)
+(cd "$work" && sha256sum root.squashfs vmlinuz initrd bare.rom > SHA256SUMS)
 chmod 755 "$work"
 chmod 644 "$work"/*
 sync

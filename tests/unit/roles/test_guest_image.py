@@ -183,6 +183,7 @@ def build(apt: Apt, tmp_path: Path) -> Callable[[str], tuple[str, str]]:
         subprocess.run(command, cwd=ROLE / "files", env=environment, input=source, text=True, check=True)
         assert {path.name for path in (tmp_path / "image").iterdir()} == {
             "SHA256SUMS",
+            "bare.rom",
             "initrd",
             "root.squashfs",
             "vmlinuz",
@@ -285,10 +286,16 @@ def test_the_image_is_rebuilt_exactly_when_an_ingredient_changed(play: Play) -> 
     ingredients |= {"files/initramfs/overlay", "files/initramfs/modules"}
     for path in ingredients:
         play.image(path, play.copy_of_role(path), guest_image_mirror=mirror)
+    rom = {path for path in ingredients if path.startswith("files/bare/")} | {"files/walk.h"}
+    for path in (*sorted(rom), "files/workload.c"):
+        play.image(f"rom-{path}", play.copy_of_role(path), guest_image_system="bare")
     found = play.images(http_proxy="http://proxy:3128")
+    bare = {name: found.pop(name) for name in list(found) if name.startswith("rom-")}
     assert set(found) == {"base", "elsewhere", "release", "mirror", "key", *ingredients}
     assert found.pop("elsewhere") == found["base"]
     assert len(set(found.values())) == len(found)
+    assert all(image.startswith("bare-") for image in bare.values())
+    assert len(set(bare.values())) == len(rom) + 1
 
 
 def test_the_image_is_rebuilt_when_the_machines_mirror_changed_and_not_with_its_proxy(

@@ -8,7 +8,7 @@ import os
 import subprocess
 from pathlib import Path
 
-BUILD = Path(__file__).resolve().parents[3] / "roles/guest_image/files/build.sh"
+FILES = Path(__file__).resolve().parents[3] / "roles/guest_image/files"
 
 
 def test_the_image_is_built_beside_its_target_and_not_in_tmp(tmp_path: Path) -> None:
@@ -25,8 +25,8 @@ def test_the_image_is_built_beside_its_target_and_not_in_tmp(tmp_path: Path) -> 
         (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
         (tmp_path / name).chmod(0o755)
     subprocess.run(
-        ["sh", BUILD, "bookworm", tmp_path / "image"],
-        cwd=tmp_path,
+        ["sh", "build.sh", "bookworm", tmp_path / "image"],
+        cwd=FILES,
         env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
         stdin=subprocess.DEVNULL,
         check=False,

@@ -15,7 +15,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
-NICE = {"guest_memory_mb": 512, "guest_vcpus": 1, "guest_accelerator": "tcg"}
+NICE = {
+    "guest_system": "debian",
+    "guest_memory_mb": 512,
+    "guest_vcpus": 1,
+    "guest_accelerator": "tcg",
+    "guest_cpu_xml": "<cpu mode='host-passthrough'/>",
+}
 # Everything XML can hold except line ends, which its attributes turn into blanks.
 xml_text = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff"), min_size=1)
 
@@ -52,6 +58,18 @@ def test_no_value_escapes_its_element(accelerator: str, name: str, path: str, th
     assert (root.findtext("os/cmdline") or "").endswith(f"transparent_hugepage={thp}")
     (disk,) = root.iterfind("devices/disk/source")
     assert disk.get("file") == f"{path}/root.squashfs"
+
+
+@given(xml_text, xml_text)
+def test_a_bare_guest_has_its_rom_and_no_disk(name: str, path: str) -> None:
+    bare = {**NICE, "guest_system": "bare", "guest_accelerator": "kvm"}
+    root = ElementTree.fromstring(DOMAIN.render(bare, guest_name=name, guest_image_path=path, guest_thp="never"))
+    assert root.findtext("name") == name
+    assert root.findtext("os/loader") == f"{path}/bare.rom"
+    assert root.find("os/kernel") is root.find("devices/disk") is None
+    assert root.get("type") == "kvm"
+    (cpu,) = root.iterfind("cpu")
+    assert cpu.get("mode") == "host-passthrough"
 
 
 @pytest.mark.parametrize("value", ["1</memory><evil/>", "lots", "$(id)"])

@@ -123,52 +123,6 @@ def test_cgroup(tmp_path: Path, mounts: str, controllers: str, version: int, cpu
     assert found == {"version": version, "cpu": cpu, "reason": reason.format(tmp_path)}
 
 
-def test_kvm_is_not_tried_without_a_kernel(tmp_path: Path) -> None:
-    found = capabilities.accelerator("qemu-system-x86_64", tmp_path / "vmlinuz", None)
-    assert found["name"] == "tcg"
-    assert found["reason"]
-
-
-def test_an_answer_is_kept_but_not_in_check_mode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[str] = []
-
-    def boot(binary: str, _kernel: Path) -> dict[str, str]:
-        tried.append(binary)
-        return {"name": "kvm", "reason": "it boots"}
-
-    monkeypatch.setattr(capabilities, "_try_kvm", boot)
-    monkeypatch.setattr("os.access", lambda *_: True)
-    kernel, cache = tmp_path / "vmlinuz", tmp_path / "accelerator.json"
-    kernel.touch()
-    for keep, tries in ((False, 1), (False, 2), (True, 3), (True, 3), (False, 3)):
-        assert capabilities.accelerator("no-qemu", kernel, cache, keep=keep)["name"] == "kvm"
-        assert len(tried) == tries
-        assert cache.exists() == (tries == 3)
-    assert not cache.with_suffix(".tmp").exists()
-
-
-@pytest.mark.parametrize(
-    ("output", "name"),
-    [
-        ("Kernel panic - not syncing: VFS: Unable to mount root fs on unknown-block(0,0)", "kvm"),
-        ("KVM internal error. Suberror: 1", "tcg"),
-        ("", "tcg"),
-    ],
-)
-def test_kvm_counts_only_if_a_kernel_boots(tmp_path: Path, output: str, name: str) -> None:
-    assert capabilities._try_kvm(program(tmp_path / "qemu", output), tmp_path / "vmlinuz")["name"] == name
-
-
-def test_a_kvm_that_hangs_times_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hanging = tmp_path / "qemu"
-    hanging.write_text("#!/bin/sh\nexec sleep 30\n")
-    hanging.chmod(0o755)
-    monkeypatch.setattr(capabilities, "KVM_BOOT_TIMEOUT_S", 0.2)
-    found = capabilities._try_kvm(str(hanging), tmp_path / "vmlinuz")
-    assert found["name"] == "tcg"
-    assert "did not boot" in found["reason"]
-
-
 def test_provenance_identifies_hosts_that_share_a_kernel() -> None:
     found = capabilities.provenance()
     assert found["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()

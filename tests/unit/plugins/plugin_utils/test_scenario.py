@@ -67,7 +67,7 @@ def test_defaults() -> None:
         "repeats": 3,
         "saved_states": 3,
         "seed": 1,
-        "guest": {"memory_mb": 512, "vcpus": 1, "thp": "madvise"},
+        "guest": {"system": "debian", "accelerator": "auto", "memory_mb": 512, "vcpus": 1, "thp": "madvise"},
         "link": {"rate_mbit": 1000, "delay_us": 100, "queue": "fair", "congestion_control": "cubic"},
         "baseline_s": 5,
         "observation_s": None,
@@ -186,8 +186,27 @@ BAD = {
     ),
     "no workloads": ({"workloads": []}, "workloads: is an empty list; must be a list with at least one entry"),
     "workloads as mapping": ({"workloads": {"window_mb": 8}}, "workloads: is a mapping; must be a list"),
-    "guest as list": ({"guest": [1]}, "guest: is a list; must be a mapping with the keys memory_mb, vcpus, thp"),
-    "small guest": ({"guest": {"memory_mb": 255}}, "guest.memory_mb: is 255; must be"),
+    "guest as list": (
+        {"guest": [1]},
+        "guest: is a list; must be a mapping with the keys system, accelerator, memory_mb, vcpus, thp",
+    ),
+    "tiny guest": ({"guest": {"memory_mb": 15}}, "guest.memory_mb: is 15; must be"),
+    "small guest": ({"guest": {"memory_mb": 255}}, "guest.memory_mb: is 255, but a debian guest needs 256"),
+    "large bare guest": (
+        {"guest": {"system": "bare", "memory_mb": 3073}},
+        "guest.memory_mb: is 3073, but a bare guest has at most 3072",
+    ),
+    "many processors": ({"guest": {"system": "bare", "vcpus": 17}}, "guest.vcpus: is 17; must be"),
+    "bare guest that is full": (
+        {"guest": {"system": "bare", "memory_mb": 64}, "workloads": [{"window_mb": 63}]},
+        "workloads[0].window_mb: is 63, but a guest of 64 MB has 60 MB beside the 4 MB of its system",
+    ),
+    "bare guest with THP": ({"guest": {"system": "bare", "thp": "never"}}, "guest.thp: a bare guest has no"),
+    "unknown system": ({"guest": {"system": "windows"}}, 'guest.system: is "windows"; must be one of debian, bare'),
+    "unknown accelerator": (
+        {"guest": {"accelerator": "xen"}},
+        'guest.accelerator: is "xen"; must be one of auto, kvm, tcg',
+    ),
     "unknown THP": ({"guest": {"thp": "often"}}, 'guest.thp: is "often"; must be one of always, madvise, never'),
 }
 
@@ -298,11 +317,13 @@ SCENARIOS = st.fixed_dictionaries(
         "guest": st.fixed_dictionaries(
             {},
             optional={
+                "accelerator": st.sampled_from(["auto", "kvm", "tcg"]),
                 "memory_mb": st.integers(256, 4096),
                 "vcpus": st.integers(1, 16),
                 "thp": st.sampled_from(["always", "madvise", "never"]),
             },
-        ),
+        )
+        | st.fixed_dictionaries({"system": st.just("bare")}, optional={"memory_mb": st.integers(98, 3072)}),
         "link": st.fixed_dictionaries(
             {},
             optional={
@@ -355,11 +376,13 @@ def admissible(document: Any) -> bool:
     ):
         return False
     guest, link = document.get("guest", {}), document.get("link", {})
-    if not only(guest, set(), {"memory_mb", "vcpus", "thp"}):
+    if not only(guest, set(), {"system", "accelerator", "memory_mb", "vcpus", "thp"}):
         return False
     if not only(link, set(), {"rate_mbit", "delay_us", "queue", "congestion_control"}):
         return False
-    memory_mb = guest.get("memory_mb", 512)
+    memory_mb, system = guest.get("memory_mb", 512), guest.get("system", "debian")
+    if system not in ("debian", "bare"):
+        return False
     workloads, methods = document["workloads"], document["methods"]
     if not (isinstance(workloads, list) and isinstance(methods, list) and workloads and methods):
         return False
@@ -367,9 +390,10 @@ def admissible(document: Any) -> bool:
         name(document["name"])
         and whole(document.get("repeats", 3), 1, 1000)
         and whole(document.get("seed", 1), 0, 2**32 - 1)
-        and whole(memory_mb, 256, 2**20)
+        and (whole(memory_mb, 16, 3072) if system == "bare" else whole(memory_mb, 256, 2**20))
+        and guest.get("accelerator", "auto") in ("auto", "kvm", "tcg")
         and whole(guest.get("vcpus", 1), 1, 16)
-        and guest.get("thp", "madvise") in ("always", "madvise", "never")
+        and guest.get("thp", "madvise") in (("madvise",) if system == "bare" else ("always", "madvise", "never"))
         and whole(link.get("rate_mbit", 1000), 1, 10**6)
         and whole(link.get("delay_us", 100), 0, 10**6)
         and link.get("queue", "fair") in ("fair", "fifo")
@@ -377,7 +401,7 @@ def admissible(document: Any) -> bool:
         and re.fullmatch(r"[a-z][a-z0-9_]{0,14}", link.get("congestion_control", "cubic")) is not None
         and number(document.get("baseline_s", 5), 1, 120)
         and (document.get("observation_s") is None or number(document["observation_s"], 1, 3600))
-        and all(admissible_workload(workload, memory_mb) for workload in workloads)
+        and all(admissible_workload(workload, memory_mb, 2 if system == "bare" else 160) for workload in workloads)
         and all(admissible_method(method, memory_mb) for method in methods)
         and len({workload_key(workload) for workload in workloads}) == len(workloads)
         and len({method if isinstance(method, str) else method["name"] for method in methods}) == len(methods)
@@ -388,10 +412,10 @@ def workload_key(workload: dict[str, Any]) -> tuple[Any, ...]:
     return tuple((WORKLOAD_DEFAULTS | workload).values())
 
 
-def admissible_workload(workload: Any, memory_mb: int) -> bool:
+def admissible_workload(workload: Any, memory_mb: int, own_mb: int) -> bool:
     return (
         only(workload, {"window_mb"}, set(WORKLOAD_DEFAULTS) - {"window_mb"})
-        and whole(workload["window_mb"], 1, memory_mb - 160)
+        and whole(workload["window_mb"], 1, memory_mb - own_mb)
         and workload.get("pattern", "sequential") in ("sequential", "random", "zipf")
         and (workload.get("work_per_page") is None or whole(workload["work_per_page"], 1, 1000))
         and (workload.get("rate_mb_per_s") is None or number(workload["rate_mb_per_s"], 1, 1000000))

@@ -71,7 +71,7 @@ def test_a_trial(scenario: dict[str, Any]) -> None:
                 "writes_percent": 100,
             },
             "method": {**load(scenario)["methods"][0], **method},
-            "guest": {"memory_mb": 512, "vcpus": 1, "thp": "madvise"},
+            "guest": {"system": "debian", "accelerator": "auto", "memory_mb": 512, "vcpus": 1, "thp": "madvise"},
             "link": {"rate_mbit": 1000, "delay_us": 100, "queue": "fair", "congestion_control": "cubic"},
             "baseline_s": 5,
             "observation_s": 10.55,
@@ -111,11 +111,15 @@ def test_ids_tell_workloads_apart(scenario: dict[str, Any]) -> None:
 
 
 def test_observation_grows_with_the_window_unless_told(scenario: dict[str, Any]) -> None:
-    assert default_observation_s(2048, 64, Link()) > default_observation_s(512, 64, Link())
-    assert default_observation_s(512, 64, Link(100)) > 224 * 8.388608 / 100, "all that is sent must fit in"
-    assert default_observation_s(512, 8, Link(delay_us=40_000)) > 2048 * 0.08, "each fault waits for the link twice"
-    assert [default_observation_s(512, window_mb, Link()) for window_mb in (8, 64, 512)] == [3.06, 9.04, 56.92]
-    assert default_observation_s(512, 8, Link(), 32) == 3.06 + 0.5, "a walk at half the rate must fit in"
+    large, small, bare = (
+        {"system": system, "memory_mb": mb} for system, mb in (("debian", 2048), ("debian", 512), ("bare", 512))
+    )
+    assert default_observation_s(large, 64, Link()) > default_observation_s(small, 64, Link())
+    assert default_observation_s(bare, 64, Link()) < default_observation_s(small, 64, Link())
+    assert default_observation_s(small, 64, Link(100)) > 224 * 8.388608 / 100, "all that is sent must fit in"
+    assert default_observation_s(small, 8, Link(delay_us=40_000)) > 2048 * 0.08, "each fault waits for the link twice"
+    assert [default_observation_s(small, window_mb, Link()) for window_mb in (8, 64, 512)] == [3.06, 9.04, 56.92]
+    assert default_observation_s(small, 8, Link(), 32) == 3.06 + 0.5, "a walk at half the rate must fit in"
     told = trials(load({**scenario, "observation_s": 10}))
     assert {trial["observation_s"] for trial in told} == {10}
 
