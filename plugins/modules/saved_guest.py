@@ -22,8 +22,8 @@ options:
       - V(saved) creates the saved state of O(workload) if it does not exist.
       - V(running) restores it from O(directory), or boots the guest of O(xml) and starts O(workload) in it, replacing a
         guest of the testbed with that name.
-      - V(calibrated) does the same, finds the work that gives the workload its rate on this machine as it is now, returns
-        it as RV(calibration), and ends the guest. It changes nothing that stays.
+      - V(calibrated) does the same, finds the work that gives the workload its rate on this machine as it is now,
+        returns it as RV(calibration), and ends the guest. It changes nothing that stays.
       - V(absent) destroys the guest, waits for a migration of it to end with it, and keeps its saved states.
     type: str
     choices: [saved, running, calibrated, absent]

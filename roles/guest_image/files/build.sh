@@ -4,9 +4,9 @@
 #
 # build.sh RELEASE TARGET: builds the guest image of a Debian release in the folder TARGET, atomically:
 #   root.squashfs  vmlinuz  initrd  bare.rom  SHA256SUMS
-# The ROM tells whether a KVM that hangs with the kernel runs anything.
 # from the source, in apt's format, on standard input, or from mmdebstrap's default if that is empty. Run from the folder
-# that holds workload.c and its companions. Needs root, mmdebstrap, squashfs-tools and gcc.
+# that holds workload.c and its companions. Needs root, mmdebstrap, squashfs-tools and gcc. The ROM is for trying whether
+# a KVM that hangs with the kernel runs anything.
 set -eu
 umask 022
 release=$1
