@@ -61,7 +61,7 @@ def test_a_rate_out_of_reach_is_refused_before_any_trial(lab: Path, tmp_path: Pa
     assert done.returncode == 2, done.stdout
     assert "ask for a rate_mb_per_s of no more than" in " ".join(done.stdout.split())
     assert not list(results.glob("*/trials/*/record.json"))
-    assert guests() == []
+    assert guests("source") == guests("destination") == []
 
 
 def test_prefetching_needs_fewer_requests(lab: Path) -> None:
