@@ -45,6 +45,9 @@ def test_version_1_is_read_and_what_it_could_not_say_is_null(tmp_path: Path) -> 
         assert record.data["cautions"] == []
         assert record.data["trial"]["workload"] in found.scenario["workloads"]
         assert record.data["trial"]["workload"]["writes_percent"] == 100
+        assert record.data["trial"]["guest"] == found.scenario["guest"]
+        assert found.scenario["guest"]["system"] == "debian"
+        assert found.scenario["guest"]["accelerator"] == "auto"
     assert {cell.workload for cell in found.planned} == {"8 MB sequential work 4", "64 MB sequential work 4"}
 
 
