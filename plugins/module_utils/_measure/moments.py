@@ -17,6 +17,17 @@ def stopped_s(readings: Readings) -> float | None:
     return None if last is None or paused_at_switch(readings) or last[2] != "STOP" else last[1]
 
 
+def began_s(readings: Readings) -> float | None:
+    """Time at which the migration began on the source: from then on, QEMU logs what the guest writes, which slows it."""
+    stopped = stopped_s(readings)
+    setups = [
+        time_s
+        for time_s, event in readings.events
+        if (event.host, event.name, event.data.get("status")) == ("source", "MIGRATION", "setup")
+    ]
+    return max((time_s for time_s in setups if stopped is not None and time_s <= stopped), default=None)
+
+
 def paused_at_switch(readings: Readings) -> bool:
     """Whether somebody had paused the guest before the switch, so that the migration had nothing to stop."""
     last, before = _last_run(readings), readings.events_before_switch
@@ -35,10 +46,11 @@ def completed_s(readings: Readings) -> float | None:
 
 def pauses(readings: Readings, baseline_s: float) -> dict[str, float]:
     """Seconds for which the guest was paused by somebody else, by where in the trial that counts."""
-    stopped, resumed, completed = stopped_s(readings), resumed_s(readings), completed_s(readings)
+    began, stopped = began_s(readings), stopped_s(readings)
+    resumed, completed = resumed_s(readings), completed_s(readings)
     found = {}
-    if stopped is not None:
-        found["in the baseline"] = paused_s(_of(readings, "source"), stopped - baseline_s, stopped)
+    if began is not None and stopped is not None:
+        found["in the baseline"] = paused_s(_of(readings, "source"), began - baseline_s, stopped)
     end = readings.observation_end_s
     if resumed is not None and (end is not None or completed is not None):
         where = "during post-copy" if end is None else "in the observation window"

@@ -9,7 +9,7 @@ from typing import Any
 from .._guest.telemetry import Sample, Times
 from .._options import Options
 from . import metrics, series
-from .moments import clocks_set, completed_s, paused_at_switch, pauses, resumed_s, stopped_s
+from .moments import began_s, clocks_set, completed_s, paused_at_switch, pauses, resumed_s, stopped_s
 from .readings import Readings
 from .visit_times import visit_times
 
@@ -91,8 +91,9 @@ def guest_view(
     samples = all_samples(readings)
     curve = metrics.pages_curve(samples, stopped, resumed)
     found: dict[str, float | None] = {}
-    if stopped is not None and options.baseline_s > 0:
-        found["baseline_mb_per_s"] = metrics.rate_mb_per_s(curve, stopped - options.baseline_s, stopped)
+    began = began_s(readings)
+    if began is not None and options.baseline_s > 0:
+        found["baseline_mb_per_s"] = metrics.rate_mb_per_s(curve, began - options.baseline_s, began)
     found["postcopy_rate_mb_per_s"] = metrics.rate_mb_per_s(curve, resumed, completed)
     if options.window_pages is not None:
         found["window_walk_s"] = metrics.window_walk_s(samples, stopped, resumed, options.window_pages)

@@ -355,13 +355,24 @@ def test_a_pause_in_the_baseline_is_not_the_blackout_and_makes_the_trial_invalid
     assert found["validity"]["reasons"] == ["the guest was paused for 1.0 s in the baseline"]
 
 
+def test_the_baseline_ends_where_the_migration_begins() -> None:
+    found = with_events(event(97.5, "source", "MIGRATION", status="setup"))  # of a migration that came to nothing
+    found.events = [
+        event(99.0, "source", "MIGRATION", status="setup") if time_s == 99.8 else (time_s, happened)
+        for time_s, happened in found.events
+    ]
+    lines = ((96.9, 0), (98.0, 1100), (99.0, 2100), (99.9, 2300))  # slow once QEMU logs what the guest writes
+    found.source_channel = channel(*(line(time_s, pages, "source") for time_s, pages in lines))
+    assert build(options(), found)["measurements"]["baseline_mb_per_s"] == pytest.approx(1000 / 256)
+
+
 def test_a_pause_before_the_baseline_does_not_matter() -> None:
     found = build(options(), with_events(*paused_on("source", 96.0, 97.5), before_switch=3))
     assert found["validity"]["valid"]
 
 
 def test_a_guest_that_was_paused_before_the_baseline_and_resumed_in_it_counts_as_paused() -> None:
-    found = build(options(), with_events(event(98.4, "source", "RESUME"), before_switch=2))
+    found = build(options(), with_events(event(98.3, "source", "RESUME"), before_switch=2))
     assert found["validity"]["reasons"] == ["the guest was paused for 0.5 s in the baseline"]
 
 
