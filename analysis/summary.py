@@ -20,6 +20,7 @@ from .statistics.curves import Curves, largest_curves
 from .statistics.decomposition import time_parts
 from .statistics.factorial import Effect, factorial_effects
 from .statistics.interruptions import interruptions
+from .statistics.latencies import latency_warnings
 from .statistics.links import link_warnings
 from .statistics.quality import NoiseWarning, SelfCheck, noise_warnings, self_checks
 from .statistics.rates import rate_warnings
@@ -98,6 +99,7 @@ def summarise(directory: Path) -> Summary:
             *link_warnings(experiment.records),
             *rate_warnings(experiment.records),
             *disagreements(readings, experiment.scenario["methods"]),
+            *latency_warnings(experiment),
             *noise_warnings(trials, table, checks),
         ),
         checks,

@@ -18,7 +18,7 @@ def stopped_s(readings: Readings) -> float | None:
 
 
 def began_s(readings: Readings) -> float | None:
-    """Time at which the migration began on the source: from then on, QEMU logs what the guest writes, which slows it."""
+    """Time at which the migration began on the source: QEMU then logs what the guest writes, which slows it."""
     stopped = stopped_s(readings)
     setups = [
         time_s

@@ -173,6 +173,8 @@ def instruments(options: Options, readings: Readings, resumed: float | None) -> 
         if not dropped:
             requests["asked_kb"] = readings.trace.asked_bytes / 1024
             requests["sent_kb"] = readings.trace.sent_bytes / 1024
+            gaps = readings.trace.gaps
+            requests["gaps"] = {str(bit): gaps[bit] for bit in sorted(gaps)} or None
     put(
         "request_trace",
         requests,

@@ -29,22 +29,23 @@ def visit_times(times: Sequence[Times], begin_s: float, end_s: float) -> dict[st
         return {}
     return {
         "visits": sum(counts.values()),
-        **{name: quantile_ns(counts, share) / 1e3 for name, share in QUANTILES.items()},
+        **{name: quantile(counts, share) / 1e3 for name, share in QUANTILES.items()},
         "longest_ms": max(one.longest_ms for one in within),
         "histogram": {str(bit): count for bit, count in counts.items()},
     }
 
 
-def quantile_ns(counts: Mapping[int, int], share: float) -> float:
-    """Return the time that ``share`` of the visits did not exceed, in ns, exact to a factor of two.
+def quantile(counts: Mapping[int, int], share: float) -> float:
+    """Return the time that ``share`` of the events did not exceed, exact to a factor of two.
 
-    Within a power of two the visits are taken to be spread evenly on a logarithmic scale.
+    Within a power of two the events are taken to be spread evenly on a logarithmic scale.
 
-    :param counts: visits by power of two, of which at least one is not 0
+    :param counts: events by the power of two that their time reached, of which at least one is not 0
+    :returns: in the unit of those powers
     """
     wanted, seen = share * sum(counts.values()), 0
     for bit, count in sorted(counts.items()):
         if count and seen + count >= wanted:
             return float(2 ** (bit + (wanted - seen) / count))
         seen += count
-    raise ValueError("there are no visits")
+    raise ValueError("there are no events")

@@ -166,6 +166,7 @@ def test_instruments_events_and_files() -> None:
         "requests": 1000,
         "asked_kb": 4000.0,
         "sent_kb": 40000.0,
+        "gaps": {"0": 999},
     }
     assert found["instruments"]["cpu_latency"] == {"present": False, "reason": "not requested", "values": {}}
     assert found["clock_offset"] == {"offset_ms": 2.0, "bound_ms": 0.5}
@@ -477,6 +478,12 @@ def test_files_for_a_folder_are_gzip_files() -> None:
     found = build(options(files_dir=Path("/somewhere")), readings(trace=packed))["files"]
     assert gzip.decompress(found["requests.csv"]).decode().splitlines()[1] == "0.500000,pc.ram,8192,4096,4096,40960"
     assert gzip.decompress(found["telemetry.csv"]).startswith(b"time_s,host,")
+
+
+def test_a_trace_counts_the_times_between_requests_for_guest_memory() -> None:
+    times = ((100.0, "pc.ram"), (100.0003, "pc.ram"), (100.0004, None), (100.0008, "pc.ram"), (100.0008, "pc.ram"))
+    requests = (REQUEST._replace(time_s=time_s, block=block) for time_s, block in times)
+    assert trace(requests, 0.0, gzip=False).gaps == {8: 2, 0: 1}  # 300, 500 and 0 us
 
 
 def test_a_trace_is_packed_without_holding_its_requests() -> None:

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.vcsp.testbed.plugins.module_utils._guest.telemetry import Times
-from ansible_collections.vcsp.testbed.plugins.module_utils._measure.visit_times import quantile_ns, visit_times
+from ansible_collections.vcsp.testbed.plugins.module_utils._measure.visit_times import quantile, visit_times
 
 
 @given(st.lists(st.integers(1, 1 << 39), min_size=1), st.sampled_from([0.5, 0.99, 0.999]))
 def test_a_quantile_is_within_a_factor_of_two(visits_ns: list[int], share: float) -> None:
-    found_ns = quantile_ns(Counter(each.bit_length() - 1 for each in visits_ns), share)
+    found_ns = quantile(Counter(each.bit_length() - 1 for each in visits_ns), share)
     true_ns = sorted(visits_ns)[math.ceil(share * len(visits_ns)) - 1]
     assert found_ns / 2 <= true_ns <= found_ns * 2
 
