@@ -17,6 +17,8 @@ from .wording import amount, figure, interval, percent
 
 _LOSSES = {
     "stall_loss_s": "stall loss (s)",
+    "kernel_s": "kernel (s)",
+    "slower_s": "slower (s)",
     "unexplained_s": "unexplained (s)",
     "slow_down_percent": "slow-down (%)",
 }
@@ -129,8 +131,9 @@ def _parts(summary: Summary) -> Findings:
         "Where the time of a migration goes",
         "Means in ms for one virtual CPU, from its stop on the source to the last page, with service loss beside them. "
         + " ".join(f"{part.title}: {part.definition}" for part in PARTS)
-        + " Unexplained: what of the stall loss is neither page wait nor a wait for a processor. The virtual CPU ran,"
-        " but got less done than later, as when an emulator translates the guest's code anew.",
+        + " Kernel and slower: time on a CPU, until the end of the observation window, beyond what the same work takes"
+        " once the rate is steady; in the kernel it handles page faults, and outside of it an emulator translates the"
+        " guest's code anew, and caches are cold. Unexplained: what of the stall loss is none of these.",
         ("workload", "method", *(part.title.lower() for part in PARTS), *_LOSSES.values(), "n"),
         tuple(lines),
     )

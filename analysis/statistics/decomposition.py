@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from ...plugins.plugin_utils._records.events import resume_to_completion_ms
+from ...plugins.plugin_utils._records.events import resume_to_completion_ms, time_of_s
 from ...plugins.plugin_utils._records.records import Experiment, Record
 from .interval import means
 
@@ -33,7 +33,7 @@ PARTS = (
     Part("queued_ms", "Other run-queue wait", "It waited for a processor for any other reason, such as other threads."),
     Part("on_cpu_ms", "On CPU", "It ran."),
 )
-LOSS_COLUMNS = ("stall_loss_s", "unexplained_s", "slow_down_percent")
+LOSS_COLUMNS = ("stall_loss_s", "kernel_s", "slower_s", "unexplained_s", "slow_down_percent")
 _BY = ["workload", "method"]
 
 
@@ -42,7 +42,8 @@ def time_parts(experiment: Experiment) -> pd.DataFrame:
 
     Columns: ``trial_id``, ``workload`` (a label), ``method``, ``repeat``, the columns of `PARTS` (ms, mean of the
     virtual CPUs), ``total_ms`` (their sum), ``stall_loss_s`` and ``slow_down_percent`` as measured, and
-    ``unexplained_s``, what of the stall loss is none of the waits (NaN where missing).
+    what of the stall loss is none of the waits: ``kernel_s`` and ``slower_s``, time on a CPU beyond what the same work
+    takes at the steady rate, in the kernel and outside of it, and ``unexplained_s``, the rest (NaN where missing).
     """
     columns = ["trial_id", *_BY, "repeat", *(part.column for part in PARTS), "total_ms", *LOSS_COLUMNS]
     rows = [row for record in experiment.records if record.valid and (row := _row(record)) is not None]
@@ -91,6 +92,7 @@ def _row(record: Record) -> dict[str, object] | None:
     if on_cpu_ms < 0 or queue_ms < 0:
         return None
     loss_s, waited_s = measured["stall_loss_s"], (wait_ms + queue_ms) / vcpus / 1000
+    kernel_s, slower_s = _slower_s(record, vcpus) or (None, None)
     return {
         "trial_id": record.trial_id,
         "workload": record.cell.workload,
@@ -103,9 +105,29 @@ def _row(record: Record) -> dict[str, object] | None:
         "on_cpu_ms": on_cpu_ms / vcpus,
         "total_ms": blackout_ms + whole_ms,
         "stall_loss_s": loss_s,
-        "unexplained_s": None if loss_s is None else loss_s - waited_s,
+        "kernel_s": kernel_s,
+        "slower_s": slower_s,
+        "unexplained_s": None if loss_s is None else loss_s - waited_s - (kernel_s or 0.0) - (slower_s or 0.0),
         "slow_down_percent": measured["slow_down_percent"],
     }
+
+
+def _slower_s(record: Record, vcpus: int) -> tuple[float, float] | None:
+    """Return the time on a CPU beyond what the work took once it was steady, in the kernel and outside of it.
+
+    Both are of one virtual CPU, from its resume to the end of the observation window.
+    """
+    measured, end_s = record.data["measurements"], time_of_s(record.data["events"], "module", "OBSERVATION_END")
+    throughput, steady = measured["throughput_mb_per_s"], measured["steady_mb_per_s"]
+    names = "window_on_cpu_ms", "window_kernel_ms", "steady_on_cpu_percent", "steady_kernel_percent"
+    found = [value for name in names if (value := record.reading("schedstat", name)) is not None]
+    if throughput is None or not steady or end_s is None or len(found) < len(names):
+        return None
+    work_s = end_s * throughput / steady
+    on_cpu_s, kernel_s = (
+        whole_ms / vcpus / 1000 - work_s * percent / 100 for whole_ms, percent in zip(found[:2], found[2:], strict=True)
+    )
+    return kernel_s, on_cpu_s - kernel_s
 
 
 def _throttled_ms(record: Record) -> float | None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -18,24 +19,28 @@ SAMPLE_S = 0.05
 
 @dataclass(frozen=True)
 class SchedSample:
-    """Cumulative times of the vCPU threads (proc_pid_schedstat: Documentation/scheduler/sched-stats.rst), in seconds.
+    """Cumulative times of the vCPU threads, in seconds.
 
     :ivar time_s: CLOCK_MONOTONIC.
-    :ivar on_cpu_s: of each thread; so is ``run_queue_s``.
+    :ivar on_cpu_s: of each thread; so are the others. From schedstat (Documentation/scheduler/sched-stats.rst).
+    :ivar run_queue_s: from there, too.
+    :ivar kernel_s: the part of ``on_cpu_s`` that was spent in the kernel, in whole ticks (proc_pid_stat(5), ``stime``).
     """
 
     time_s: float
     on_cpu_s: tuple[float, ...]
     run_queue_s: tuple[float, ...]
+    kernel_s: tuple[float, ...]
 
 
 class SchedStat:
-    """Samples /proc/<pid>/task/<tid>/schedstat of vCPU threads until stopped; a context manager."""
+    """Samples schedstat and stat in /proc/<pid>/task/<tid> of vCPU threads until stopped; a context manager."""
 
     def __init__(self, threads: Iterable[int], proc: Path = PROC) -> None:
         self.threads = tuple(threads)
         self.samples: list[SchedSample] = []
-        self._files = [proc / str(tid) / "task" / str(tid) / "schedstat" for tid in self.threads]
+        self._folders = [proc / str(tid) / "task" / str(tid) for tid in self.threads]
+        self._tick_s = 1 / os.sysconf("SC_CLK_TCK")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="schedstat", daemon=True)
 
@@ -47,11 +52,14 @@ class SchedStat:
     def read(self) -> None:
         """Take a sample now; nothing is added once a thread is gone."""
         try:
-            words = [file.read_text().split() for file in self._files]
+            words = [(folder / "schedstat").read_text().split() for folder in self._folders]
+            # The thread's name comes first, in brackets, and may hold anything.
+            stats = [(folder / "stat").read_text().rpartition(")")[2].split() for folder in self._folders]
         except OSError:
             return
         on_cpu, queued = (tuple(int(word[column]) / 1e9 for word in words) for column in (0, 1))
-        self.samples.append(SchedSample(time.monotonic(), on_cpu, queued))
+        kernel = tuple(int(stat[12]) * self._tick_s for stat in stats)
+        self.samples.append(SchedSample(time.monotonic(), on_cpu, queued, kernel))
 
     def _run(self) -> None:
         while not self._stop.wait(SAMPLE_S):

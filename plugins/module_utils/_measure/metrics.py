@@ -101,6 +101,34 @@ def run_queue_ms(samples: Sequence[SchedSample], resume_s: float, completed_s: f
     return None if queued is None else sum(queued) * 1000
 
 
+def processor_s(
+    samples: Sequence[SchedSample], start_s: float, end_s: float, resumes: bool
+) -> tuple[float, float] | None:
+    """Time in s that the vCPU threads ran between two times, all added up, and the part of it in the kernel.
+
+    :param resumes: ``start_s`` is the resume, before which the threads sleep; else its sample is interpolated.
+    """
+    found = []
+    for counters in (
+        [(sample.time_s, sample.on_cpu_s) for sample in samples],
+        [(sample.time_s, sample.kernel_s) for sample in samples],
+    ):
+        used = _used_s(counters if resumes else _from(counters, start_s), start_s, end_s)
+        if used is None:
+            return None
+        found.append(sum(used))
+    return found[0], found[1]
+
+
+def _from(counters: Sequence[tuple[float, tuple[float, ...]]], start_s: float) -> list[tuple[float, tuple[float, ...]]]:
+    """The counters from a time on, at which they are interpolated; empty if they do not span it."""
+    threads = range(len(counters[0][1]) if counters else 0)
+    values = [value_at([(time_s, of[thread]) for time_s, of in counters], start_s) for thread in threads]
+    known = tuple(value for value in values if value is not None)
+    after = [(time_s, of) for time_s, of in counters if time_s > start_s]
+    return [(start_s, known), *after] if known and len(known) == len(values) else []
+
+
 def _used_s(
     counters: Sequence[tuple[float, tuple[float, ...]]], resume_s: float, completed_s: float
 ) -> list[float] | None:

@@ -138,6 +138,7 @@ def instruments(options: Options, readings: Readings, resumed: float | None) -> 
             sched["page_wait_until_walked_ms"] = until_ms
             sched["page_wait_after_walked_ms"] = sum(waits) - until_ms
         sched["run_queue_ms"] = metrics.run_queue_ms(readings.sched.samples, resumed, completed)
+        sched |= _processor(readings, resumed, completed)
     idle = "there is no downtime: vCPUs may have been idle, which schedstat cannot tell from waiting for a page"
     put(
         "schedstat",
@@ -189,6 +190,25 @@ def instruments(options: Options, readings: Readings, resumed: float | None) -> 
         "the kernel does not report them",
     )
     return found
+
+
+def _processor(readings: Readings, resumed: float, completed: float) -> dict[str, float]:
+    """How long the vCPUs ran in the observation window, and for which share of the time once their rate is steady."""
+    end = readings.observation_end_s
+    steady = None if end is None else metrics.steady_window(completed, end)
+    if readings.sched is None or end is None or steady is None:
+        return {}
+    samples, steady_ms = readings.sched.samples, (steady[1] - steady[0]) * 1000 * len(readings.vcpu_threads)
+    whole = metrics.processor_s(samples, resumed, end, resumes=True)
+    late = metrics.processor_s(samples, *steady, resumes=False)
+    if whole is None or late is None:
+        return {}
+    return {
+        "window_on_cpu_ms": whole[0] * 1000,
+        "window_kernel_ms": whole[1] * 1000,
+        "steady_on_cpu_percent": 100 * late[0] * 1000 / steady_ms,
+        "steady_kernel_percent": 100 * late[1] * 1000 / steady_ms,
+    }
 
 
 def validity(options: Options, readings: Readings, measurements: dict[str, float | None]) -> dict[str, Any]:

@@ -110,6 +110,27 @@ def test_means_have_shares_and_intervals(tmp_path: Path) -> None:
     assert parts["unexplained_s"].tolist() == pytest.approx((parts["stall_loss_s"] - waited_s).tolist())
 
 
+def test_time_on_a_cpu_beyond_what_the_work_takes_is_part_of_the_loss(tmp_path: Path) -> None:
+    of = factory.experiment()
+    # A window of 4 s with the work of 2.5 s at the steady rate, which keeps a CPU busy for 80 % of the time.
+    trial = _trial(of, "post-copy", stall_loss_s=1.5, throughput_mb_per_s=50.0, steady_mb_per_s=80.0)
+    trial["events"] = [e for e in trial["events"] if e["name"] != "OBSERVATION_END"]
+    trial["events"].append({"host": "module", "name": "OBSERVATION_END", "data": {}, "time_s": 4.0})
+    trial["instruments"]["schedstat"]["values"] |= {
+        "window_on_cpu_ms": 2400.0,
+        "window_kernel_ms": 350.0,
+        "steady_on_cpu_percent": 80.0,
+        "steady_kernel_percent": 10.0,
+    }
+    older = _trial(of, "post-copy", 2, stall_loss_s=1.5)
+    parts = _parts(tmp_path, of, trial, older).set_index("repeat")
+    assert parts.loc[1, "kernel_s"] == pytest.approx(0.35 - 0.25)
+    assert parts.loc[1, "slower_s"] == pytest.approx(2.4 - 2.0 - 0.1)
+    assert parts.loc[1, "unexplained_s"] == pytest.approx(1.5 - 0.9 - 0.4)
+    assert parts.loc[2, ["kernel_s", "slower_s"]].isna().all()
+    assert parts.loc[2, "unexplained_s"] == pytest.approx(1.5 - 0.9)
+
+
 def test_no_trials_give_empty_tables(tmp_path: Path) -> None:
     parts = _parts(tmp_path, factory.experiment())
     assert mean_parts(parts).empty

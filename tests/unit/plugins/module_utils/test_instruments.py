@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from pathlib import Path
@@ -24,13 +25,21 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
+def stat_line(kernel_ticks: int, name: str) -> str:
+    return f"7 ({name}) S 1 7 7 0 -1 4194304 100 0 0 0 900 {kernel_ticks} 0 0 20 0 4 0 1000 1 1\n"
+
+
 def test_schedstat_reads_each_thread(tmp_path: Path) -> None:
     write(tmp_path / "7/task/7/schedstat", "1500000000 250000000 9\n")
     write(tmp_path / "8/task/8/schedstat", "500000000 50000000 3\n")
+    write(tmp_path / "7/task/7/stat", stat_line(50, "CPU 0/TCG"))
+    write(tmp_path / "8/task/8/stat", stat_line(3, "a) b (c"))
     before = time.monotonic()
     with SchedStat([7, 8], tmp_path) as stat:
         first = stat.samples[0]
         assert (first.on_cpu_s, first.run_queue_s) == ((1.5, 0.5), (0.25, 0.05))
+        tick_s = 1 / os.sysconf("SC_CLK_TCK")
+        assert first.kernel_s == pytest.approx((50 * tick_s, 3 * tick_s))
         assert before <= first.time_s <= time.monotonic()
         deadline = before + 10
         while len(stat.samples) < 3 and time.monotonic() < deadline:
@@ -43,6 +52,8 @@ def test_schedstat_reads_each_thread(tmp_path: Path) -> None:
 def test_schedstat_adds_nothing_once_a_thread_is_gone(tmp_path: Path) -> None:
     write(tmp_path / "7/task/7/schedstat", "1 1 1\n")
     write(tmp_path / "8/task/8/schedstat", "1 1 1\n")
+    for tid in (7, 8):
+        write(tmp_path / f"{tid}/task/{tid}/stat", stat_line(1, "x"))
     stat = SchedStat([7, 8], tmp_path)
     stat.read()
     shutil.rmtree(tmp_path / "8")

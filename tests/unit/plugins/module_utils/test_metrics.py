@@ -110,18 +110,23 @@ def test_time_when_is_when_the_curve_reaches_the_value(lines: list[Sample], valu
 def test_page_wait_is_wall_time_minus_processor_and_queue_time_of_each_vcpu() -> None:
     # One second of post-copy; the first vCPU runs for 0.4 s and queues for 0.2 s, the second for 0.2 s and 0.1 s.
     readings = [
-        SchedSample(9.0, (5.0, 1.0), (1.0, 0.0)),
-        SchedSample(10.5, (5.2, 1.1), (1.1, 0.0)),
-        SchedSample(11.5, (5.6, 1.3), (1.3, 0.2)),
+        SchedSample(9.0, (5.0, 1.0), (1.0, 0.0), (0.5, 0.5)),
+        SchedSample(10.5, (5.2, 1.1), (1.1, 0.0), (0.6, 0.5)),
+        SchedSample(11.5, (5.6, 1.3), (1.3, 0.2), (0.8, 0.6)),
     ]
     assert metrics.page_waits_ms(readings, 10.0, 11.0) == pytest.approx([400.0, 700.0])
     assert metrics.run_queue_ms(readings, 10.0, 11.0) == pytest.approx(300.0)
+    assert metrics.processor_s(readings, 10.0, 11.0, resumes=True) == pytest.approx((0.6, 0.25))
+    assert metrics.processor_s(readings, 10.5, 11.0, resumes=False) == pytest.approx((0.3, 0.15))
+    assert metrics.processor_s(readings, 10.7, 11.2, resumes=False) == pytest.approx((0.3, 0.15))
 
 
-@pytest.mark.parametrize("readings", [[], [SchedSample(10.5, (0,), (0,))], [SchedSample(9.0, (0,), (0,))]])
+@pytest.mark.parametrize("readings", [[], [SchedSample(10.5, (0,), (0,), (0,))], [SchedSample(9.0, (0,), (0,), (0,))]])
 def test_page_wait_needs_samples_on_both_sides(readings: list[SchedSample]) -> None:
     assert metrics.page_waits_ms(readings, 10.0, 11.0) is None
     assert metrics.run_queue_ms(readings, 10.0, 11.0) is None
+    assert metrics.processor_s(readings, 10.0, 11.0, resumes=True) is None
+    assert metrics.processor_s(readings, 10.0, 11.0, resumes=False) is None
 
 
 @given(
@@ -129,13 +134,13 @@ def test_page_wait_needs_samples_on_both_sides(readings: list[SchedSample]) -> N
     st.integers(1, 16),
 )
 def test_page_wait_never_exceeds_the_post_copy_phase(steps: list[tuple[float, float, float]], vcpus: int) -> None:
-    readings = [SchedSample(0.0, (0.0,) * vcpus, (0.0,) * vcpus)]
+    readings = [SchedSample(0.0, (0.0,) * vcpus, (0.0,) * vcpus, (0.0,) * vcpus)]
     for passed_s, on_cpu_s, queued_s in steps:
         last = readings[-1]
         on_cpu, queued = (tuple(s + more for s in so_far) for so_far, more in (
             (last.on_cpu_s, on_cpu_s), (last.run_queue_s, queued_s)
         ))  # fmt: skip
-        readings.append(SchedSample(last.time_s + passed_s, on_cpu, queued))
+        readings.append(SchedSample(last.time_s + passed_s, on_cpu, queued, last.kernel_s))
     resumed, completed = readings[1].time_s, readings[-1].time_s
     waits = metrics.page_waits_ms(readings, resumed, completed)
     assert waits is not None

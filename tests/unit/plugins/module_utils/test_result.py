@@ -60,11 +60,14 @@ def event(time_s: float, host: str, name: str, **data: Any) -> tuple[float, Even
 def sched(time_s: float, *threads: tuple[float, float]) -> SchedSample:
     """A sample of threads, of each the time on a processor and in its queue."""
     on_cpu, queued = zip(*threads, strict=True)
-    return SchedSample(time_s, on_cpu, queued)
+    return SchedSample(time_s, on_cpu, queued, tuple(each / 4 for each in on_cpu))
 
 
 def line(time_s: float, pages: int, host: str, boot: str = "boot-1") -> Sample:
     return Sample(time_s, host, boot, time_s, pages, int(time_s), time_s * 2, (pages,))
+
+
+SCHED = (sched(99.5, (0.0, 0.0)), sched(100.5, (0.2, 0.1)), sched(101.5, (0.6, 0.3)), sched(104.5, (3.6, 0.3)))
 
 
 def channel(*samples: Sample) -> Any:
@@ -86,7 +89,14 @@ def readings(**changes: Any) -> Readings:
         ],
         "clock_offset_s": (0.002, 0.0005),
         "clock_measured_s": 99.8,
-        "sched": SimpleNamespace(samples=[sched(99.5, (0.0, 0.0)), sched(100.5, (0.2, 0.1)), sched(101.5, (0.6, 0.3))]),
+        "sched": SimpleNamespace(
+            samples=[
+                sched(99.5, (0.0, 0.0)),
+                sched(100.5, (0.2, 0.1)),
+                sched(101.5, (0.6, 0.3)),
+                sched(104.5, (3.6, 0.3)),
+            ]
+        ),
         "source_channel": channel(*(line(s, int((s - 97) * 1000), "source") for s in (97.0, 98.0, 99.0, 99.9))),
         "destination_channel": channel(
             line(100.0, 2900, "destination"), line(101.0, 3400, "destination"), line(104.1, 6500, "destination")
@@ -153,6 +163,11 @@ def test_instruments_events_and_files() -> None:
     found = build(options(), readings())
     assert found["instruments"]["schedstat"]["values"]["run_queue_ms"] == pytest.approx(200.0)
     schedstat = found["instruments"]["schedstat"]["values"]
+    # From 100 s to 104 s, and once the rate is steady: the whole of the last two seconds.
+    assert schedstat["window_on_cpu_ms"] == pytest.approx(3100)
+    assert schedstat["window_kernel_ms"] == pytest.approx(3100 / 4)
+    assert schedstat["steady_on_cpu_percent"] == pytest.approx(100)
+    assert schedstat["steady_kernel_percent"] == pytest.approx(25)
     assert schedstat["page_wait_until_walked_ms"] > 0
     assert schedstat["page_wait_until_walked_ms"] + schedstat["page_wait_after_walked_ms"] == pytest.approx(
         schedstat["page_wait_ms"]
