@@ -75,7 +75,7 @@ def test_a_malformed_line_is_none(line: str) -> None:
 
 @given(st.one_of(st.text(), st.lists(words, max_size=7).map(" ".join)))
 def test_no_line_raises(line: str) -> None:
-    assert isinstance(parse(line, "destination", 1.0), Sample | Verified | Working | str | None)
+    assert isinstance(parse(line, "destination", 1.0), Sample | Times | Verified | Working | str | None)
 
 
 @given(st.integers(0, 2**63), st.integers(0, 2**63), st.integers(0, 2**63), st.integers(0, 2**63))
