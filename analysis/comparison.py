@@ -30,7 +30,7 @@ from .statistics.table3 import cell_of, values_by_workload
 
 ALPHA = 0.05
 # Settings that may differ without making it another measurement.
-_FREE_SETTINGS = ("name", "repeats", "seed")
+_FREE_SETTINGS = ("name", "repeats", "seed", "regression")
 
 ChangeVerdict = Literal["regression", "improvement", "no regression", "too noisy", "too few trials"]
 

@@ -48,6 +48,10 @@ WORKLOAD_DEFAULTS: dict[str, Any] = {
     "work_per_page": None,
     "writes_percent": 100,
 }
+REGRESSION_DEFAULTS = {
+    "downtime": None, "total_migration_time": 10, "page_requests": 10, "throughput": 10, "stall_loss": 25,
+    "blackout": 50, "sent_kb": 5, "steady_rate": 10,
+}  # fmt: skip
 
 
 def good() -> dict[str, Any]:
@@ -72,8 +76,15 @@ def test_defaults() -> None:
         "baseline_s": 5,
         "observation_s": None,
         "workloads": [WORKLOAD_DEFAULTS | {"window_mb": 8}],
+        "regression": REGRESSION_DEFAULTS,
         "methods": [{**METHOD_DEFAULTS, "name": "vcsp", "vcpu_quota_percent": 50}],
     }
+
+
+def test_what_decides_a_night_is_named_metric_by_metric() -> None:
+    given = load(good() | {"regression": {"throughput": 20, "blackout": None}})["regression"]
+    assert given == REGRESSION_DEFAULTS | {"throughput": 20, "blackout": None}
+    assert problems(good() | {"regression": {"throughput": 0, "speed": 5}})
 
 
 def test_the_papers_four_methods() -> None:
