@@ -18,6 +18,8 @@ from .data.likeness import ALLOWABLE
 _EXAMPLES = """examples:
   python -m analysis report results/latest
       Table 3, figures and web page of the newest experiment, into results/latest/report
+  python -m analysis pack results/latest latest.tar.xz
+      the experiment as a small file to keep; tar unpacks it, and report draws it again
   python -m analysis import-vcsp VCSP/postcopy results/vcsp-raw
       the paper's own raw data as an experiment; report then gives the published Table 3
   python -m analysis compare results/last-night results/latest --allow qemu
@@ -39,6 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command == "report":
             return _report(options.directory)
+        if options.command == "pack":
+            return _pack(options.directory, options.archive)
         if options.command == "compare":
             return _compare(options)
         if options.command == "agree":
@@ -67,6 +71,14 @@ def _report(directory: Path) -> int:
         print(text_table(paths.summary))
     print(f"\nReport: {paths.html}")
     return 2 if paths.summary.failed else 0
+
+
+def _pack(directory: Path, archive: Path) -> int:
+    from .data.archive import pack
+
+    size = pack(directory, archive)
+    print(f"{archive}: {size / 1e6:.1f} MB; to draw its report again: tar -xf, then python -m analysis report")
+    return 0
 
 
 def _import_vcsp(raw_directory: Path, directory: Path) -> int:
@@ -126,6 +138,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     report = commands.add_parser("report", help="write the report of an experiment and print its Table 3")
     report.add_argument("directory", type=Path, metavar="DIR", help="directory of the experiment, finished or not")
+    packer = commands.add_parser("pack", help="put an experiment into one small file to keep")
+    packer.add_argument("directory", type=Path, metavar="DIR", help="directory of the experiment, finished or not")
+    packer.add_argument(
+        "archive", type=Path, metavar="FILE", help="the file to write, replaced if there is one: .tar.xz"
+    )
     importer = commands.add_parser("import-vcsp", help="turn the raw data of the paper's authors into an experiment")
     importer.add_argument(
         "raw_directory", type=Path, metavar="RAW_DIR", help="their folder postcopy/, any subset of its files"

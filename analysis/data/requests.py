@@ -120,10 +120,11 @@ class Traces:
     skipped: tuple[Skipped, ...]
 
 
-def typical_traces(experiment: Experiment) -> Traces:
-    """Read, for each method, the trace of the trial with the median number of requests.
+def typical_records(experiment: Experiment) -> tuple[str, dict[str, Record]]:
+    """Choose, for each method, the valid trial with the median number of requests among those with a trace.
 
-    The workload is the largest among those for which most methods have a valid trial with a trace.
+    :returns: the workload (its label), the largest among those for which most methods have such a trial, and the trial
+        by method, in the scenario's order; an empty label if there is none
     """
     candidates: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     windows: dict[str, int] = {}
@@ -131,16 +132,21 @@ def typical_traces(experiment: Experiment) -> Traces:
         if record.valid and (record.directory / REQUESTS_FILE).exists():
             candidates[record.cell.workload][record.cell.method].append(record)
             windows[record.cell.workload] = record.data["trial"]["workload"]["window_mb"] or 0
-    memory_mb = float(experiment.scenario["guest"]["memory_mb"] or 0)
     if not candidates:
-        return Traces("", {}, memory_mb, "", ())
+        return "", {}
     workload = max(candidates, key=lambda label: (len(candidates[label]), windows[label]))
+    of_method = candidates[workload]
+    return workload, {method: _middle(of_method[method]) for method in experiment.methods if method in of_method}
+
+
+def typical_traces(experiment: Experiment) -> Traces:
+    """Read the traces of `typical_records`."""
+    memory_mb = float(experiment.scenario["guest"]["memory_mb"] or 0)
+    workload, records = typical_records(experiment)
+    if not records:
+        return Traces("", {}, memory_mb, "", ())
     by_method, skipped = {}, []
-    for method in experiment.methods:
-        records = candidates[workload].get(method)
-        if not records:
-            continue
-        record = _middle(records)
+    for method, record in records.items():
         try:
             by_method[method] = read_places(record.directory / REQUESTS_FILE)
         except InputError as error:
