@@ -16,6 +16,7 @@ from .data.likeness import Difference, differences
 from .data.roles import BASELINE, baseline_of, roles
 from .data.table import tidy
 from .statistics.agreement import agreement, disagreements, instrument_readings
+from .statistics.best import Leader, leaders
 from .statistics.curves import Curves, largest_curves
 from .statistics.decomposition import time_parts
 from .statistics.factorial import Effect, factorial_effects
@@ -42,6 +43,7 @@ class Summary:
     trials: pd.DataFrame
     curves: Curves
     table: Table3 | None
+    leaders: tuple[Leader, ...]
     notice: str | None
     unlike: tuple[Difference, ...]
     effects: tuple[Effect, ...]
@@ -87,6 +89,7 @@ def summarise(directory: Path) -> Summary:
         trials,
         largest_curves(pooled),
         table,
+        leaders(trials, experiment.methods),
         notice,
         unlike,
         factorial_effects(trials, found),

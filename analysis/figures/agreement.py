@@ -62,6 +62,6 @@ def instruments_figure(readings: pd.DataFrame, methods: Sequence[str]) -> Figure
         )
         .add_params(zoom("x", "y"))
     )
-    chart = alt.layer(equal, marks, width=560, height=400)
+    chart = alt.layer(equal, marks, width=680, height=400)
     trials = points["trial_id"].nunique()
     return Figure(_TITLE, f"{trials} valid trials; on the dashed line, both agree", chart)

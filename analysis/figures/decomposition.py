@@ -56,7 +56,7 @@ def decomposition_figure(parts: pd.DataFrame, methods: Sequence[str]) -> Figure:
                 alt.Tooltip("n:Q", title="trials"),
             ],
         )
-        .properties(width=560, height=alt.Step(22))
+        .properties(width=680, height=alt.Step(22))
         .facet(data=bars.round(4), row=rows_of("workload", list(dict.fromkeys(bars["workload"]))))
         .resolve_scale(x="independent", y="independent")
     )

@@ -17,14 +17,13 @@ from ..statistics.visits import visit_distribution
 from ..summary import Summary
 from .agreement import instruments_figure
 from .decomposition import decomposition_figure
-from .requests import heatmap_figure, timeline_figure
+from .requests import heatmap_figure
 from .style import Figure
 from .throughput import throughput_figure
 from .visits import visits_figure
 from .workloads import workload_figure
 
 _THROUGHPUT_FILE = "figure6_throughput.svg"
-_TIMELINE_FILE = "request_timeline.svg"
 _HEATMAP_FILE = "request_heatmap.svg"
 _BY_WORKLOAD = {"downtime": 3, "total_migration_time": 4, "pages_transferred": 5}
 
@@ -59,13 +58,11 @@ def draw_figures(summary: Summary) -> Figures:
     drawn["time_decomposition.svg"] = decomposition_figure(summary.parts, methods)
     drawn["visit_times.svg"] = visits_figure(visit_distribution(experiment), methods)
     traces = typical_traces(experiment)
-    timeline = timeline_figure(traces.by_method, methods, traces.memory_mb, traces.what)
     heatmap = heatmap_figure(traces.by_method, methods, traces.memory_mb, traces.what)
     # Methods that prefetch nothing have no accuracy and are not in its figure.
     accuracies, unusable = prefetch_accuracies(experiment)
     with_accuracy = trials.assign(**{ACCURACY.measurement: trials["trial_id"].map(accuracies).astype("float64")})
     drawn |= {
-        _TIMELINE_FILE: timeline,
         _HEATMAP_FILE: heatmap,
         "prefetch_accuracy.svg": workload_figure(with_accuracy, methods, ACCURACY, ""),
         "instrument_agreement.svg": instruments_figure(instrument_readings(experiment), methods),
@@ -75,7 +72,6 @@ def draw_figures(summary: Summary) -> Figures:
         _THROUGHPUT_FILE: {
             each.workload: throughput_figure(each, methods, baseline) for each in curves if each.by_method
         },
-        _TIMELINE_FILE: {traces.workload: timeline},
         _HEATMAP_FILE: {traces.workload: heatmap},
     }
     return Figures(drawn, by_workload, (*traces.skipped, *unusable))

@@ -1,6 +1,6 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""The page requests of one trial per method: a timeline of points, and a heatmap for traces of any length."""
+"""The page requests of one trial per method over guest memory and time, for traces of any length."""
 
 from __future__ import annotations
 
@@ -12,50 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from ..data.requests import Places
-from ..data.telemetry import PAGES_PER_MB
 from ..statistics.requests import Grid, count_requests
-from .style import Figure, by_method, rows_of, zoom
+from .style import Figure, rows_of, zoom
 
-_TIMELINE_TITLE = "Timeline of page requests"
-_HEATMAP_TITLE = "Requested guest memory over time"
-# About as many as the eye can distinguish in a panel.
-_MOST_POINTS = 1000
-
-
-def timeline_figure(traces: Mapping[str, Places], methods: Sequence[str], memory_mb: float, what: str) -> Figure:
-    """Return one panel per method with one point per request, evenly thinned where there are too many.
-
-    ``traces`` are those of one trial per method, ``memory_mb`` is the guest's memory, ``what`` names the trials.
-    """
-    traces = {method: places for method, places in traces.items() if len(places.page)}
-    if not traces:
-        return Figure(_TIMELINE_TITLE, "No valid trial has a usable request trace.", None)
-    steps = {method: -(-len(places.page) // _MOST_POINTS) for method, places in traces.items()}
-    data = pd.concat([_points(places, steps[method]).assign(method=method) for method, places in traces.items()])
-    chart = (
-        alt.Chart()
-        .transform_calculate(memory_mb=f"datum.page / {PAGES_PER_MB}")
-        .mark_square(size=5, opacity=0.8, clip=True, aria=False)
-        .encode(
-            x=_time_axis(),
-            y=_memory_axis(memory_mb),
-            color=by_method(methods).legend(None),
-            tooltip=[
-                alt.Tooltip("method:N"),
-                alt.Tooltip("time_s:Q", title="time (s)", format=".4f"),
-                alt.Tooltip("page:Q", title="page", format=","),
-            ],
-        )
-        .add_params(zoom("x", "y"))
-        .properties(width=680, height=150)
-        .facet(data=data, row=rows_of("method", methods))
-    )
-    thinned = f"; evenly thinned to at most {_MOST_POINTS:,} per method" if max(steps.values()) > 1 else ""
-    return Figure(_TIMELINE_TITLE, what + thinned, chart)
-
-
-def _points(places: Places, step: int) -> pd.DataFrame:
-    return pd.DataFrame({"time_s": places.time_s[::step].round(4), "page": places.page[::step]})
+_TITLE = "Requested guest memory over time"
 
 
 def heatmap_figure(traces: Mapping[str, Places], methods: Sequence[str], memory_mb: float, what: str) -> Figure:
@@ -65,7 +25,7 @@ def heatmap_figure(traces: Mapping[str, Places], methods: Sequence[str], memory_
     """
     traces = {method: places for method, places in traces.items() if len(places.page)}
     if not traces:
-        return Figure(_HEATMAP_TITLE, "No valid trial has a usable request trace.", None)
+        return Figure(_TITLE, "No valid trial has a usable request trace.", None)
     start_s = min(float(places.time_s.min()) for places in traces.values())
     end_s = max(float(places.time_s.max()) for places in traces.values())
     grid = Grid(start_s, max(end_s, start_s + 1e-3), memory_mb)
@@ -107,7 +67,7 @@ def heatmap_figure(traces: Mapping[str, Places], methods: Sequence[str], memory_
     )
     cell = f"cells of {grid.cell_s * 1000:.3g} ms and {grid.cell_mb:.3g} MB"
     total = sum(len(places.page) for places in traces.values())
-    return Figure(_HEATMAP_TITLE, f"{what}; {total:,} requests in {cell}", chart)
+    return Figure(_TITLE, f"{what}; {total:,} requests in {cell}", chart)
 
 
 def _cells(counts: npt.NDArray[np.int64]) -> pd.DataFrame:

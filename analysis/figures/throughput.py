@@ -33,19 +33,28 @@ def throughput_figure(curves: Curves, methods: Sequence[str], baseline: str | No
     title = "Time since resume on the destination (s)" if known else "Time since the first sample (s)"
     x = alt.X("time_s:Q", title=title, scale=alt.Scale(nice=False))
     # Room for the labels above the curves.
-    scale = alt.Scale(domain=[0, float(lines["mb_per_s"].max()) * 1.25 or 1.0], nice=False)
+    scale = alt.Scale(domain=[0, float(lines["high"].max()) * 1.25 or 1.0], nice=False)
     y = alt.Y("mb_per_s:Q", title="Throughput (MB/s)", scale=scale, axis=alt.Axis(tickCount=4))
     layers: list[alt.Chart] = _phases() if known else []
     if baseline in curves.by_method:
         behind = alt.Chart(lines[lines["method"] == baseline].drop(columns="method"))
         behind = behind.mark_line(interpolate="step", color="#B0B0B0", strokeWidth=1, clip=True)
         layers.append(behind.encode(x=x, y=y))
+    if max(curve.n for curve in curves.by_method.values()) > 1:
+        band = alt.Chart().transform_filter("isValid(datum.mb_per_s)")
+        band = band.mark_area(interpolate="step", opacity=0.25, clip=True, aria=False)
+        color = by_method(methods).legend(None)
+        layers.append(
+            band.encode(x=x, y=alt.Y("low:Q", title="Throughput (MB/s)", scale=scale), y2="high:Q", color=color)
+        )
     line = alt.Chart().transform_filter("isValid(datum.mb_per_s)")
     line = line.mark_line(interpolate="step", strokeWidth=1.5, clip=True)
     tooltip = [
         alt.Tooltip("method:N"),
         alt.Tooltip("time_s:Q", title="time (s)", format=".2f"),
         alt.Tooltip("mb_per_s:Q", title="throughput (MB/s)", format=".1f"),
+        alt.Tooltip("low:Q", title="least", format=".1f"),
+        alt.Tooltip("high:Q", title="most", format=".1f"),
     ]
     line = line.encode(x=x, y=y, color=by_method(methods).legend(None), tooltip=tooltip)
     layers.append(line.add_params(zoom("x", "y")))
@@ -57,7 +66,11 @@ def throughput_figure(curves: Curves, methods: Sequence[str], baseline: str | No
 def _subtitle(curves: Curves, methods: Sequence[str], baseline: str | None) -> str:
     counts = sorted({curve.n for curve in curves.by_method.values()})
     least, most = counts[0], counts[-1]
-    trials = "single trials" if most == 1 else f"medians of {most if least == most else f'{least} to {most}'} trials"
+    trials = (
+        "single trials"
+        if most == 1
+        else f"medians of {most if least == most else f'{least} to {most}'} trials with their range"
+    )
     parts = [curves.workload, trials, f"samples of {SAMPLE_S} s"]
     if len(curves.by_method) > 1 and baseline in curves.by_method:
         parts.append(f"grey line: {baseline}")

@@ -48,7 +48,7 @@ def visits_figure(visits: pd.DataFrame, methods: Sequence[str]) -> Figure:
                 alt.Tooltip("trials:Q", title="trials"),
             ],
         )
-        .properties(width=560, height=240)
+        .properties(width=680, height=240)
         .facet(data=visits, row=rows_of("workload", list(dict.fromkeys(visits["workload"]))))
     )
     return Figure(

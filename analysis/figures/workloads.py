@@ -19,7 +19,7 @@ from .style import Figure, by_method, rows_of, shape_by_method, zoom
 # From this ratio of the largest to the smallest mean on, a linear axis would squeeze the small ones together.
 _LOG_RATIO = 20
 _MARK_WIDTH = 21
-_LEAST_WIDTH = 360
+_LEAST_WIDTH = 680
 
 
 def workload_figure(trials: pd.DataFrame, methods: Sequence[str], metric: Metric, label: str) -> Figure:

@@ -30,6 +30,7 @@ from .tables import trials_csv
 from .wording import (
     CONVENTIONS,
     amount,
+    best_lines,
     contradictions,
     interval,
     lost_lines,
@@ -64,6 +65,7 @@ def report_html(summary: Summary, figures: Figures) -> str:
         "progress": progress(experiment),
         "machine": machine(experiment),
         "amount": amount,
+        "best": best_lines(summary.leaders),
         "verdicts": [*verdict_sentences(summary.table), *lost_lines(summary.table)] if summary.table else [],
         "contradictions": contradictions(summary.table) if summary.table else [],
         "classes": {"improvement": "better", "worse": "worse"},

@@ -17,6 +17,7 @@ from .wording import (
     CONVENTIONS,
     aligned,
     amount,
+    best_lines,
     interval,
     lost_lines,
     machine,
@@ -82,7 +83,14 @@ def table3_markdown(summary: Summary) -> str:
         parts.append(f"**{_escape(str(summary.notice))}**")
     else:
         parts.append(
-            _bullets([*verdict_sentences(summary.table), *lost_lines(summary.table), *warned(summary.warnings)])
+            _bullets(
+                [
+                    *best_lines(summary.leaders),
+                    *verdict_sentences(summary.table),
+                    *lost_lines(summary.table),
+                    *warned(summary.warnings),
+                ]
+            )
         )
         parts += _table(summary.table, "baseline") + _table(summary.table, "paper") + _up_to(summary.table)
     if summary.warnings:

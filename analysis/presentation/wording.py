@@ -10,6 +10,7 @@ from typing import Any
 from ...plugins.plugin_utils._records.printable import printable
 from ...plugins.plugin_utils._records.records import Cell, Experiment, Record
 from ..data.likeness import stated
+from ..statistics.best import Leader
 from ..statistics.interval import Estimate, Mean
 from ..statistics.metrics import METRICS, published
 from ..statistics.table3 import Row, Table3
@@ -165,6 +166,32 @@ def _coverage(experiment: Experiment, table: Table3) -> list[str]:
             if cell.workloads and left_out:
                 found.append(f"{what}: without {', '.join(left_out)}, where one side has no valid measurement.")
     return found
+
+
+_BEST = {
+    "downtime": "Shortest downtime",
+    "total_migration_time": "Shortest total migration time",
+    "pages_transferred": "Fewest page requests",
+    "throughput": "Highest throughput",
+}
+
+
+def best_lines(leaders: Sequence[Leader]) -> list[str]:
+    """Return which method is best in each metric, and how sure that is."""
+    return [f"{_BEST[leader.metric.name]}: {_best(leader)}." for leader in leaders]
+
+
+def _best(leader: Leader) -> str:
+    if not leader.behind:
+        return f"no method is shown to be best; the mean of {leader.method} is {_mean(leader)}"
+    if not leader.tied:
+        return f"{leader.method}, {_mean(leader)}, ahead of all others"
+    return f"{leader.method}, {_mean(leader)}; not told apart from it: {', '.join(leader.tied)}"
+
+
+def _mean(leader: Leader) -> str:
+    unit = "" if leader.metric.name == "pages_transferred" else f" {leader.metric.unit}"
+    return f"{amount(leader.mean)}{unit}"
 
 
 _VERBS = {"improvement": "improves", "worse": "worsens", "no difference shown": "shows no difference in"}

@@ -22,7 +22,8 @@ from ..data.telemetry import SAMPLE_S, TELEMETRY_FILE, read_telemetry, throughpu
 class Curve:
     """Throughput over time: the median over ``n`` trials of one workload and method.
 
-    :ivar samples: columns ``time_s`` (the middle of the sample) and ``mb_per_s``
+    :ivar samples: columns ``time_s`` (the middle of the sample), ``mb_per_s``, and ``low`` and ``high``, the least and
+        the most of the trials
     :ivar completion_s: median time from resume to completion; None if the trials do not place resume on their clock
     """
 
@@ -80,7 +81,7 @@ def thinned(samples: pd.DataFrame, most: int) -> pd.DataFrame:
 
 
 def trial_samples(record: Record) -> pd.DataFrame:
-    """Return the throughput of one trial over time, in the columns of `Curve`'s samples.
+    """Return the throughput of one trial over time: ``time_s`` and ``mb_per_s`` as in `Curve`'s samples.
 
     :raises InputError: the trial has no usable telemetry
     """
@@ -120,9 +121,11 @@ def completion_s(record: Record) -> float | None:
 
 def _curve(trials: Sequence[_Trial]) -> Curve:
     numbers = np.concatenate([trial.numbers for trial in trials])
-    medians = pd.Series(np.concatenate([trial.mb_per_s for trial in trials])).groupby(numbers).median()
+    groups = pd.Series(np.concatenate([trial.mb_per_s for trial in trials])).groupby(numbers)
+    found = groups.agg(["median", "min", "max"])
     completions = [trial.completion_s for trial in trials if trial.completion_s is not None]
-    samples = _samples(medians.index.to_numpy(), medians.to_numpy())
+    samples = _samples(found.index.to_numpy(), found["median"].to_numpy())
+    samples = samples.assign(low=found["min"].to_numpy(), high=found["max"].to_numpy())
     return Curve(samples, len(trials), median(completions) if completions else None)
 
 

@@ -35,7 +35,6 @@ NAMES = [
     *PAPER,
     "time_decomposition.svg",
     "visit_times.svg",
-    "request_timeline.svg",
     "request_heatmap.svg",
     "prefetch_accuracy.svg",
     "instrument_agreement.svg",

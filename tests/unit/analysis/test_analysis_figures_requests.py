@@ -14,7 +14,7 @@ import pytest
 from ansible_collections.vcsp.testbed.analysis.data.requests import Places, read_places, read_requests, typical_traces
 from ansible_collections.vcsp.testbed.analysis.figures.agreement import instruments_figure
 from ansible_collections.vcsp.testbed.analysis.figures.every import draw_figures
-from ansible_collections.vcsp.testbed.analysis.figures.requests import heatmap_figure, timeline_figure
+from ansible_collections.vcsp.testbed.analysis.figures.requests import heatmap_figure
 from ansible_collections.vcsp.testbed.analysis.statistics.agreement import instrument_readings
 from ansible_collections.vcsp.testbed.analysis.statistics.requests import (
     COLUMNS,
@@ -173,26 +173,21 @@ def test_the_figures_say_what_the_traces_show_and_which_are_unusable(traced: Pat
     assert spec is not None
     (rows,) = spec["datasets"].values()
     assert [(row["method"], row["mean"], row["n"]) for row in rows] == [("post-copy-prefetching", 100.0, 2)]
-    for name in ("request_timeline.svg", "request_heatmap.svg"):
-        svg = figures.by_file[name].svg
-        assert "Guest memory (MB)" in svg
-        assert "Time since resume on the destination (s)" in svg
-        assert list(figures.by_workload[name]) == ["8 MB sequential work 4"]
+    svg = figures.by_file["request_heatmap.svg"].svg
+    assert "Guest memory (MB)" in svg
+    assert "Time since resume on the destination (s)" in svg
+    assert list(figures.by_workload["request_heatmap.svg"]) == ["8 MB sequential work 4"]
 
 
-def test_figures_stay_small_however_long_the_trace() -> None:
+def test_the_figure_stays_small_however_long_the_trace() -> None:
     random = np.random.default_rng(1)
     places = Places(np.linspace(0, 60, 300_000), random.integers(0, 131072, 300_000))
     assert len(heatmap_figure({"a": places}, ["a"], 512, "what").svg) < 400_000
-    timeline = timeline_figure({"a": places}, ["a"], 512, "what")
-    assert len(timeline.svg) < 200_000
-    assert "thinned to at most 1,000 per method" in timeline.subtitle
 
 
 def test_empty_traces_draw_nothing() -> None:
     nothing = {"a": Places(np.array([]), np.array([], dtype=np.int64))}
     assert heatmap_figure(nothing, ["a"], 512, "what").chart is None
-    assert timeline_figure(nothing, ["a"], 512, "what").chart is None
 
 
 def _instrument_rows(directory: Path, instruments: dict[str, Any]) -> list[dict[str, Any]]:

@@ -33,7 +33,6 @@ FIGURES = [
     "instrument_agreement",
     "prefetch_accuracy",
     "request_heatmap",
-    "request_timeline",
     "time_decomposition",
     "visit_times",
 ]
@@ -77,7 +76,7 @@ def test_a_finished_experiment_gives_all_files(paths: Report) -> None:
     assert all(path.stat().st_size for path in directory.iterdir())
 
     page = _Page(paths.html.read_text())
-    assert page.tags.count("figure") == 10
+    assert page.tags.count("figure") == len(FIGURES)
     assert all(place.startswith(("#", "data:")) for place in page.loads)
     assert "24 of 24 trials recorded: 24 valid, 0 invalid" in page.text
     assert "None: every planned trial is valid." in page.text
