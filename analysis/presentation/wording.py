@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from tabulate import tabulate
+
 from ...plugins.plugin_utils._records.printable import printable
 from ...plugins.plugin_utils._records.records import Cell, Experiment, Record
 from ..data.likeness import stated
@@ -100,14 +102,9 @@ def percent(estimate: Estimate, digits: int = 1) -> str:
 
 def aligned(rows: Sequence[Sequence[str]], texts: Collection[int]) -> list[str]:
     """Return ``rows`` as lines of aligned columns; those in ``texts`` are aligned to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            field.ljust(width) if column in texts else field.rjust(width)
-            for column, (field, width) in enumerate(zip(fields, widths, strict=True))
-        ).rstrip()
-        for fields in rows
-    ]
+    sides = ["left" if column in texts else "right" for column in range(len(rows[0]))]
+    table: str = tabulate(rows, tablefmt="plain", colalign=sides, disable_numparse=True, preserve_whitespace=True)
+    return [line.rstrip() for line in table.splitlines()]
 
 
 def missing_lines(cells: tuple[Cell, ...]) -> list[str]:
