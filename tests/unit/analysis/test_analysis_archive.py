@@ -47,3 +47,9 @@ def test_what_cannot_be_packed_is_refused(tmp_path: Path, capsys: pytest.Capture
     assert main(["pack", str(tmp_path / "nothing"), str(tmp_path / "kept.tar.xz")]) == 2
     assert "nothing" in capsys.readouterr().err
     assert not list(tmp_path.glob("kept*"))
+
+
+@pytest.mark.parametrize("archive", sorted(RESULTS.glob("*/records.tar.xz")), ids=lambda path: path.parent.name)
+def test_committed_results_are_drawn_from_the_records_beside_them(tmp_path: Path, archive: Path) -> None:
+    again = summarise(unpacked(archive, tmp_path / "again"))
+    assert table3_markdown(again) == archive.with_name("table3.md").read_text(encoding="utf-8")
