@@ -16,11 +16,13 @@ from pathlib import Path
 from ...plugins.plugin_utils._records.atomic import write_file
 from ...plugins.plugin_utils._records.errors import InputError
 from ...plugins.plugin_utils._records.records import Experiment
+from ...plugins.plugin_utils._records.regular import read_regular
 from .checked import read_checked
 from .requests import REQUESTS_FILE, typical_records
 from .telemetry import TELEMETRY_FILE
 
 SUFFIX = ".tar.xz"
+_MOST_MIB = 1024
 
 
 def pack(directory: Path, archive: Path) -> int:
@@ -35,7 +37,7 @@ def pack(directory: Path, archive: Path) -> int:
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:xz") as tar:
         for path in _kept(directory, read_checked(directory)):
-            data = path.read_bytes()
+            data = read_regular(path, _MOST_MIB)
             entry = tarfile.TarInfo(path.relative_to(directory).as_posix())
             entry.size = len(data)
             tar.addfile(entry, io.BytesIO(data))

@@ -17,6 +17,7 @@ from typing import Any
 import experiment_factory as factory
 import pytest
 
+from ansible_collections.vcsp.testbed.analysis.data.archive import pack
 from ansible_collections.vcsp.testbed.analysis.data.checked import read_checked
 from ansible_collections.vcsp.testbed.analysis.data.requests import read_places, read_requests
 from ansible_collections.vcsp.testbed.analysis.data.telemetry import read_telemetry
@@ -114,6 +115,15 @@ def test_a_file_that_is_no_file_is_not_read(experiment: Path, name: str, kind: s
     for read in (read_telemetry,) if name == "telemetry.csv" else (read_places, read_requests):
         with pytest.raises(InputError, match=r"not a regular file|Is a directory"):
             read(path)
+
+
+def test_a_pipe_is_not_packed(experiment: Path) -> None:
+    path = _first(experiment, "telemetry.csv")
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(OSError, match="not a regular file"):
+        pack(experiment, experiment / "kept.tar.xz")
+    assert not (experiment / "kept.tar.xz").exists()
 
 
 def test_an_experiment_that_is_no_file_is_refused(experiment: Path) -> None:
