@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ...plugins.plugin_utils._records.printable import printable
 from ...plugins.plugin_utils._records.records import Record
 from .quality import NoiseWarning
 
@@ -15,7 +16,7 @@ _ADVICE = "free the machine of other work, or ask for a lower rate_mb_per_s, and
 def rate_warnings(records: Iterable[Record]) -> tuple[NoiseWarning, ...]:
     """Return a warning for each caution of the valid trials."""
     return tuple(
-        NoiseWarning(f"{record.trial_id}: {caution}", _ADVICE)
+        NoiseWarning(f"{record.trial_id}: {printable(caution)}", _ADVICE)
         for record in records
         if record.valid
         for caution in record.data["cautions"]

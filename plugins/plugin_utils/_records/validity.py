@@ -22,6 +22,7 @@ from .recomputed import RECOMPUTED, implausible, longer_than_trial
 REQUESTS_TOLERANCE = 0.02
 REQUESTS_TOLERANCE_MIN = 16
 TIME_TOLERANCE_MS = 1.0
+WINDOW_TOLERANCE_S = 0.1
 # A guest that is further off its rate is another one.
 RATE_BOUND = 0.25
 HOSTS = ("source", "destination")
@@ -68,6 +69,14 @@ def _observed(record: _Record) -> str | None:
     if window_s is None or whole_ms is None or whole_ms <= window_s * 1000 + TIME_TOLERANCE_MS:
         return None
     return f"the migration ended {whole_ms / 1000 - window_s:.1f} s after the observation window"
+
+
+def _window(record: _Record) -> str | None:
+    window_s, end_s = record["trial"]["observation_s"], time_of_s(record["events"], "module", "OBSERVATION_END")
+    resumed_s = time_of_s(record["events"], "destination", "RESUME")
+    if window_s is None or end_s is None or resumed_s is None or abs(end_s - resumed_s - window_s) <= WINDOW_TOLERANCE_S:
+        return None
+    return f"the observation window is {window_s:.3g} s, by its events {end_s - resumed_s:.3g} s"
 
 
 def _requests(record: _Record) -> str | None:
@@ -158,6 +167,7 @@ CHECKS = (
     Check("memory", "The guest's memory check did not fail.", _memory),
     Check("not paused", "The guest was not paused in the baseline, post-copy or the observation window.", _not_paused),
     Check("observed", "The migration ended inside the observation window.", _observed),
+    Check("window", "The observation window ended when the trial's settings say.", _window),
     Check("order", "The guest resumed before the last page came.", _order),
     Check("clocks", "The guest did not resume before it stopped, by more than the clocks' error.", _clocks),
     Check("rate", "The guest's rate before the migration was within 25 % of the one it was brought to.", _rate),

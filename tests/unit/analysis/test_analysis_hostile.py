@@ -272,6 +272,30 @@ def test_throughput_that_the_telemetry_contradicts_is_not_used(tmp_path: Path) -
     assert "by the guest's telemetry" in experiment.records[1].reasons[0]
 
 
+@pytest.mark.parametrize("factor", [1024, 1 / 1024])
+def test_throughput_beyond_all_that_the_telemetry_shows_is_not_used(tmp_path: Path, factor: float) -> None:
+    of = factory.experiment(BOTH, repeats=2)
+    made = [factory.sound(of, name, repeat=repeat)[0] for name in BOTH for repeat in (1, 2)]
+    for record in made:
+        record.update(events=[], instruments={})
+    files = {"telemetry.csv": factory.telemetry([250.0, 300.0, 100.0, 310.0])}
+    assert all(each.valid for each in read_checked(factory.write(tmp_path / "sound", of, made, files)).records)
+    for record in made[2:]:
+        record["measurements"]["throughput_mb_per_s"] *= factor
+    experiment = read_checked(factory.write(tmp_path / "spoiled", of, made, files))
+    assert [each.valid for each in experiment.records] == [True, True, False, False]
+    assert "between 100 and 310 MB/s" in experiment.records[2].reasons[0]
+
+
+def test_a_long_caution_does_not_become_a_long_line(tmp_path: Path) -> None:
+    of = factory.experiment(BOTH, repeats=2)
+    made = [factory.sound(of, name, repeat=repeat)[0] for name in BOTH for repeat in (1, 2)]
+    made[0]["cautions"] = ["\x1b[31m" + "y" * 100_000]
+    summary = summarise(factory.write(tmp_path, of, made))
+    assert any("yyy" in str(warning) for warning in summary.warnings)
+    assert all(len(str(warning)) < 1000 and str(warning).isprintable() for warning in summary.warnings)
+
+
 @pytest.mark.parametrize(("name", "factor"), [("downtime_ms", 0.001), ("total_migration_time_s", 1000)])
 def test_a_value_in_another_unit_than_its_repeats_is_not_used(tmp_path: Path, name: str, factor: float) -> None:
     of = factory.experiment(BOTH, repeats=4)

@@ -94,6 +94,7 @@ SPOILED: list[tuple[str, Change, str]] = [
     ("slow-down", lambda r: _scaled(r, "baseline_mb_per_s", 0.5), "slow-down"),
     ("possible", lambda r: _scaled(r, "pages_sent", 1024), "pages sent"),
     ("time", lambda r: _scaled(r, "window_walk_s", 1000), "longer than the trial"),
+    ("window", lambda r: r["trial"].update(observation_s=800.0), "window is 800 s, by its events 8 s"),
     ("possible", lambda r: (r.update(events=[]), _scaled(r, "total_migration_time_s", 1e-3)), "longer than the migr"),
     ("possible", lambda r: (r["instruments"].clear(), _scaled(r, "page_requests", 1e4)), "more than 4 for each page"),
 ]
