@@ -1,9 +1,10 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # ruff: noqa: T201 - printing is what a benchmark is for
-"""How long the tables and figures of very many trials take: ``python benchmarks/analysis_10k.py [TRIALS]``.
+"""How long the tables and figures of very many trials take: ``python benchmarks/analysis_10k.py [TRIALS [DIR]]``.
 
-Synthesises two experiments (10,000 trials each by default) in a temporary directory and runs, each in its own process:
+Makes two experiments (10,000 trials each by default) in a temporary directory, of the trials of the experiment in DIR
+over and over, without their request traces, or synthesised. Then it runs, each in its own process:
 what pandas needs to read the same values from JSON, all tables of a report, the whole ``report`` (tables, figures and
 page), and ``compare``. Prints the processor time and peak resident memory of each. Exits with 1 if one takes longer
 than 20 s or more than 1 GiB, or if the tables take more than twice what pandas does.
@@ -77,6 +78,39 @@ def synthesise(directory: Path, trials: int, seed: int) -> None:
         trial.mkdir(parents=True)
         (trial / RECORD_FILE).write_text(json.dumps(record, indent=2))
         (trial / TELEMETRY_FILE).write_text(telemetry)
+
+
+def multiply(source: Path, directory: Path, trials: int) -> None:
+    """Write an experiment of at least so many trials, which are copies of those of the finished one in ``source``."""
+    from ansible_collections.vcsp.testbed.analysis.data.telemetry import TELEMETRY_FILE
+    from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import (
+        EXPERIMENT_FILE,
+        RECORD_FILE,
+        TRIALS_DIRECTORY,
+        read_experiment,
+        scenario_hash,
+    )
+    from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials import trial_id
+
+    found = read_experiment(source)
+    cells: dict[tuple[str, str], list[Any]] = {}
+    for record in found.records:
+        cells.setdefault((record.cell.workload, record.cell.method), []).append(record)
+    repeats = -(-trials // len(cells))
+    scenario = {**found.scenario, "repeats": repeats}
+    experiment = {**found.experiment, "scenario": scenario, "scenario_hash": scenario_hash(scenario)}
+    directory.mkdir()
+    (directory / EXPERIMENT_FILE).write_text(json.dumps(experiment))
+    for repeat in range(1, repeats + 1):
+        for (_, method), records in cells.items():
+            record = records[(repeat - 1) % len(records)]
+            trial = record.data["trial"]
+            name = str(trial_id(scenario["workloads"], repeat, trial["workload"], method))
+            copy = {**record.data, "trial": {**trial, "id": name, "repeat": repeat, "total": repeats * len(cells)}}
+            path = directory / TRIALS_DIRECTORY / name
+            path.mkdir(parents=True)
+            (path / RECORD_FILE).write_text(json.dumps(copy, indent=2))
+            (path / TELEMETRY_FILE).write_bytes((record.directory / TELEMETRY_FILE).read_bytes())
 
 
 def _scenario(repeats: int) -> dict[str, Any]:
@@ -243,10 +277,14 @@ def main() -> int:
     if len(sys.argv) == 5 and sys.argv[1] == "--measure":
         return measure(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
     trials = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    source = Path(sys.argv[2]) if len(sys.argv) > 2 else None
     with tempfile.TemporaryDirectory() as directory:
         baseline, new = Path(directory) / "baseline", Path(directory) / "new"
         for seed, path in enumerate((baseline, new)):
-            synthesise(path, trials, seed)
+            if source is None:
+                synthesise(path, trials, seed)
+            else:
+                multiply(source, path, trials)
         print(f"{trials} trials per experiment")
         command = [sys.executable, __file__, "--measure"]
         found = [
