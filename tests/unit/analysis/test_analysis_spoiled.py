@@ -99,7 +99,7 @@ def _check(directory: Path, data: st.DataObject) -> None:
         path.write_bytes(content)
 
 
-QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200)
 
 
 @QUICK

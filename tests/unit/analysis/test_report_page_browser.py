@@ -101,7 +101,7 @@ def _wait_until_it_fits(page: Any, selector: str) -> None:
 
 @pytest.mark.parametrize("page", [390, 1400], indirect=True)
 def test_no_window_is_too_narrow(page: Any) -> None:
-    assert _charts(page).count() >= 7
+    assert _charts(page).count() >= 6
     _wait_until_it_fits(page, "html")
     page.locator("#trials tbody a").first.click()
     page.locator("#trial svg.marks").wait_for()
