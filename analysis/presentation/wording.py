@@ -180,10 +180,15 @@ def best_lines(leaders: Sequence[Leader]) -> list[str]:
 
 def _best(leader: Leader) -> str:
     if not leader.behind:
-        return f"no method is shown to be best; the mean of {leader.method} is {_mean(leader)}"
-    if not leader.tied:
-        return f"{leader.method}, {_mean(leader)}, ahead of all others"
-    return f"{leader.method}, {_mean(leader)}; not told apart from it: {', '.join(leader.tied)}"
+        text = f"no method is shown to be best; the mean of {leader.method} is {_mean(leader)}"
+    else:
+        text = f"{leader.method}, {_mean(leader)}, ahead of {', '.join(leader.behind)}"
+        text += f"; not told apart from it: {', '.join(leader.tied)}" if leader.tied else ""
+    if leader.unknown:
+        text += f"; too few valid trials to say anything of {', '.join(leader.unknown)}"
+    return text + "".join(
+        f"; with {workload} alone, {method} is ahead of it" for workload, method in leader.elsewhere.items()
+    )
 
 
 def _mean(leader: Leader) -> str:

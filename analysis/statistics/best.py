@@ -1,58 +1,85 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Which method is best in each metric, and which cannot be told apart from it.
+"""Which method is best in each metric, and which others it is ahead of.
 
-The best is picked after the fact, so it is compared with each other method as if all pairs had been (Bonferroni): of
-twenty experiments with methods that do not differ, in at most one is any said to be worse than the best of a metric.
+The best is picked after the fact, so it is compared with each other method as if all pairs had been (Bonferroni):
+whichever is picked, what is said of a metric is wrong in at most 5 % of experiments. Where there are several workloads,
+half of that is for the means over all of them, and half for what is said of single ones, which share it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import comb
 
 import pandas as pd
 
-from .interval import CONFIDENCE, Mean, arm, mean_of, p_value
+from .interval import CONFIDENCE, Mean, Values, arm, mean_of, p_value
 from .metrics import METRICS, Metric
 from .table3 import values_by_workload
 
 
 @dataclass(frozen=True)
 class Leader:
-    """The method with the best mean of a metric, over the workloads in which all methods have valid trials.
+    """The method whose mean of a metric over all workloads is best.
 
-    :ivar tied: the methods that are not told apart from it
-    :ivar behind: those that are
+    :ivar mean: that mean, with its own 95 % interval
+    :ivar behind: methods whose mean is shown to be worse
+    :ivar tied: methods whose mean is not shown to be worse
+    :ivar unknown: methods that cannot be compared: of some workload they, or ``method``, have a single valid trial or
+        none
+    :ivar elsewhere: workload -> the method that is best in it alone, where ``method`` is shown to be worse
     """
 
     metric: Metric
     method: str
     mean: Mean
-    tied: tuple[str, ...]
     behind: tuple[str, ...]
+    tied: tuple[str, ...]
+    unknown: tuple[str, ...]
+    elsewhere: Mapping[str, str]
 
 
 def leaders(trials: pd.DataFrame, methods: Sequence[str]) -> tuple[Leader, ...]:
-    """Return the leader in each metric that at least two of the ``methods`` have; ``trials`` as in `table.tidy`."""
-    found = (_leader(trials[trials["valid"]], methods, metric) for metric in METRICS)
-    return tuple(leader for leader in found if leader is not None)
+    """Return the best of ``methods`` for each metric that two of them have valid ``trials`` of (see `table.tidy`)."""
+    valid = trials[trials["valid"]]
+    return tuple(leader for metric in METRICS if (leader := _leader(valid, methods, metric)) is not None)
 
 
-def _leader(trials: pd.DataFrame, methods: Sequence[str], metric: Metric) -> Leader | None:
-    values = {method: values_by_workload(trials, method, metric) for method in methods}
-    values = {method: by_workload for method, by_workload in values.items() if by_workload}
-    if len(values) < 2:
+def _leader(valid: pd.DataFrame, methods: Sequence[str], metric: Metric) -> Leader | None:
+    measured = {method: values_by_workload(valid, method, metric) for method in methods}
+    workloads = list(dict.fromkeys(workload for values in measured.values() for workload in values))
+    whole = {
+        method: [values[workload] for workload in workloads]
+        for method, values in measured.items()
+        if len(values) == len(workloads)
+    }
+    if not workloads or len(whole) < 2:
         return None
-    shared = [name for name in next(iter(values.values())) if all(name in each for each in values.values())]
-    if not shared:
-        return None
-    arms = {method: arm([by_workload[name] for name in shared]) for method, by_workload in values.items()}
-    sign = -1 if metric.higher_is_better else 1
-    best = min(arms, key=lambda method: sign * float(arms[method].mean))
-    alpha = (1 - CONFIDENCE) / comb(len(arms), 2)
-    # Without a spread there is no p-value (NaN), and nothing is told apart.
-    behind = tuple(method for method in arms if method != best and float(p_value(arms[best], arms[method])) < alpha)
-    tied = tuple(method for method in arms if method != best and method not in behind)
-    return Leader(metric, best, mean_of(arms[best]), tied, behind)
+    several = len(workloads) > 1
+    level = (1 - CONFIDENCE) / math.comb(len(whole), 2) / (2 if several else 1)
+    method, p_values = _compared(whole, metric)
+    elsewhere = {}
+    for place, workload in enumerate(workloads if several else []):
+        there, p_there = _compared({name: [groups[place]] for name, groups in whole.items()}, metric)
+        if p_there.get(method, 1.0) < level / len(workloads):
+            elsewhere[workload] = there
+    return Leader(
+        metric,
+        method,
+        mean_of(arm(whole[method])),
+        tuple(name for name, p in p_values.items() if p < level),
+        tuple(name for name, p in p_values.items() if p >= level),
+        # A p-value is no number where a variance is not known.
+        tuple(name for name in methods if name != method and math.isnan(p_values.get(name, math.nan))),
+        elsewhere,
+    )
+
+
+def _compared(of_method: Mapping[str, Sequence[Values]], metric: Metric) -> tuple[str, dict[str, float]]:
+    """Return the method with the best mean, and the p-value of each other's mean being equal to it."""
+    arms = {method: arm(groups) for method, groups in of_method.items()}
+    choose = max if metric.higher_is_better else min
+    best = choose(arms, key=lambda method: float(arms[method].mean))
+    return best, {method: float(p_value(arms[best], side)) for method, side in arms.items() if method != best}

@@ -39,23 +39,41 @@ def test_the_best_is_named_with_those_that_are_not_told_apart_from_it() -> None:
     assert (leader.method, leader.tied, leader.behind) == ("b", ("c",), ("a",))
     (line,) = best_lines((leader,))
     assert line.startswith("Shortest downtime: b, 100 [")
-    assert line.endswith("] ms; not told apart from it: c.")
+    assert line.endswith("] ms, ahead of a; not told apart from it: c.")
     (alone,) = leaders(trials, ("a", "b"))
-    assert best_lines((alone,))[0].endswith(" ms, ahead of all others.")
+    assert best_lines((alone,))[0].endswith("] ms, ahead of a.")
 
 
 def test_single_trials_show_no_best() -> None:
     (leader,) = leaders(table({"a": {"8 MB": [100.0]}, "b": {"8 MB": [900.0]}}), ("a", "b"))
-    assert (leader.method, leader.behind) == ("a", ())
-    assert best_lines((leader,)) == ["Shortest downtime: no method is shown to be best; the mean of a is 100 ms."]
+    assert (leader.method, leader.behind, leader.tied, leader.unknown) == ("a", (), (), ("b",))
+    (line,) = best_lines((leader,))
+    assert line.startswith("Shortest downtime: no method is shown to be best; the mean of a is 100 ms; too few valid")
 
 
-def test_only_workloads_that_all_methods_have_count_and_without_any_there_is_no_leader() -> None:
-    trials = table({"a": {"8 MB": [1.0, 2.0], "16 MB": [900.0, 901.0]}, "b": {"8 MB": [10.0, 11.0]}})
-    assert leaders(trials, ("a", "b"))[0].method == "a"
+def test_a_method_that_lacks_a_workload_is_not_compared_and_takes_it_from_no_other() -> None:
+    whole = {"8 MB": [1.0, 2.0], "16 MB": [900.0, 901.0]}
+    slower = {name: [x + 500 for x in values] for name, values in whole.items()}
+    trials = table({"a": whole, "b": {"8 MB": [0.1, 0.2]}, "c": slower})
+    (leader,) = leaders(trials, ("a", "b", "c", "d"))
+    assert (leader.method, leader.behind, leader.unknown) == ("a", ("c",), ("b", "d"))
+    assert leader.mean.mean == 451
+    assert best_lines((leader,))[0].endswith("ahead of c; too few valid trials to say anything of b, d.")
     assert not leaders(table({"a": {"8 MB": [1.0]}, "b": {"16 MB": [1.0]}}), ("a", "b"))
     assert not leaders(table({"a": {"8 MB": [1.0]}}), ("a",))
     assert not leaders(trials.assign(valid=False), ("a", "b"))
+
+
+def test_a_workload_in_which_another_method_is_ahead_is_named() -> None:
+    trials = table(
+        {
+            "a": {"8 MB": [10.0, 10.1, 10.2], "64 MB": [200.0, 201.0, 202.0]},
+            "b": {"8 MB": [15.0, 15.1, 15.2], "64 MB": [90.0, 91.0, 92.0]},
+        }
+    )
+    (leader,) = leaders(trials, ("a", "b"))
+    assert (leader.method, dict(leader.elsewhere)) == ("b", {"8 MB": "a"})
+    assert best_lines((leader,))[0].endswith("ahead of a; with 8 MB alone, a is ahead of it.")
 
 
 def test_methods_that_do_not_differ_are_rarely_told_apart() -> None:
