@@ -109,6 +109,19 @@ def test_no_window_is_too_narrow(page: Any) -> None:
     _wait_until_it_fits(page, "#trial")
 
 
+@pytest.mark.parametrize("page", [390, 1000, 1600], indirect=True)
+def test_table_3_is_seen_whole(page: Any) -> None:
+    _wait_until_it_fits(page, "#table3 .scroll")
+    expect(page.locator("#table3 tbody td").first).to_be_visible()
+
+
+def test_what_is_folded_is_printed(page: Any) -> None:
+    folded = page.locator("#findings td").first
+    expect(folded).to_be_hidden()
+    page.emulate_media(media="print")
+    expect(folded).to_be_visible()
+
+
 def test_a_click_leads_to_a_trial_and_back(page: Any) -> None:
     page.get_by_role("link", name="r01-0064mb-sequential-vcsp", exact=True).click()
     dialog = page.locator("#trial")
