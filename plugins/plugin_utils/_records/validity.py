@@ -72,11 +72,14 @@ def _observed(record: _Record) -> str | None:
 
 
 def _window(record: _Record) -> str | None:
-    window_s, end_s = record["trial"]["observation_s"], time_of_s(record["events"], "module", "OBSERVATION_END")
-    resumed_s = time_of_s(record["events"], "destination", "RESUME")
-    if window_s is None or end_s is None or resumed_s is None or abs(end_s - resumed_s - window_s) <= WINDOW_TOLERANCE_S:
+    window_s, events = record["trial"]["observation_s"], record["events"]
+    end_s, resumed_s = time_of_s(events, "module", "OBSERVATION_END"), time_of_s(events, "destination", "RESUME")
+    if window_s is None or end_s is None or resumed_s is None:
         return None
-    return f"the observation window is {window_s:.3g} s, by its events {end_s - resumed_s:.3g} s"
+    found_s = end_s - resumed_s
+    if abs(found_s - window_s) <= WINDOW_TOLERANCE_S:
+        return None
+    return f"the observation window is {window_s:.3g} s, by its events {found_s:.3g} s"
 
 
 def _requests(record: _Record) -> str | None:
