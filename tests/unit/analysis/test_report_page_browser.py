@@ -167,7 +167,7 @@ def test_the_filter_chooses_methods_and_workloads(page: Any) -> None:
     downtime = page.locator(DOWNTIME)
     downtime.scroll_into_view_if_needed()
     # Marks of three methods in the one window that is left.
-    page.wait_for_function(f'document.querySelectorAll("{DOWNTIME} .mark-symbol.role-mark path").length === 3')
+    expect(page.locator(f"{DOWNTIME} .mark-symbol.role-mark path")).to_have_count(3)
     throughput = page.locator("figure[data-file='figure6_throughput.svg']")
     throughput.scroll_into_view_if_needed()
     throughput.get_by_text("8 MB sequential work 4, medians of 3 trials").wait_for()
