@@ -14,6 +14,7 @@ from pathlib import Path
 from ..plugins.plugin_utils._records.atomic import keep_from_others
 from ..plugins.plugin_utils._records.errors import InputError
 from .data.likeness import ALLOWABLE
+from .nightly.command import add_parsers
 
 _EXAMPLES = """examples:
   python -m analysis report results/latest
@@ -26,10 +27,15 @@ _EXAMPLES = """examples:
       whether migration has become worse with a new QEMU (docs/compare.md)
   python -m analysis agree results/here results/there
       whether two machines give the same verdicts (docs/agree.md)
+  python -m analysis plan results/nightly
+      how many repeats a night needs to see what its scenario wishes for (docs/nightly.md)
+  python -m analysis nightly verdict results/nightly/2026-01-31-nightly-030000
+      what a night means beside the accepted nights before it (docs/nightly.md)
 
 exit status: 0 done; 2 bad input, or no Table 3 although methods were compared (standard error says why);
 compare: 0 no regression, 10 regression, 11 too noisy to say, 12 too few or unlike samples, 2 bad input;
-agree: 0 the machines agree, 10 they disagree, 11 and 12 as above
+agree: 0 the machines agree, 10 they disagree, 11 and 12 as above;
+nightly: 0, or of a verdict that --fail-on names: 10 regression, 11 insensitive, 12 learning, 13 failed
 """
 
 
@@ -39,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     keep_from_others()
     try:
+        if options.command in ("plan", "nightly"):
+            return int(options.run(options))
         if options.command == "report":
             return _report(options.directory)
         if options.command == "pack":
@@ -175,4 +183,5 @@ def _parser() -> argparse.ArgumentParser:
     agreer.add_argument("first_directory", type=Path, metavar="DIR_A", help="experiment on one machine")
     agreer.add_argument("second_directory", type=Path, metavar="DIR_B", help="the same scenario on another machine")
     agreer.add_argument("--format", choices=["text", "json"], default="text")
+    add_parsers(commands)
     return parser

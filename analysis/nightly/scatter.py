@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import polygamma, psi, stdtr, stdtrit
+from scipy.special import polygamma, psi, stdtrit
 
 from ..statistics.interval import Values
 

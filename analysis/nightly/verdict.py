@@ -15,18 +15,17 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from scipy.special import fdtrc
 
 from ..statistics.interval import Values, t_quantile
+from . import BASELINE_NIGHTS, Outcome
 from .metrics import BY_NAME
 from .nights import Night
 from .scatter import ALPHA, Samples, Scatter, critical, red_line, scatter, visible
 
-Outcome = Literal["ok", "learning", "insensitive", "regression", "failed"]
-BASELINE_NIGHTS = 7
 # Three nights in a row that see nothing are as bad as none.
 MOST_INSENSITIVE = 3
 _TWICE_AS_BAD = math.log(2)
@@ -76,6 +75,7 @@ class Verdict:
     :ivar baseline: ids of the nights that it was held against
     :ivar stack: what it ran on, and the last of the baseline did not: title -> (before, now)
     :ivar notes: what else a reader should know
+    :ivar sees: whether it would see some loss of every metric that decides
     """
 
     night: str
@@ -85,6 +85,7 @@ class Verdict:
     baseline: tuple[str, ...]
     stack: Mapping[str, tuple[str, str]]
     notes: tuple[str, ...]
+    sees: bool = True
 
     @property
     def red(self) -> tuple[Finding, ...]:
@@ -92,9 +93,9 @@ class Verdict:
         return tuple(each for each in self.findings if each.red and not each.quiet)
 
     @property
-    def better(self) -> bool:
-        """Whether anything has improved by more than chance, so that the night is at another level."""
-        return any(each.better for each in self.findings)
+    def moved(self) -> bool:
+        """Whether anything is at another level than before, for better or worse, decisive or not."""
+        return any(each.red or each.better for each in self.findings)
 
 
 def judge(
@@ -125,9 +126,9 @@ def judge(
     better = [f"{each.cell}: {BY_NAME[each.metric].title}" for each in findings if each.better]
     notes += [f"better than before: {', '.join(better)}; accept the night to make it the level"] if better else []
 
-    def verdict(outcome: Outcome, reasons: Sequence[str]) -> Verdict:
+    def verdict(outcome: Outcome, reasons: Sequence[str], sees: bool = True) -> Verdict:
         ids = tuple(each.night.id for each in alike)
-        return Verdict(night.id, outcome, tuple(reasons), findings, ids, stack, tuple(notes))
+        return Verdict(night.id, outcome, tuple(reasons), findings, ids, stack, tuple(notes), sees)
 
     lacking = [
         f"{cell}: {BY_NAME[metric].title} was not measured, but was every night before"
@@ -144,12 +145,14 @@ def judge(
     red = [_sentence(each) for each in deciding if each.red]
     if red:
         return verdict("regression", red)
-    if not deciding:
-        return verdict("insensitive", ["nothing decides: every cell is in quarantine, or measured too seldom"])
     blind = [reason for metric in night.wished if (reason := _blindness(metric, deciding, alike))]
-    if blind and insensitive_before + 1 >= MOST_INSENSITIVE:
-        return verdict("failed", [f"insensitive for {insensitive_before + 1} nights in a row", *blind])
-    return verdict("insensitive" if blind else "ok", blind)
+    if not deciding:
+        blind = ["nothing decides: every cell is in quarantine, or measured too seldom"]
+    if not blind:
+        return verdict("ok", ())
+    if insensitive_before + 1 >= MOST_INSENSITIVE:
+        return verdict("failed", [f"insensitive for {insensitive_before + 1} nights in a row", *blind], sees=False)
+    return verdict("insensitive", blind, sees=False)
 
 
 def samples(nights: Sequence[Night], keys: Sequence[tuple[str, str]]) -> Samples:
