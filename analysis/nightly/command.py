@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 from datetime import date
 from pathlib import Path
@@ -31,6 +32,21 @@ def add_parsers(commands: Any) -> None:
 
     nightly = commands.add_parser("nightly", help="regression runs every night, and what they mean (docs/nightly.md)")
     actions = nightly.add_subparsers(dest="action", required=True, metavar="ACTION")
+    runner = actions.add_parser("run", help="run a night on ansible-runner, and say what it means")
+    runner.add_argument("--scenario", default="nightly", help="name or path of a scenario (default: %(default)s)")
+    runner.add_argument("--inventory", type=Path, metavar="PATH", help="the hosts (default: the embedded lab)")
+    runner.add_argument(
+        "--timeout",
+        type=_count,
+        default=6 * 3600,
+        metavar="SECONDS",
+        help="end the run after this; the night is then failed (default: %(default)s)",
+    )
+    runner.add_argument("--keep", type=_count, metavar="N", help='then do what "prune" does')
+    _add_judging(runner)
+    _add_results(runner)
+    runner.set_defaults(run=_run)
+
     verdict = actions.add_parser("verdict", help="say what a night means beside the accepted nights before it")
     verdict.add_argument("directory", type=Path, metavar="DIR", help="the night's experiment, in results/nightly")
     verdict.add_argument("--format", choices=["text", "markdown", "json", "junit"], default="text")
@@ -92,6 +108,21 @@ def _plan(options: argparse.Namespace) -> int:
     found = plan(sorted(nights, key=lambda night: (night.date, night.id)))
     print(json.dumps(asdict(found), indent=2) if options.format == "json" else as_text(found))
     return 0
+
+
+def _run(options: argparse.Namespace) -> int:
+    from .exports import text
+    from .run import Job, run_night
+    from .store import prune
+
+    if options.inventory is not None and not options.inventory.exists():
+        raise InputError(f"{options.inventory}: there is no such inventory")
+    job = Job(options.results, options.scenario, options.inventory, options.timeout, options.baseline_nights)
+    result = run_night(job, lambda line: print(line, file=sys.stderr, flush=True))
+    print(text(result))
+    if options.keep is not None:
+        prune(options.results, options.keep)
+    return exit_status(result.verdict.outcome, options.fail_on)
 
 
 def _verdict(options: argparse.Namespace) -> int:
