@@ -57,7 +57,7 @@ ifneq ($(MAKECMDGOALS),lint test-unit)
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help experiment smoke report compare doctor lab provision teardown \
+.PHONY: help experiment smoke report compare nightly doctor lab provision teardown \
   test test-unit test-integration test-long test-stress faults soak lint docs bench bench-policies build browser venv clean
 
 help: ## list the targets
@@ -82,6 +82,9 @@ report: $(VENV)/.requirements ## print Table 3 of RESULTS (default: the newest) 
 compare: $(VENV)/.requirements ## say whether NEW (default: the newest) is worse than BASELINE, two results
 	@[ "$$BASELINE" ] || { echo 'Compare with which results? make compare BASELINE=results/... [NEW=results/...]' >&2; exit 2; }
 	$(RUN) python -m analysis compare $(ARGS) "$$BASELINE" "$$NEW"
+
+nightly: $(VENV)/.requirements ## run a night, and fail if it is worse than those before it (as root, in the embedded lab)
+	$(RUN) python -m analysis nightly run $(ARGS)
 
 ##@ Hosts
 lab: $(VENV)/.requirements ## make or repair the embedded lab

@@ -70,6 +70,10 @@ def add_parsers(commands: Any) -> None:
     _add_results(quarantine)
     quarantine.set_defaults(run=_quarantine)
 
+    historian = actions.add_parser("history", help="write how the nights went on, as a page and as data")
+    _add_results(historian)
+    historian.set_defaults(run=_history)
+
     pruner = actions.add_parser("prune", help="remove experiments of nights that nobody needs any more")
     pruner.add_argument("--keep", type=_count, default=30, metavar="N", help="the last N stay (default: %(default)s)")
     _add_results(pruner)
@@ -112,6 +116,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 def _run(options: argparse.Namespace) -> int:
     from .exports import text
+    from .history import write_history
     from .run import Job, run_night
     from .store import prune
 
@@ -120,6 +125,7 @@ def _run(options: argparse.Namespace) -> int:
     job = Job(options.results, options.scenario, options.inventory, options.timeout, options.baseline_nights)
     result = run_night(job, lambda line: print(line, file=sys.stderr, flush=True))
     print(text(result))
+    print(f"\nHistory: {write_history(options.results, options.baseline_nights)}")
     if options.keep is not None:
         prune(options.results, options.keep)
     return exit_status(result.verdict.outcome, options.fail_on)
@@ -154,6 +160,13 @@ def _quarantine(options: argparse.Namespace) -> int:
 
     changed = quarantine(_existing(options.results), options.cell, options.until, options.reason)
     print(f"{options.cell}: in quarantine until {options.until}{'' if changed else ' already'}")
+    return 0
+
+
+def _history(options: argparse.Namespace) -> int:
+    from .history import write_history
+
+    print(write_history(_existing(options.results)))
     return 0
 
 

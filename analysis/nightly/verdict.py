@@ -113,7 +113,7 @@ def judge(
     :param insensitive_before: how many nights right before it were insensitive
     """
     alike = [each for each in baseline if each.night.kind == night.kind][-least_nights:]
-    stack = _stack_changes(baseline[-1].night, night) if baseline else {}
+    stack = stack_changes(baseline[-1].night, night) if baseline else {}
     notes = list(night.notes)
     findings: tuple[Finding, ...] = ()
     levels = len({each.level for each in alike})
@@ -275,7 +275,8 @@ def _help(found: Scatter) -> str:
     return "nights scatter most: quieter hosts would help, more repeats would not"
 
 
-def _stack_changes(before: Night, now: Night) -> dict[str, tuple[str, str]]:
+def stack_changes(before: Night, now: Night) -> dict[str, tuple[str, str]]:
+    """Return how the stack of ``now`` differs from that of ``before``: title -> both values."""
     titles = dict.fromkeys((*before.stack, *now.stack))
     pairs = {title: (before.stack.get(title, "not stated"), now.stack.get(title, "not stated")) for title in titles}
     return {title: pair for title, pair in pairs.items() if not _same(*pair)}

@@ -89,7 +89,9 @@ def test_a_host_that_goes_down_in_the_middle_is_red(job: run.Job, tmp_path: Path
     trials = tmp_path / "made" / "trials"
     gone = sorted(trials.iterdir())[-1]
     fails = {"name": "Migrate", "ansible.builtin.fail": {"msg": "destination does not answer"}}
-    playbook(job.playbook, shell(f"{COPY} && rm -r {{{{ results_dir }}}}/{{{{ experiment_id }}}}/trials/{gone.name}"), fails)
+    playbook(
+        job.playbook, shell(f"{COPY} && rm -r {{{{ results_dir }}}}/{{{{ experiment_id }}}}/trials/{gone.name}"), fails
+    )
     result = night(job)
     assert result.verdict.outcome == "failed"
     assert any(reason.startswith("not measured: repeat 4") for reason in result.verdict.reasons)
