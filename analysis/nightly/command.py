@@ -105,11 +105,10 @@ def _add_judging(parser: argparse.ArgumentParser) -> None:
 
 def _plan(options: argparse.Namespace) -> int:
     # Imported here, as in all that follows: scipy takes a second, which --help does not need.
-    from .nights import nights_in
     from .plan import as_text, plan
+    from .store import accepted
 
-    nights = [night for directory in options.directories for night in nights_in(directory)]
-    found = plan(sorted(nights, key=lambda night: (night.date, night.id)))
+    found = plan(accepted(options.directories))
     print(json.dumps(asdict(found), indent=2) if options.format == "json" else as_text(found))
     return 0
 

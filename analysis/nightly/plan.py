@@ -15,7 +15,7 @@ from . import BASELINE_NIGHTS
 from .metrics import BY_NAME
 from .nights import Night
 from .scatter import Scatter, critical, margin, scatter, visible
-from .verdict import samples, shared_keys
+from .verdict import Baseline, samples, shared_keys
 
 # What scenarios allow.
 _MOST_REPEATS = 1000
@@ -54,18 +54,22 @@ class Plan:
         return max((need.repeats for need in self.needs if need.repeats is not None), default=None)
 
 
-def plan(nights: Sequence[Night]) -> Plan:
+def plan(nights: Sequence[Baseline]) -> Plan:
     """Plan for nights like the last of ``nights``, from it and the others of its kind.
 
     :raises InputError: nothing in them shows how trials scatter
     """
-    alike = [night for night in nights if night.kind == nights[-1].kind and night.measured]
+    chosen = [each for each in nights if each.night.kind == nights[-1].night.kind and each.night.measured]
+    levels = [each.level for each in chosen]
+    if len(levels) == len(set(levels)):  # each has a level of its own, so that they do not show how nights scatter
+        chosen, levels = chosen[-1:], levels[-1:]
+    alike = [each.night for each in chosen]
     keys = shared_keys(alike, alike[-1].wished) if alike else []
     keys = [(cell, metric) for cell, metric in keys if any(len(night.values[cell][metric]) > 1 for night in alike)]
     if not keys:
         raise InputError("no cell has two valid trials of a metric that decides; run at least two repeats")
     metrics = [metric for _cell, metric in keys]
-    found = scatter(samples(alike, keys), [0] * len(alike), metrics) if len(alike) > 1 else _of_one(alike[0], keys)
+    found = scatter(samples(alike, keys), levels, metrics) if len(alike) > 1 else _of_one(alike[0], keys)
     found = replace(found, nights=BASELINE_NIGHTS)
     comparisons = len(keys)
     seen = visible(found.error(), found.freedom, comparisons)

@@ -28,7 +28,7 @@ from ...plugins.plugin_utils._records.errors import InputError
 from ...plugins.plugin_utils._records.printable import printable
 from . import BASELINE_NIGHTS, Outcome
 from .exports import Result
-from .nights import Night, from_json, read_night
+from .nights import Night, from_json, nights_in, read_night
 from .verdict import Baseline, Verdict, judge
 
 STATE_FILE = "nightly.json"
@@ -367,6 +367,22 @@ def prune(root: Path, keep: int) -> list[str]:
 def _known(state: State) -> str:
     last = [entry.id for entry in state.before(state.last + 1)][-5:]
     return f"the last are {', '.join(last)}" if last else "there is none yet"
+
+
+def accepted(directories: Sequence[Path]) -> list[Baseline]:
+    """Return the accepted nights of the one of ``directories``, or all experiments in them, the oldest first.
+
+    :raises InputError: there is none
+    """
+    if len(directories) == 1 and (directories[0] / STATE_FILE).exists():
+        [root] = directories
+        state = read_state(root)
+        found = [Baseline(kept(root, night_id), level) for night_id, level in state.baseline(state.last + 1)]
+        if not found:
+            raise InputError(f"{root}: has no accepted night yet")
+        return found
+    nights = [night for directory in directories for night in nights_in(directory)]
+    return [Baseline(night, 0) for night in sorted(nights, key=lambda night: (night.date, night.id))]
 
 
 def outcomes(state: State) -> Mapping[str, Outcome]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -247,3 +248,14 @@ def test_plan_of_nights_and_of_one(root: Path, capsys: pytest.CaptureFixture[str
     assert main(["plan", str(root / "2026-01-01-night")]) == 0
     assert "plan again with several" in capsys.readouterr().out
     assert main(["plan", str(root / "nights")]) == 2
+
+
+def test_plan_looks_at_accepted_nights_only_also_after_retention(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    verdict(factory.night(root, 8, SLOWER))
+    verdict(factory.night(root, 9, spoil={0: factory.CORRUPT}))
+    for number in range(1, 8):
+        shutil.rmtree(root / f"2026-01-{number:02d}-night")
+    assert main(["plan", str(root), "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["nights"] == 7
+    assert max(need["between"] for need in found["needs"]) < 1
