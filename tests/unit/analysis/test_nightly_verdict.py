@@ -250,7 +250,9 @@ def test_plan_of_nights_and_of_one(root: Path, capsys: pytest.CaptureFixture[str
     assert main(["plan", str(root / "nights")]) == 2
 
 
-def test_plan_looks_at_accepted_nights_only_also_after_retention(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_looks_at_accepted_nights_only_also_after_retention(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     verdict(factory.night(root, 8, SLOWER))
     verdict(factory.night(root, 9, spoil={0: factory.CORRUPT}))
     for number in range(1, 8):
