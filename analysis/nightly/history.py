@@ -63,11 +63,12 @@ def write_history(results: Path, baseline_nights: int = BASELINE_NIGHTS) -> Path
     state = store.read_state(results)
     entries = state.before(state.last + 1)
     nights = [store.kept(results, entry.id) for entry in entries]
+    last = store.result_of(results, entries[-1].id, baseline_nights) if entries else None
     found = list(series(nights))
     directory = results / DIRECTORY
     directory.mkdir(exist_ok=True)
     page = directory / "index.html"
-    write_file(page, _page(results, state, entries, nights, found).encode())
+    write_file(page, _page(results, state, nights, last, found).encode())
     write_file(directory / "history.json", (json.dumps(_data(entries, nights, found)) + "\n").encode())
     temporary = directory / f".nights.{os.getpid()}"
     try:
@@ -75,8 +76,7 @@ def write_history(results: Path, baseline_nights: int = BASELINE_NIGHTS) -> Path
         os.replace(temporary, directory / "nights.sqlite")
     finally:
         temporary.unlink(missing_ok=True)
-    if entries:
-        last = store.result_of(results, entries[-1].id, baseline_nights)
+    if last is not None:
         write_file(directory / "metrics.prom", exports.openmetrics([(nights[-1], last)]).encode())
         write_file(directory / "summary.md", (exports.markdown(last) + "\n").encode())
         write_file(directory / "junit.xml", (exports.junit(last) + "\n").encode())
@@ -160,8 +160,9 @@ def _numbers(values: Values) -> list[float | None]:
 
 
 def _page(
-    results: Path, state: State, entries: Sequence[Entry], nights: Sequence[Night], found: Sequence[Series]
+    results: Path, state: State, nights: Sequence[Night], last: exports.Result | None, found: Sequence[Series]
 ) -> str:
+    entries = state.before(state.last + 1)
     changed = [_changed(nights[place - 1], nights[place]) if place else {} for place in range(len(nights))]
     rows = [
         {
@@ -187,7 +188,8 @@ def _page(
     )
     return environment.get_template("history.html.j2").render(
         rows=rows[::-1],
-        last=rows[-1] if rows else None,
+        last=last.verdict if last else None,
+        titles={metric.name: f"{metric.title} ({metric.unit})" for metric in METRICS},
         decisions=state.decisions[::-1],
         searched=all(each.changes is not None for each in found),
         found=[

@@ -24,6 +24,7 @@ from typing import Any
 import ansible_runner
 
 from ...plugins.plugin_utils._experiment import lock
+from ...plugins.plugin_utils._experiment.experiment import LOCK_FILE
 from ...plugins.plugin_utils._records.atomic import write_file
 from ...plugins.plugin_utils._records.errors import InputError
 from ...plugins.plugin_utils._records.printable import printable
@@ -149,10 +150,31 @@ def _clean_up_after(results: Path, killed: str | None, job: Job, say: Callable[[
     if killed is None or store.read_state(results).entry(killed) is not None:
         return
     say(f"{killed} was killed while it ran; it counts as failed, and what it left on the hosts is ended")
+    _end(results / killed / LOCK_FILE)
     failure = "the night was killed while it ran"
     store.settle(results, _read(results, killed).with_failures([failure]), job.baseline_nights)
     scrub(results / store.RUNS / killed)
     _play(job, results, killed, job.cleanup, _CLEANUP_TIMEOUT_S, say)
+
+
+def _end(path: Path) -> None:
+    """End the playbook that outlived its controller and still holds the lock of its experiment.
+
+    :raises InputError: it does not end
+    """
+    deadline = time.monotonic() + _CLEANUP_TIMEOUT_S
+    told = False
+    while True:
+        try:
+            lock.check(path, os.getpid())
+            return
+        except lock.LockedError as error:  # so the process is the one that the lock names, and no later one
+            if time.monotonic() > deadline:
+                raise InputError(f"what is left of the killed night does not end: {error}") from None
+            if not told:
+                os.kill(json.loads(path.read_text(encoding="utf-8"))["pid"], signal.SIGINT)
+                told = True
+        time.sleep(0.5)
 
 
 def _read(results: Path, night_id: str) -> Night:

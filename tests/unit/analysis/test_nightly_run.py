@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,22 @@ def test_a_killed_controller_is_cleaned_up_by_the_next_night(job: run.Job, tmp_p
     assert (job.results / "cleaned").exists()
     first, second = store.read_state(job.results).before(99)
     assert (first.id, first.outcome, second.outcome) == ("2026-01-02-nightly-030000", "failed", "learning")
+
+
+def test_a_playbook_that_outlived_its_controller_is_ended(job: run.Job) -> None:
+    killed = job.results / "2026-01-02-nightly-030000"
+    killed.mkdir(parents=True)
+    store.mark_running(job.results, killed.name)
+    code = "import signal; signal.signal(signal.SIGINT, signal.SIG_DFL); print(flush=True); signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as orphan:
+        assert orphan.stdout is not None
+        orphan.stdout.readline()
+        lock.acquire(killed / ".lock", "run the experiment", "/src", orphan.pid)
+        reaper = threading.Thread(target=orphan.wait)  # it is ours, and would otherwise stay as a zombie
+        reaper.start()
+        assert night(job).verdict.outcome == "learning"
+        reaper.join(10)
+        assert orphan.returncode == -signal.SIGINT
 
 
 def test_a_second_night_at_once_is_refused(job: run.Job) -> None:

@@ -139,6 +139,9 @@ def test_nights_that_see_nothing_are_insensitive_and_the_third_in_a_row_is_faile
     found = [verdict(factory.night(tmp_path, number, scatter=1.5)) for number in range(8, 12)]
     assert found == ["insensitive", "insensitive", "failed", "failed"]
     assert "more repeats would help" in store.result_of(tmp_path, "2026-01-08-night").verdict.reasons[0]
+    # Once the hosts are quiet, quiet nights take the place of the others.
+    found = [verdict(factory.night(tmp_path, number)) for number in range(12, 20)]
+    assert found[-1] == "ok"
 
 
 def test_a_verdict_that_is_computed_again_is_the_same(root: Path) -> None:
