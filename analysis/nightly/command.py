@@ -19,6 +19,7 @@ from . import BASELINE_NIGHTS, Outcome
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 # Of a verdict that --fail-on names; compare has the first three for what is like it.
 EXIT_STATUS: dict[Outcome, int] = {"ok": 0, "regression": 10, "insensitive": 11, "learning": 12, "failed": 13}
+_FEWEST_NIGHTS = 3
 
 
 def add_parsers(commands: Any) -> None:
@@ -96,7 +97,7 @@ def _add_judging(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--baseline-nights",
-        type=_count,
+        type=_nights,
         default=BASELINE_NIGHTS,
         metavar="K",
         help="accepted nights that a night is held against (default: %(default)s)",
@@ -191,6 +192,13 @@ def _count(text: str) -> int:
     value = int(text)
     if value < 1:
         raise ValueError(text)
+    return value
+
+
+def _nights(text: str) -> int:
+    value = int(text)
+    if value < _FEWEST_NIGHTS:
+        raise argparse.ArgumentTypeError(f"{value} nights do not show how much nights scatter; give {_FEWEST_NIGHTS}")
     return value
 
 

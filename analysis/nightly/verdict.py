@@ -190,6 +190,8 @@ def _findings(
     }
     left_out = [f"{cell}: {BY_NAME[metric].title}" for cell, metric in sorted(some - set(keys))]
     notes = [f"decides nothing, because some of the nights lack it: {', '.join(left_out[:10])}"] if left_out else []
+    absent = [BY_NAME[metric].title for metric in night.wished if metric not in {metric for _cell, metric in some}]
+    notes += [f"decides nothing, because no night measured it: {', '.join(absent)}"] if absent else []
     if not keys:
         return (), notes
     found = scatter(samples(nights, keys), [each.level for each in baseline], [metric for _cell, metric in keys])
