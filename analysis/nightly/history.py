@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ...plugins.plugin_utils._experiment.experiment import LATEST
 from ...plugins.plugin_utils._records.atomic import write_file
+from ..presentation.pages import environment
 from ..statistics.interval import Values, t_quantile
 from . import BASELINE_NIGHTS, exports, store
 from .metrics import METRICS, Metric
@@ -179,28 +179,25 @@ def _page(
     for night, changes in zip(data["nights"], changed, strict=True):
         night["stack"] = [f"{title}: {before} → {now}" for title, (before, now) in changes.items()]
     script = (_TEMPLATES / "history.js").read_text(encoding="utf-8")
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("history.html.j2").render(
-        rows=rows[::-1],
-        last=last.verdict if last else None,
-        titles={metric.name: f"{metric.title} ({metric.unit})" for metric in METRICS},
-        decisions=state.decisions[::-1],
-        searched=all(each.changes is not None for each in found),
-        found=[
-            f"{each.cell}: {each.metric.title}: a new level since {nights[place].id}"
-            for each in found
-            for place in each.changes or ()
-        ],
-        # No tag can end or begin in it.
-        data=Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")),  # noqa: S704
-        script=Markup(script),  # noqa: S704
-        hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    return (
+        environment(_TEMPLATES)
+        .get_template("history.html.j2")
+        .render(
+            rows=rows[::-1],
+            last=last.verdict if last else None,
+            titles={metric.name: f"{metric.title} ({metric.unit})" for metric in METRICS},
+            decisions=state.decisions[::-1],
+            searched=all(each.changes is not None for each in found),
+            found=[
+                f"{each.cell}: {each.metric.title}: a new level since {nights[place].id}"
+                for each in found
+                for place in each.changes or ()
+            ],
+            # No tag can end or begin in it.
+            data=Markup(json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")),  # noqa: S704
+            script=Markup(script),  # noqa: S704
+            hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
     )
 
 

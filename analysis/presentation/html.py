@@ -14,7 +14,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..figures.converter import bundle
@@ -26,6 +25,7 @@ from ..statistics.table3 import CSV_FILES, table3_csv
 from ..summary import Summary
 from .findings import findings
 from .html_data import data_url, listed, page_data
+from .pages import environment
 from .tables import trials_csv
 from .wording import (
     CONVENTIONS,
@@ -49,13 +49,6 @@ _LARGEST_PICTURE_BYTES = 200_000
 def report_html(summary: Summary, figures: Figures) -> str:
     """Return ``report.html``."""
     libraries = bundle()  # which takes as long as all else
-    environment = Environment(
-        loader=FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     experiment = summary.experiment
     ids = [record.trial_id for record in listed(experiment)]
     rows = summary.table.rows if summary.table else ()
@@ -94,8 +87,10 @@ def report_html(summary: Summary, figures: Figures) -> str:
     # Nothing in these texts comes from records.
     texts = libraries.result().replace("</script", "<\\/script"), _text("report.js")
     scripts = [Markup(text) for text in texts]  # noqa: S704
-    return environment.get_template("report.html.j2").render(
-        **parts, scripts=scripts, hashes=" ".join(f"'sha256-{_hash(script)}'" for script in scripts)
+    return (
+        environment(_TEMPLATES)
+        .get_template("report.html.j2")
+        .render(**parts, scripts=scripts, hashes=" ".join(f"'sha256-{_hash(script)}'" for script in scripts))
     )
 
 
