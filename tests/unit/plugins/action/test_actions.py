@@ -246,7 +246,7 @@ def test_lookup_and_filters(playbooks: Any, tmp_path: Path) -> None:
     checks = [
         "lookup('vcsp.testbed.scenario', 'mine').repeats == 3",
         "lookup('vcsp.testbed.scenario', 'scenarios/mine.yml') == lookup('vcsp.testbed.scenario', 'mine')",
-        "lookup('vcsp.testbed.scenario', 'quick') | vcsp.testbed.trials | length == 48",
+        "lookup('vcsp.testbed.scenario', 'quick') | vcsp.testbed.trials | length == 36",
         "query('vcsp.testbed.scenario', 'mine', 'smoke') | map(attribute='name') == ['mine', 'smoke']",
         "(lookup('ansible.builtin.file', 'scenarios/mine.yml') | vcsp.testbed.scenario).name == 'mine'",
         "lookup('vcsp.testbed.scenario', 'mine') | vcsp.testbed.preflight({}, {}) | length > 0",
