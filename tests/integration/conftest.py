@@ -276,6 +276,29 @@ def follow(migrate: Callable[[], Done], *steps: tuple[str, Any], to: str = "dest
     return done, [Seen(**seen) for seen in json.loads(said)]
 
 
+@pytest.fixture
+def whole_bytes(lab: Path) -> int:
+    """Bytes that a whole migration of the guest sends."""
+    return 1024 * int(records(lab)["post-copy"]["measurements"]["sent_kb"])
+
+
+@pytest.fixture
+def at_moment(guest: Callable[..., Done], whole_bytes: int) -> Callable[..., tuple[Done, list[Seen]]]:
+    """Migrate, and take steps from a moment of post-copy on: ``at_moment(moment, HOLD, ..., LET_GO)``.
+
+    Gives how the module ended, and what was seen after each of the steps.
+    """
+
+    def migrate(moment: Any, *steps: tuple[str, Any], **changes: Any) -> tuple[Done, list[Seen]]:
+        print(moment)
+        arrived = ("arrived", round(moment.share * whole_bytes))
+        done, (_first, *seen) = follow(lambda: guest(**{**moment.settings, **changes}), arrived, *steps)
+        print(*seen, sep="\n")
+        return done, seen
+
+    return migrate
+
+
 def run_module(host: str, module_name: str, /, check: bool = False, **arguments: Any) -> Done:
     command = [
         BIN / "ansible",

@@ -65,12 +65,14 @@ class Moment:
     """When and into what a fault is injected.
 
     :ivar share: of the bytes that the whole migration sends, those that were sent already.
+    :ivar vcsp_seed: what VCSP_SEED must be to draw it again.
     """
 
     name: str
     share: float
     settings: dict[str, Any]
     thorough: bool
+    vcsp_seed: str = SEED
 
     @classmethod
     def draw(cls, name: str, attempt: int) -> Moment:
@@ -94,24 +96,6 @@ def attempts(*names: str, only_long: tuple[str, ...] = ()) -> pytest.MarkDecorat
             for n in range(10)
         ],
     )
-
-
-@pytest.fixture
-def at_moment(lab: Path, guest: Migrate) -> Callable[..., tuple[Done, list[Seen]]]:
-    """Migrate, and take steps from a moment of post-copy on: ``at_moment(moment, HOLD, ..., LET_GO)``.
-
-    Gives how the module ended, and what was seen after each of the steps.
-    """
-    whole_bytes = 1024 * records(lab)["post-copy"]["measurements"]["sent_kb"]
-
-    def migrate(moment: Moment, *steps: Step, **changes: Any) -> tuple[Done, list[Seen]]:
-        print(f"VCSP_SEED={SEED}", moment)
-        arrived = ("arrived", round(moment.share * whole_bytes))
-        done, (_first, *seen) = follow(lambda: guest(**{**moment.settings, **changes}), arrived, *steps)
-        print(*seen, sep="\n")
-        return done, seen
-
-    return migrate
 
 
 AtMoment = Callable[..., tuple[Done, list[Seen]]]

@@ -9,16 +9,21 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import shlex
 import zlib
 from base64 import b64decode
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jinja2
 import pytest
 from ansible.plugins.filter.core import FilterModule
 
+from . import test_faults, test_migration
 from .conftest import ADDRESS, ROOT, Done, guests, migration_arguments, module, on, result, run_module
 
+Migrate = Callable[..., Done]
 IMAGE = "/var/lib/libvirt/images/vcsp"
 GUEST = "vcsp-guest"
 METHODS: dict[str, dict[str, Any]] = {
@@ -29,9 +34,12 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 WINDOW_MB = 8
 WINDOW_PAGES = WINDOW_MB * 256
-
-# Until it has passed in a row on machines of several speeds, it does not decide about every change.
-pytestmark = pytest.mark.long
+# So much for every page, and post-copy lasts long enough to be hit by a fault at any speed.
+LARGE_WINDOW_MB = 32
+DIRTY_RING = "<kvm><dirty-ring state='on' size='4096'/></kvm>"
+RING_BYTES = 4096 * 16  # struct kvm_dirty_gfn
+ASYNC_PF = 1 << 4  # KVM_FEATURE_ASYNC_PF, in EAX of the leaf below
+KVM_FEATURES = 0x40000001
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +55,7 @@ def cpu_xml(lab: object) -> str:
     return str(found["cpu_xml"])
 
 
-def domain_xml(cpu_xml: str) -> str:
+def domain_xml(cpu_xml: str, vcpus: int = 1) -> str:
     """The XML that the role guest makes."""
     loader = jinja2.FileSystemLoader(ROOT / "roles/guest/templates")
     environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True)
@@ -60,19 +68,44 @@ def domain_xml(cpu_xml: str) -> str:
         guest_image_path=IMAGE,
         guest_name=GUEST,
         guest_memory_mb=64,
-        guest_vcpus=1,
+        guest_vcpus=vcpus,
     )
 
 
-def start(xml: str) -> None:
+def start(xml: str, window_mb: int = WINDOW_MB) -> None:
     """Boot a guest on the source and start its walk."""
-    workload = {"window_mb": WINDOW_MB, "work_per_page": 1}
+    workload = {"window_mb": window_mb, "work_per_page": 1}
     module("source", "saved_guest", name=GUEST, state="running", xml=xml, workload=workload)
 
 
 def end() -> None:
     for host in ("destination", "source"):
         on(host, "virsh", "destroy", GUEST, check=False)
+
+
+@pytest.fixture
+def window_mb() -> int:
+    return WINDOW_MB
+
+
+@pytest.fixture
+def whole_bytes(window_mb: int) -> int:
+    """Bytes that a migration sends: next to nothing but the window."""
+    return window_mb << 20
+
+
+@pytest.fixture
+def guest(cpu_xml: str, window_mb: int) -> Iterator[Migrate]:
+    """A bare guest under KVM on the source, and a way to migrate it, as conftest's for Debian."""
+    start(domain_xml(cpu_xml), window_mb)
+
+    def migrate(check: bool = False, **settings: Any) -> Done:
+        if "window_mb" in settings:
+            settings["window_mb"] = window_mb
+        return run_module("destination", "postcopy_migration", check=check, **migration_arguments(**settings))
+
+    yield migrate
+    end()
 
 
 def migrated(done: Done) -> dict[str, Any]:
@@ -149,3 +182,83 @@ def test_three_instruments_see_the_same_waits(by_method: dict[str, dict[str, Any
         assert 0 < qemu_ms <= 1.1 * wait_ms, name
         assert wait_ms <= 1.1 * stalls["stall_ms"], name
         assert stalls["stalls"] >= 0.9 * by_method[name]["measurements"]["page_requests"], name
+
+
+@pytest.mark.long
+def test_a_quota_is_in_force_in_post_copy_and_lifted_at_its_end(guest: Migrate) -> None:
+    test_migration.test_a_quota_is_in_force_in_post_copy_and_lifted_at_its_end(guest)
+
+
+def features(host: str) -> int:
+    """KVM's features that the guest's CPU has there, as QEMU has set them in KVM."""
+
+    def qmp(command: str, **arguments: str) -> Any:
+        request = shlex.quote(json.dumps({"execute": command, "arguments": arguments}))
+        return json.loads(on(host, f"virsh qemu-monitor-command {GUEST} {request}"))["return"]
+
+    cpu = qmp("query-cpus-fast")[0]["qom-path"]
+    words = qmp("qom-get", path=cpu, property="feature-words")
+    (word,) = (word["features"] for word in words if word["cpuid-input-eax"] == KVM_FEATURES)
+    return int(word)
+
+
+@pytest.mark.long
+def test_kvm_has_no_asynchronous_page_faults(guest: Migrate, cpu_xml: str) -> None:
+    assert not features("source") & ASYNC_PF
+    migrated(guest(transfer="push", verify=True))
+    assert not features("destination") & ASYNC_PF
+    end()
+    start(domain_xml(cpu_xml).replace("kvm-asyncpf=off", "kvm-asyncpf=on"))
+    assert features("source") & ASYNC_PF, "this KVM has none, so nothing was switched off"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("vcpus", [2, 4])
+def test_several_vcpus_come_whole(cpu_xml: str, vcpus: int) -> None:
+    start(domain_xml(cpu_xml, vcpus))
+    try:
+        settings = {"transfer": "demand", "window_mb": WINDOW_MB, "prefetch_pages": 10, "verify": True}
+        returned = migrated(run_module("destination", "postcopy_migration", **migration_arguments(**settings)))
+    finally:
+        end()
+    waits = returned["instruments"]["schedstat"]["values"]["vcpu_page_wait_ms"]
+    assert len(waits) == vcpus
+    assert all(wait > 0 for wait in waits)
+
+
+@pytest.mark.long
+def test_a_dirty_ring_loses_no_page(cpu_xml: str) -> None:
+    xml = domain_xml(cpu_xml).replace("<apic/>", f"<apic/>{DIRTY_RING}")
+    start(xml)
+    try:
+        maps = on("source", "grep kvm-vcpu /proc/$(pgrep -x qemu-system-x86)/maps").splitlines()
+        sizes = [int(high, 16) - int(low, 16) for low, high in (line.split()[0].split("-") for line in maps)]
+        assert RING_BYTES in sizes, maps
+        settings = {"transfer": "demand", "window_mb": WINDOW_MB, "prefetch_pages": 10, "verify": True}
+        migrated(run_module("destination", "postcopy_migration", **migration_arguments(**settings)))
+    finally:
+        end()
+
+
+# Faults, once each, as test_faults.py has them for Debian.
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("window_mb", [LARGE_WINDOW_MB])
+def test_a_link_cut_until_the_watchdog_recovers(at_moment: test_faults.AtMoment) -> None:
+    moment = test_faults.Moment.draw("cut-recover", 0)
+    test_faults.test_a_link_cut_until_the_watchdog_recovers(at_moment, moment)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("window_mb", [LARGE_WINDOW_MB])
+def test_the_module_is_killed_and_called_again(guest: Migrate, at_moment: test_faults.AtMoment) -> None:
+    moment = test_faults.Moment.draw("KILL", 0)
+    test_faults.test_the_module_is_killed_and_called_again(guest, at_moment, moment)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("window_mb", [LARGE_WINDOW_MB])
+def test_a_destination_that_dies_in_post_copy_is_lost(guest: Migrate, at_moment: test_faults.AtMoment) -> None:
+    moment = test_faults.Moment.draw("lost", 0)
+    test_faults.test_a_destination_that_dies_in_post_copy_is_reported_as_lost(guest, at_moment, moment)
