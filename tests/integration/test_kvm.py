@@ -184,6 +184,15 @@ def test_three_instruments_see_the_same_waits(by_method: dict[str, dict[str, Any
         assert stalls["stalls"] >= 0.9 * by_method[name]["measurements"]["page_requests"], name
 
 
+def test_visits_are_timed_across_the_switch(by_method: dict[str, dict[str, Any]]) -> None:
+    for name, returned in by_method.items():
+        times = returned["instruments"]["visit_times"]["values"]
+        assert sum(times["histogram"].values()) == times["visits"] >= WINDOW_PAGES / 2, name
+        assert times["p50_us"] <= times["p99_us"] <= times["p99_9_us"] <= 2000 * times["longest_ms"], name
+        stalls = returned["instruments"]["guest_stalls"]["values"]
+        assert times["longest_ms"] >= stalls["stall_ms"] / stalls["stalls"], name
+
+
 @pytest.mark.long
 def test_a_quota_is_in_force_in_post_copy_and_lifted_at_its_end(guest: Migrate) -> None:
     test_migration.test_a_quota_is_in_force_in_post_copy_and_lifted_at_its_end(guest)

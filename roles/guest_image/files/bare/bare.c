@@ -7,7 +7,8 @@
 //
 // What differs from workload.c, because each instruction may cost a microsecond: a page holds its writes and, in each of
 // its sixteen parts, a tag of its own; the rest of it is zero. A visit reads its words, of 32 bits, with one instruction,
-// and does not hash them. By Zipf's law, writes are counted beside the window, too, instead of going through the walk
+// and does not hash them. Its time is from when the page before had come, and one of 2^32 ticks or more counts as one of
+// that, but for the longest. By Zipf's law, writes are counted beside the window, too, instead of going through the walk
 // again.
 
 #include <stdbool.h>
@@ -21,14 +22,18 @@
 #include "walk.h"
 
 enum { PAGE_WORDS = PAGE_BYTES / 4, MB_PAGES = (1 << 20) / PAGE_BYTES };
+enum { TIME_BITS = 32 };
 enum { TAGS = 16, TAG_STEP = PAGE_WORDS / TAGS, FIRST_TAG = 1 };
 
 struct walker {
     struct slice slice;
     uint32_t sweep, step;              // of its walk, while it is paused
     uint32_t visits, stalls, stall_q;  // since it began; stall_q in units of 1024 ticks; each wraps around
+    uint32_t times[TIME_BITS];         // visits since it began by the power of two that their time in 2 ns reached
+    uint32_t longest, longest_q;       // visit since the last report: in ticks and, if it took 2^32, in 1024 ticks
     volatile bool walks;
     uint64_t all_visits, all_stalls, all_stall_q;  // without wrapping, by the first processor
+    uint64_t all_times[TIME_BITS];
 } __attribute__((aligned(64)));
 
 static struct walker walkers[MAX_CPUS];
@@ -36,7 +41,7 @@ static unsigned cpus;
 static uint32_t window_pages;              // 0: no window is walked
 static uint32_t work_passes, work_words;  // a visit reads the whole page so often, and so many words more
 static volatile bool walk_asked;           // of the processors
-static uint32_t stall_ticks;
+static uint32_t stall_ticks, ns_pairs_per_tick;
 static uint64_t sample_ticks, next_sample;
 static uint32_t boot;
 
@@ -106,6 +111,32 @@ static void report_sample(void)
     end_line(put_text(at, "\n"));
 }
 
+static void report_times(void)
+{
+    char *const line = begin_line(false);
+    if (!line)
+        return;  // the longest is told next time
+    uint32_t longest_q = 0;
+    for (unsigned n = 0; n < cpus; n++) {
+        const uint32_t q[] = {__sync_lock_test_and_set(&walkers[n].longest, 0) >> 10,
+                              __sync_lock_test_and_set(&walkers[n].longest_q, 0)};
+        for (unsigned i = 0; i < sizeof q / sizeof *q; i++)
+            if (q[i] > longest_q)
+                longest_q = q[i];
+    }
+    char *at = put_number(put_text(put_hex(put_text(line, "times "), boot), " "), ticks_q_ns(longest_q));
+    for (unsigned bit = 0; bit < TIME_BITS; bit++) {
+        uint64_t count = 0;
+        for (unsigned n = 0; n < cpus; n++) {
+            struct walker *w = &walkers[n];
+            count += w->all_times[bit] = extend(w->all_times[bit], w->times[bit]);
+        }
+        if (count)
+            at = put_number(put_text(put_number(put_text(at, " "), bit + 1), ":"), count);
+    }
+    end_line(put_text(at, "\n"));
+}
+
 static void report_ready(void)
 {
     char *const line = begin_line(false);
@@ -131,10 +162,26 @@ static bool is_time_for_sample(void)
 
 // -- walk ------------------------------------------------------------------------------------------------------------
 
-static void note_stall(struct walker *w, uint64_t waited)
+// Whether it took 2^32 ticks or more.
+static bool note_stall(struct walker *w, uint64_t waited)
 {
+    const uint32_t waited_q = (uint32_t)(waited >> 10);
     w->stalls++;
-    w->stall_q += (uint32_t)(waited >> 10);
+    w->stall_q += waited_q;
+    if (waited >> 32 == 0)
+        return false;
+    if (waited_q > w->longest_q)
+        w->longest_q = waited_q;
+    return true;
+}
+
+// A visit ends where the next page has come.
+static inline void count_time(struct walker *w, uint32_t took)
+{
+    const uint32_t ns_pairs = (uint32_t)((uint64_t)took * ns_pairs_per_tick >> 32);
+    increment(&w->times[31 - __builtin_clz(ns_pairs | 1)]);
+    if (took > w->longest)
+        w->longest = took;
 }
 
 // Walks until it is asked to pause or, on the first processor, until it is time for a sample. Made for each case, so that
@@ -144,7 +191,7 @@ static inline __attribute__((always_inline)) void walk_so(struct walker *w, bool
 {
     const struct slice slice = {w->slice.first_page, w->slice.pages, w->slice.order_bits, pattern,
                                 writes_always ? 100 : w->slice.writes_percent};
-    uint32_t step = w->step, now;
+    uint32_t step = w->step, begun = (uint32_t)tsc(), now;
     do {
         const uint32_t at = page_at(&slice, w->sweep, step);
         volatile uint32_t *const page = page_address(slice.first_page + at);
@@ -152,9 +199,12 @@ static inline __attribute__((always_inline)) void walk_so(struct walker *w, bool
         (void)*page;
         const uint64_t after = tsc();
         now = (uint32_t)after;
+        uint32_t took = now - begun;
+        begun = now;
         // One in ten thousand stalls of more than 2^32 ticks, a second or two, looks short to 32 bits.
-        if (now - (uint32_t)before > stall_ticks)
-            note_stall(w, after - before);
+        if (now - (uint32_t)before > stall_ticks && note_stall(w, after - before))
+            took = UINT32_MAX;
+        count_time(w, took);
         for (uint32_t passes = work_passes; passes; passes--)
             read_words((const uint32_t *)page, PAGE_WORDS);
         read_words((const uint32_t *)page, work_words);
@@ -296,6 +346,7 @@ void bare_main(void)
     start_clock();
     boot = boot_number();
     stall_ticks = (uint32_t)ticks(STALL_NS_MIN);
+    ns_pairs_per_tick = ns_pairs_per_tick_q32();
     sample_ticks = ticks(SAMPLE_MS * 1000000u);
     cpus = start_cpus();
     if (!open_port()) {
@@ -311,9 +362,10 @@ void bare_main(void)
             walk(&walkers[0], true);
         if (!is_time_for_sample())
             pause_cpu();
-        else if (walk_asked)
+        else if (walk_asked) {
             report_sample();
-        else if (idle++ % 10 == 0)
+            report_times();
+        } else if (idle++ % 10 == 0)
             report_ready();
     }
 }

@@ -84,6 +84,9 @@ uint64_t now_ns(void) { return to_ns(tsc()); }
 
 uint64_t ticks_q_ns(uint64_t count) { return to_ns(count << 10); }
 
+// It fits in 32 bits with counters of more than 500 MHz, as all are.
+uint32_t ns_pairs_per_tick_q32(void) { return ns_per_tick_q24 << 7; }
+
 uint64_t ticks(uint32_t ns)
 {
     uint32_t rest;

@@ -19,6 +19,8 @@ uint64_t now_ns(void);
 uint64_t ticks(uint32_t ns);
 // A number of 1024 ticks as nanoseconds.
 uint64_t ticks_q_ns(uint64_t count);
+// What a number of ticks is multiplied by to be units of 2 ns, times 2^32.
+uint32_t ns_pairs_per_tick_q32(void);
 // Something that is different after every boot.
 uint32_t boot_number(void);
 

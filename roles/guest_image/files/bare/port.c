@@ -15,7 +15,7 @@ enum { ACKNOWLEDGE = 1, DRIVER = 2, DRIVER_OK = 4, MULTIPORT = 1 << 1 };
 enum { CONTROL_OUT = 3, PORT_IN = 4, PORT_OUT = 5 };
 enum { DEVICE_READY = 0, PORT_READY = 3, PORT_OPEN = 6, PORT_NUMBER = 1 };
 enum { RING_MAX = 128, DESC_WRITE = 2, NO_INTERRUPT = 1 };
-enum { LINES = 16, COMMAND_BUFFERS = 4, COMMAND_BYTES = 128 };
+enum { LINES = 32, COMMAND_BUFFERS = 4, COMMAND_BYTES = 128 };
 
 struct descriptor {
     uint64_t address;

@@ -9,7 +9,7 @@
 
 #include <stdbool.h>
 
-enum { LINE_BYTES_MAX = 512 };
+enum { LINE_BYTES_MAX = 768 };
 
 // False if there is no such device.
 bool open_port(void);
