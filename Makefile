@@ -58,7 +58,8 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help experiment smoke report compare nightly doctor lab provision teardown \
-  test test-unit test-integration test-long test-stress faults soak lint docs bench bench-policies build browser venv clean
+  test test-unit test-integration test-long test-stress faults soak lint docs bench bench-policies \
+  bench-nights build browser venv clean
 
 help: ## list the targets
 	@echo 'usage: make TARGET [SCENARIO=quick] [ARGS="options of the command, such as -i inventory/mylab or -v"]'
@@ -104,6 +105,9 @@ bench-policies: $(VENV)/.requirements ## measure the prefetch policies (as root,
 	@$(MAKE) --no-print-directory experiment SCENARIO=benchmarks/policies.yml
 	$(RUN) python -m benchmarks policies
 
+bench-nights: $(VENV)/.requirements ## run real nights, unchanged and made worse, and see what verdicts say (as root, 2 hours)
+	$(RUN) sh -c 'python -m benchmarks nights $(ARGS) && python -m benchmarks power'
+
 ##@ Development
 test: $(VENV)/.requirements-dev browser ## everything that CI runs (as root)
 	@$(MAKE) --no-print-directory --jobs 2 --output-sync=target lint test-unit
@@ -116,7 +120,7 @@ test-integration: $(VENV)/.requirements-dev ## tests in the embedded lab, with r
 	$(RUN) pytest tests/integration -m 'not long' $(ARGS)
 
 test-long: $(VENV)/.requirements-dev ## tests that take too long for every change (as root)
-	$(RUN) pytest tests/unit/analysis tests/integration -m long $(ARGS)
+	$(RUN) pytest tests/unit tests/integration -m long $(ARGS)
 
 test-stress: $(VENV)/.requirements-dev browser ## all tests at several speeds, hosts held back, machine busy (as root, an hour and more)
 	$(RUN) tests/stress.sh
