@@ -11,10 +11,12 @@ from typing import Any
 
 from ansible.errors import AnsibleActionFail
 
+from ansible_collections.vcsp.testbed.plugins.module_utils._measure.result import RATE_CAUTION
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.action import ControllerAction
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.record import build
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import TRIALS_DIRECTORY, write_record
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.validity import rate_error
 
 
 class ActionModule(ControllerAction):
@@ -38,6 +40,7 @@ class ActionModule(ControllerAction):
             "status": "failed" if failure else "valid" if record["validity"]["valid"] else "invalid",
             **record["validity"],
             "measurements": record["measurements"],
+            "off_rate": (rate_error(record) or 0.0) > RATE_CAUTION,
         }
         if self._task.check_mode:
             return {**returned, "msg": "check mode: no record was written"}

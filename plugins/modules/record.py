@@ -109,4 +109,10 @@ measurements:
   description: The measurements; null where one is missing.
   type: dict
   returned: success
+off_rate:
+  description:
+    - Whether the guest began more than 10 % off the rate that it was calibrated to, because the machine became faster
+      or slower since. To calibrate it again helps the trials that follow.
+  type: bool
+  returned: success
 """

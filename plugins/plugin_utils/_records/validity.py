@@ -93,11 +93,20 @@ def _requests(record: _Record) -> str | None:
     return f"the request trace saw {seen:.0f} requests, QEMU's source counted {counted:.0f}"
 
 
-def _rate(record: _Record) -> str | None:
+def rate_error(record: _Record) -> float | None:
+    """By which share the guest missed its rate before the migration; None if it had none to keep, or it is unknown."""
     calibration, found = record["calibration"], record["measurements"]["baseline_mb_per_s"]
-    if calibration is None or found is None or abs(found / calibration["target_mb_per_s"] - 1) <= RATE_BOUND:
+    if calibration is None or found is None:
         return None
-    wanted = calibration["target_mb_per_s"]
+    error: float = abs(found / calibration["target_mb_per_s"] - 1)
+    return error
+
+
+def _rate(record: _Record) -> str | None:
+    error = rate_error(record)
+    if error is None or error <= RATE_BOUND:
+        return None
+    found, wanted = record["measurements"]["baseline_mb_per_s"], record["calibration"]["target_mb_per_s"]
     return f"the guest ran at {found:.1f} MB/s before the migration instead of {wanted:.1f}"
 
 

@@ -105,6 +105,24 @@ def test_an_experiment_and_its_resume(
     assert "other settings" in run.stdout
 
 
+def test_a_guest_that_began_off_its_rate_is_told(
+    playbooks: Any, tmp_path: Path, scenario: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
+) -> None:
+    baseline = 80.0
+    result = trial_result(measurements={"total_migration_time_s": 2.125, "baseline_mb_per_s": baseline})
+    calibration = {"rate_mb_per_s": 1.0, "low_mb_per_s": 1.0, "high_mb_per_s": 1.0, "work_words": 9, "took_s": 1.0}
+
+    def check(error: float | None, off: bool) -> list[dict[str, Any]]:
+        found = None if error is None else {**calibration, "target_mb_per_s": baseline / (1 + error)}
+        done = record(trial="{{ experiment.pending[0] }}", result="{{ result }}", calibration=found)
+        that = {"name": "Check", "ansible.builtin.assert": {"that": f"done.off_rate is {str(off).lower()}"}}
+        return [{**done, "register": "done"}, that]
+
+    checks = [*check(None, off=False), *check(0.08, off=False), *check(0.12, off=True), *check(-0.12, off=True)]
+    run = playbooks.run([EXPERIMENT, *checks], directory=str(tmp_path), scenario=scenario, result=result)
+    assert run.returncode == 0, run.stdout
+
+
 def test_check_mode_changes_nothing_and_says_so(
     playbooks: Any, tmp_path: Path, scenario: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
 ) -> None:
