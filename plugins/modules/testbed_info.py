@@ -99,7 +99,7 @@ info:
       description: Kernel release.
       type: str
     cpu:
-      description: Model and number of processors.
+      description: Model, number, microcode and frequency governors of the processors; null where there are none.
       type: dict
     distribution:
       description: Name of the distribution.

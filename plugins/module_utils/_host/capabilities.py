@@ -90,12 +90,25 @@ def cgroup(proc: Path = PROC) -> dict[str, Any]:
 
 def provenance() -> dict[str, Any]:
     """Facts about the host that are needed to interpret a result."""
-    model = first_match(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo"))
     return {
         "kernel": platform.release(),
-        "cpu": {"model": model or platform.machine(), "count": os.cpu_count() or 0},
+        "cpu": cpu(),
         "distribution": platform.freedesktop_os_release()["PRETTY_NAME"],
         "hostname": platform.node(),
         "boot_id": BOOT_ID.read_text().strip(),
         "thp": thp_mode(),
+    }
+
+
+def cpu(cpuinfo: Path = Path("/proc/cpuinfo"), devices: Path = Path("/sys/devices/system/cpu")) -> dict[str, Any]:
+    """Model, number, microcode and frequency governors of the processors; the last two are None where there are none.
+
+    Guests, and processors that are not x86, have no microcode to show; most guests have no governor either.
+    """
+    governors = {first_match(r"(\S+)", path) for path in devices.glob("cpu[0-9]*/cpufreq/scaling_governor")}
+    return {
+        "model": first_match(r"^model name\s*:\s*(.+)$", cpuinfo) or platform.machine(),
+        "count": os.cpu_count() or 0,
+        "microcode": first_match(r"^microcode\s*:\s*(.+)$", cpuinfo),
+        "governor": " and ".join(sorted(filter(None, governors))) or None,
     }

@@ -7,39 +7,27 @@ What a browser does, it does in its own time: every expectation is waited for (`
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import experiment_factory as factory
 import pytest
+from chromium import PATIENCE_MS, chromium
 
 from ansible_collections.vcsp.testbed.analysis.report import report
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import write_record
 
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 HOSTILE = "</script><script>document.title='taken'</script><img src=x onerror=\"document.title='taken'\">"
 DOWNTIME = "figure[data-file='figure3_downtime.svg']"
 INVALID = "r03-0064mb-sequential-vcsp"
-# A browser on a busy machine takes seconds for what is usually done at once; nothing that works takes this long.
-PATIENCE_MS = 60_000
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    api = pytest.importorskip("playwright.sync_api", reason="no playwright: install requirements-dev.txt")
-    api.expect.set_options(timeout=PATIENCE_MS)
-    program = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, PROGRAMS)), None)
-    if program is None:
-        pytest.skip(f"no browser: install one of {', '.join(PROGRAMS)}, or name one in CHROMIUM")
-    with api.sync_playwright() as playwright:
-        # Root, as which integration machines run tests, has no sandbox; the page is ours.
-        started = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture(scope="module")

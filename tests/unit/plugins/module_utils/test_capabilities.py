@@ -128,3 +128,18 @@ def test_provenance_identifies_hosts_that_share_a_kernel() -> None:
     assert found["boot_id"] == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert len(found["boot_id"]) == 36
     assert found["cpu"]["count"] >= 1
+
+
+def test_microcode_and_governors_where_they_exist(tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text("model name\t: Model 1\nmicrocode\t: 0x2b000603\n" * 2)
+    for number, governor in enumerate(("powersave", "performance", "performance")):
+        frequency = tmp_path / f"cpu{number}" / "cpufreq"
+        frequency.mkdir(parents=True)
+        (frequency / "scaling_governor").write_text(f"{governor}\n")
+    found = capabilities.cpu(tmp_path / "cpuinfo", tmp_path)
+    assert found["model"] == "Model 1"
+    assert found["microcode"] == "0x2b000603"
+    assert found["governor"] == "performance and powersave"
+    (tmp_path / "none").write_text("model name\t: Model 2\n")
+    found = capabilities.cpu(tmp_path / "none", tmp_path / "none")
+    assert (found["microcode"], found["governor"]) == (None, None)
