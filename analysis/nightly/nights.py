@@ -15,6 +15,7 @@ from typing import Any
 from ...plugins.plugin_utils._records.errors import InputError
 from ...plugins.plugin_utils._records.printable import printable
 from ...plugins.plugin_utils._records.records import Experiment, Record, workload_label
+from ...plugins.plugin_utils._scenario.schema import fill, place_schema
 from ...plugins.plugin_utils._scenario.trials import trial_id
 from ..data.checked import read_checked
 from ..data.likeness import HOSTS, differences, stated
@@ -149,7 +150,12 @@ def _named(what: str, entries: Sequence[str]) -> Iterator[str]:
 
 
 def _kind(scenario: Mapping[str, Any], valid: Sequence[Record]) -> str:
-    settings = {key: value for key, value in scenario.items() if key not in _FREE_SETTINGS}
+    # A setting that is newer than the night had its default then.
+    settings = {
+        key: value if key == "methods" else fill(place_schema(key), value)
+        for key, value in scenario.items()
+        if key not in _FREE_SETTINGS
+    }
     machines = [
         [
             _at(record, host, path)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,3 +57,20 @@ def night(
 
 INVALID = {"validity": {"valid": False, "reasons": ["the instruments contradict each other"]}}
 CORRUPT = {"memory_verified": False, "validity": {"valid": False, "reasons": ["the guest's memory check failed"]}}
+
+
+def aged(directory: Path) -> Path:
+    """Rewrite the night in ``directory`` as the first version of the format had it, and return it."""
+    document = json.loads((directory / "experiment.json").read_text())
+    scenario = document["scenario"]
+    for workload in scenario["workloads"]:
+        del workload["rate_mb_per_s"], workload["writes_percent"]
+    document |= {"schema_version": 1, "scenario_hash": factory.scenario_hash(scenario)}
+    (directory / "experiment.json").write_text(json.dumps(document))
+    for path in directory.glob("trials/*/record.json"):
+        record = json.loads(path.read_text())
+        del record["trial"]["workload"]["rate_mb_per_s"], record["trial"]["workload"]["writes_percent"]
+        for key in ("calibration", "link", "window", "cautions"):
+            del record[key]
+        path.write_text(json.dumps({**record, "schema_version": 1}))
+    return directory

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import os
 import signal
 import subprocess
@@ -14,7 +14,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import experiment_factory
 import nightly_factory as factory
 import pytest
 import yaml
@@ -165,6 +164,31 @@ def test_a_full_disk_is_no_green_night(job: run.Job, monkeypatch: pytest.MonkeyP
     assert night(job).verdict.outcome == "learning"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a small disk")
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.9])
+def test_a_disk_that_is_really_full_is_no_green_night(job: run.Job, tmp_path: Path, share: float) -> None:
+    """From one that holds no state to one that holds most trials: an error, or a night that failed."""
+    # A file takes whole pages of a disk in memory.
+    pages = sum(1 + path.stat().st_size // 4096 for path in (tmp_path / "made").rglob("*"))
+    kilobytes = max(4, int(4 * share * pages))
+    job.results.mkdir()
+    disk = str(job.results)
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", disk]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("this machine does not let its root mount")
+    try:
+        try:
+            assert night(job).verdict.outcome == "failed"
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+        # With room again, the next night tidies up and measures.
+        subprocess.run(["mount", "-o", "remount,size=40M", disk], check=True)
+        assert night(job).verdict.outcome == "learning"
+        assert [each.outcome for each in store.read_state(job.results).before(99)][:-1] in ([], ["failed"])
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
 def test_an_id_that_a_clock_gives_twice_is_used_once(job: run.Job, monkeypatch: pytest.MonkeyPatch) -> None:
     now = run.datetime.now(run.UTC)
 
@@ -202,21 +226,3 @@ def test_the_night_is_a_playbook_of_its_own() -> None:
     [play] = yaml.safe_load((ROOT / "playbooks" / "nightly.yml").read_text())
     assert play["ansible.builtin.import_playbook"] == "experiment.yml"
     assert play["vars"] == {"scenario": "nightly", "results_dir": "results/nightly"}
-
-
-def test_a_baseline_of_an_older_record_format_is_read(tmp_path: Path) -> None:
-    directory = factory.night(tmp_path, 1)
-    document = json.loads((directory / "experiment.json").read_text())
-    scenario = document["scenario"]
-    for workload in scenario["workloads"]:
-        del workload["rate_mb_per_s"], workload["writes_percent"]
-    document |= {"schema_version": 1, "scenario_hash": experiment_factory.scenario_hash(scenario)}
-    (directory / "experiment.json").write_text(json.dumps(document))
-    for path in directory.glob("trials/*/record.json"):
-        record = json.loads(path.read_text())
-        del record["trial"]["workload"]["rate_mb_per_s"], record["trial"]["workload"]["writes_percent"]
-        for key in ("calibration", "link", "window", "cautions"):
-            del record[key]
-        path.write_text(json.dumps({**record, "schema_version": 1}))
-    found = store.settle(tmp_path, store.read_finished(directory))
-    assert (found.outcome, found.reasons) == ("learning", ("0 of 7 accepted nights to hold it against",))

@@ -159,6 +159,26 @@ def test_a_verdict_that_is_computed_again_is_the_same(root: Path) -> None:
     assert state != (root / store.STATE_FILE).read_bytes()
 
 
+def test_a_host_that_was_rebooted_is_said_to_be(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = factory.host()
+    monkeypatch.setattr(factory, "host", lambda kernel="": {**usual, "boot_id": "first"})
+    for number in (8, 9):
+        assert verdict(factory.night(root, number)) == "ok"
+    monkeypatch.setattr(factory, "host", lambda kernel="": {**usual, "boot_id": "second"})
+    assert verdict(factory.night(root, 10)) == "ok"
+    assert store.result_of(root, "2026-01-10-night").verdict.stack == {"boot": ("first", "second")}
+    assert verdict(factory.night(root, 11, SLOWER)) == "regression"
+    assert store.result_of(root, "2026-01-11-night").verdict.stack == {}
+
+
+def test_nights_of_an_older_record_format_are_held_against(tmp_path: Path) -> None:
+    for number in range(1, 8):
+        assert verdict(factory.aged(factory.night(tmp_path, number))) == "learning"
+    assert verdict(factory.night(tmp_path, 8)) == "ok"
+    assert len(store.result_of(tmp_path, "2026-01-08-night").verdict.baseline) == 7
+    assert verdict(factory.night(tmp_path, 9, SLOWER)) == "regression"
+
+
 def test_a_clock_that_was_set_back_changes_no_order(root: Path) -> None:
     assert verdict(factory.night(root, 20, SLOWER)) == "regression"
     assert verdict(factory.night(root, 8)) == "ok"

@@ -4,15 +4,23 @@
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
 import jinja2
 import pytest
+import yaml
 from ansible.plugins.filter.core import FilterModule
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from ansible_collections.vcsp.testbed.analysis import command_line
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
 NICE = {
@@ -92,3 +100,38 @@ def test_a_folder_is_one_word_in_the_labs_scripts(name: str, folder: str) -> Non
     )
     assert done.stdout == folder
     assert subprocess.run(["sh", "-n"], input=script, text=True).returncode == 0
+
+
+NIGHTLY = yaml.safe_load((ROLES / "nightly" / "defaults" / "main.yml").read_text())
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="this machine has no systemd")
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"nightly_inventory": "inventory/mylab", "nightly_on_failure": "tell@%n.service"},
+        {"nightly_schedule": "Mon..Fri 02:30", "nightly_scenario": "scenarios/nightly-bare.yml"},
+    ],
+    ids=["defaults", "inventory", "schedule"],
+)
+def test_systemd_accepts_the_units_of_the_nights(tmp_path: Path, changes: dict[str, str]) -> None:
+    checkout = tmp_path / "checkout"
+    (checkout / ".venv/bin").mkdir(parents=True)
+    (checkout / ".venv/bin/python").symlink_to(sys.executable)
+    values = {**NIGHTLY, "nightly_checkout": str(checkout), **changes}
+    units = [tmp_path / name for name in ("vcsp-nightly.service", "vcsp-nightly.timer")]
+    for unit in units:
+        unit.write_text(template("nightly", f"{unit.name}.j2").render(values))
+    (tmp_path / "tell@.service").write_text("[Service]\nType=oneshot\nExecStart=/bin/true\n")
+    done = subprocess.run(
+        ["systemd-analyze", "verify", *map(str, units)],
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    ours = [line for line in done.stderr.splitlines() if "vcsp-nightly" in line or "tell@" in line]
+    assert (done.returncode, ours) == (0, [])
+    [command] = re.findall(r"^ExecStart=(.*)$", units[0].read_text().replace("\\\n", " "), re.MULTILINE)
+    found = command_line._parser().parse_args(shlex.split(command)[3:])
+    assert (found.scenario, found.timeout, found.keep) == (values["nightly_scenario"], 21600, 30)
+    assert str(found.inventory or "") == values["nightly_inventory"]
