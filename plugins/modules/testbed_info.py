@@ -29,6 +29,13 @@ options:
   rom:
     description: The ROM of a bare guest, to try KVM with. Without it, its accelerator is V(tcg).
     type: path
+  host_cpus:
+    description:
+      - RV(info.kvm) has it as C(host_cpu), of each host that the guest moves between. If they differ, KVM is tried with
+        their common CPU model, libvirt's baseline, and with no other.
+    type: list
+    elements: str
+    default: []
   prefetch_program:
     description: The compiled eBPF program.
     type: path
@@ -80,8 +87,9 @@ info:
       description:
         - What KVM does with each kind of guest, V(bare) and V(debian). C(usable) is null where it was not tried;
           C(reason) says why; C(cpu) is the CPU model that it ran with, and C(cpu_xml) the same for libvirt.
-        - The CPU models are tried in the order host-model, host-passthrough, host-passthrough without
-          C(arch-capabilities).
+        - The CPU models are tried in the order host-model, host-passthrough, libvirt's baseline, each without the
+          features that QEMU says it cannot set.
+        - C(host_cpu) is what libvirt says of the host's CPU; null if nothing.
       type: dict
     userfaultfd:
       description: Whether QEMU may use userfaultfd.
@@ -153,6 +161,7 @@ def main() -> None:
             "system": {"type": "str", "choices": ["debian", "bare"], "default": "debian"},
             "kernel": {"type": "path"},
             "rom": {"type": "path"},
+            "host_cpus": {"type": "list", "elements": "str", "default": []},
             "prefetch_program": {"type": "path", "default": "/var/lib/libvirt/vcsp/prefetch.bpf.o"},
             "cache": {"type": "path", "default": "/var/lib/libvirt/vcsp/accelerator.json"},
         },
@@ -164,14 +173,15 @@ def main() -> None:
     bare, kernel, cache = (Path(params[name]) if params[name] else None for name in ("rom", "kernel", "cache"))
     connection = libvirt_connection()
     qemu, libvirt = capabilities.qemu(binary), version(connection)
-    found = kvm.probe(connection, bare, kernel, cache, [qemu, libvirt], keep=not module.check_mode)
+    keep, host_cpu = not module.check_mode, kvm.host_cpu(connection)
+    found = kvm.probe(connection, bare, kernel, cache, [qemu, libvirt, host_cpu], keep, params["host_cpus"])
     if connection is not None:
         connection.close()
     info = {
         "qemu": qemu,
         "libvirt": libvirt,
         "accelerator": kvm.accelerator(found, params["system"]),
-        "kvm": found,
+        "kvm": {**found, "host_cpu": host_cpu},
         "userfaultfd": capabilities.userfaultfd(),
         "ebpf": capabilities.ebpf(Path(params["prefetch_program"])),
         "cgroup": capabilities.cgroup(),

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ...module_utils._host.kvm import BASELINE
 from ...module_utils._method import Method
 
 # QEMU's own memory beside the guest's, on the generous side.
@@ -73,14 +74,25 @@ def _no_kvm(guest: Mapping[str, Any], source: Mapping[str, Any], destination: Ma
         if not found["usable"]:
             usable = False
             yield f"{_label(role, host)}: KVM does not run a {system} guest ({found['reason']})"
-    if usable:
-        models = [(host.get("cpu") or {}).get("model") for host in (source, destination)]
-        cpus = [host["kvm"][system]["cpu"] for host in (source, destination)]
-        if models[0] != models[1] or cpus[0] != cpus[1]:
-            yield (
-                f"source and destination: their processors differ ({models[0]} with {cpus[0]}, {models[1]} with "
-                f"{cpus[1]}), and a guest cannot move between them with KVM"
-            )
+    if usable and not _share_a_cpu(source, destination, system):
+        one, other = (
+            f"{(host.get('cpu') or {}).get('model')} with {host['kvm'][system]['cpu']}"
+            for host in (source, destination)
+        )
+        yield (
+            f"source and destination: their processors differ ({one}, {other}), and a guest cannot move between "
+            "them with KVM"
+        )
+
+
+def _share_a_cpu(source: Mapping[str, Any], destination: Mapping[str, Any], system: str) -> bool:
+    """Whether KVM gives the guest the same CPU on both hosts: because these are alike, or by its description."""
+    cpus, kinds = [], []
+    for host in (source, destination):
+        found = host["kvm"][system]
+        cpus.append((found["cpu"], found["cpu_xml"]))
+        kinds.append(((host.get("cpu") or {}).get("model"), host["kvm"].get("host_cpu")))
+    return cpus[0] == cpus[1] and (kinds[0] == kinds[1] or cpus[0][0].startswith(BASELINE))
 
 
 def _label(role: str, host: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import load
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.preflight import preflight
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.preflight import accelerator, preflight
 
 ALL = ["post-copy", "post-copy-prefetching", "vcsp", "vcsp-prefetching"]
 
@@ -121,3 +121,45 @@ def test_a_host_that_told_nothing() -> None:
     found = preflight(scenario, {}, {})
     assert len(found) == 9
     assert all("unnamed host" in problem for problem in found)
+
+
+def with_kvm(cpu: str, cpu_xml: str, host_cpu: str | None) -> dict[str, Any]:
+    found = {"usable": True, "reason": "it came up", "cpu": cpu, "cpu_xml": cpu_xml}
+    return {"kvm": {"bare": found, "debian": found, "host_cpu": host_cpu}}
+
+
+MODEL = ("host-model", "<cpu mode='host-model'/>")
+COMMON = ("libvirt's baseline", "<cpu mode='custom'/>")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "name"),
+    [
+        ((*MODEL, "<cpu>A</cpu>"), (*MODEL, "<cpu>A</cpu>"), "kvm"),
+        ((*MODEL, None), (*MODEL, None), "kvm"),
+        ((*MODEL, "<cpu>A</cpu>"), (*MODEL, "<cpu>B</cpu>"), "tcg"),
+        ((*COMMON, "<cpu>A</cpu>"), (*COMMON, "<cpu>B</cpu>"), "kvm"),
+        (("libvirt's baseline without vmx", COMMON[1], "<cpu>A</cpu>"), (*COMMON, "<cpu>B</cpu>"), "tcg"),
+        ((*COMMON, "<cpu>A</cpu>"), (COMMON[0], "<cpu mode='custom'>other</cpu>", "<cpu>B</cpu>"), "tcg"),
+        ((*MODEL, "<cpu>A</cpu>"), ("host-passthrough", "<cpu mode='host-passthrough'/>", "<cpu>A</cpu>"), "tcg"),
+    ],
+)
+@pytest.mark.parametrize("same_model", [True, False])
+def test_kvm_needs_the_same_cpu_on_both_hosts(
+    one: tuple[str, str, str | None], other: tuple[str, str, str | None], name: str, same_model: bool
+) -> None:
+    source, destination = {**host("alpha"), **with_kvm(*one)}, {**host("beta"), **with_kvm(*other)}
+    if not same_model:
+        destination["cpu"] = {"model": "Another", "count": 2}
+        name = name if one[0] == "libvirt's baseline" else "tcg"
+    guest = load({"name": "a", "workloads": [{"window_mb": 8}], "methods": ALL})["guest"]
+    found = accelerator(guest, source, destination)
+    assert found["name"] == name
+    assert found["cpu_xml"] == (one[1] if name == "kvm" else None)
+    told = problems(
+        guest={"accelerator": "kvm"},
+        source__kvm=source["kvm"],
+        destination__kvm=destination["kvm"],
+        destination__cpu=destination["cpu"],
+    )
+    assert [("processors differ" in problem) for problem in told] == ([] if name == "kvm" else [True])
