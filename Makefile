@@ -11,6 +11,8 @@ ARGS ?=
 COUNT ?=
 SEED ?= 1
 FRESH ?=
+# The guest of `make soak`: debian, or bare under KVM.
+SYSTEM ?= debian
 LONG_RUN = $(if $(COUNT),--count "$(COUNT)") --seed "$(SEED)" $(if $(FRESH),--fresh) $(ARGS)
 export SCENARIO RESULTS BASELINE NEW
 
@@ -129,7 +131,8 @@ faults: $(VENV)/.requirements-dev ## inject every fault in every phase COUNT tim
 	$(RUN) python -m tests.integration.fault_suite --page docs/results/faults.md $(LONG_RUN)
 
 soak: $(VENV)/.requirements-dev ## migrate a guest back and forth COUNT times over all runs, faults at random (as root)
-	$(RUN) python -m tests.integration.soak --page docs/results/soak.md $(LONG_RUN)
+	$(RUN) python -m tests.integration.soak --system "$(SYSTEM)" \
+	  --page docs/results/soak$(if $(filter bare,$(SYSTEM)),-bare).md $(LONG_RUN)
 
 lint: $(VENV)/.requirements-dev ## style, types, plugin documentation, and whether the collection builds
 	$(RUN) tests/lint.sh

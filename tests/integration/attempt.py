@@ -18,6 +18,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+from . import bare
 from .conftest import (
     ADDRESS,
     LAB_RUN,
@@ -51,7 +52,9 @@ SILENT = "does not answer"
 HALF = ("postcopy", SILENT)
 # A killed module's quota is lifted by then, without a further call; on a slow machine, too.
 LIFTED_S = 30
-DEMAND = {"transfer": "demand", "window_mb": 8}
+# What a bare guest sends in less time than a watcher needs, it could not be hit in.
+WINDOW_MB = {"debian": 8, "bare": 32}
+DEMAND = {"transfer": "demand", "window_mb": WINDOW_MB["debian"]}
 PUSH = {"transfer": "push", "postcopy_preempt": True}
 
 
@@ -357,9 +360,16 @@ def qemu_version(host: str) -> str:
     return (re.findall(r"version (\d+\.\d+\.\d+)", on(host, "qemu-system-x86_64 --version", check=False)) or ["?"])[0]
 
 
-def restore() -> None:
-    """A new guest with its workload running, on the source."""
+def restore(system: str = "debian") -> None:
+    """A new guest with its workload running, on the source.
+
+    :param system: ``debian``, or ``bare`` under KVM.
+    :raises bare.NoKvm: KVM does not run it.
+    """
     end_guests()
+    if system == "bare":
+        bare.start(bare.domain_xml(bare.cpu_xml()), WINDOW_MB["bare"])
+        return
     saved = on("source", "ls /var/lib/libvirt/vcsp/states/*/*/1/0008mb-sequential-w20.save").split()[0]
     state = str(Path(saved).parents[1])
     module("source", "saved_guest", name=GUEST, state="running", directory=state, workload={"window_mb": 8})
@@ -377,14 +387,21 @@ def whereabouts() -> str | None:
     return runs[0] if len(runs) == 1 else None
 
 
+def is_prepared(system: str) -> bool:
+    """Whether there is a saved Debian guest, or the bare guest's ROM."""
+    if system == "bare":
+        return bare.image() != ""
+    return "save" in on("source", "ls /var/lib/libvirt/vcsp/states/*/*", check=False)
+
+
 @contextmanager
-def lab(directory: Path) -> Iterator[None]:
-    """The lab with a saved guest; one that was made for this is torn down afterwards."""
+def lab(directory: Path, system: str = "debian") -> Iterator[None]:
+    """The lab with what the guest needs; one that was made for this is torn down afterwards."""
     ran_before = LAB_RUN.exists()
     try:
-        if not ran_before or "save" not in on("source", "ls /var/lib/libvirt/vcsp/states/*/*", check=False):
+        if not (ran_before and is_prepared(system)):
             directory.mkdir(parents=True, exist_ok=True)
-            scenario = write_scenario(directory, methods=["post-copy"])
+            scenario = write_scenario(directory, methods=["post-copy"], guest={"system": system})
             results = directory / "experiment"
             done = playbook(
                 "experiment.yml", "-e", f"scenario={scenario}", "-e", f"results_dir={results}", timeout_s=1200

@@ -119,8 +119,10 @@ def soak_page(lines: list[Line]) -> str:
     rows = [[kind, *count_row(by_kind[kind])] for kind in sorted(by_kind)] + [["all", *count_row(lines)]]
     blackouts = [line["blackout_ms"] for line in lines if line["blackout_ms"] is not None]
     both = sum(line["found"] == "both" for line in lines)
+    bare = any(line.get("system") == "bare" for line in lines)
     return (
-        "# Soak\n\nMade by `make soak`. One guest under load, migrated back and forth with the paper's methods "
+        f"# Soak{' of a bare guest' if bare else ''}\n\nMade by `make soak{' SYSTEM=bare' if bare else ''}`. One "
+        f"{'bare guest under KVM' if bare else 'guest under load'}, migrated back and forth with the paper's methods "
         "in turn, with\nfaults at random. Its memory was verified after every migration.\n\n"
         + table(["fault", "migrations", *COUNTED], rows)
         + f"\nRunning on both hosts: {both}. Recovered: {sum(line['recoveries'] or 0 for line in lines)} times. "

@@ -12,6 +12,7 @@ import random
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from . import attempt, ledger
 from .conftest import ROOT, other
@@ -31,7 +32,10 @@ CELLS = [
     if not fault.destroys(phase) and not fault.long
 ]
 FAULT_SHARE = 0.5
-SETTINGS = {"max_postcopy_bandwidth_mb_per_s": 30}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "debian": {"max_postcopy_bandwidth_mb_per_s": 30},
+    "bare": {"max_postcopy_bandwidth_mb_per_s": 30, "window_mb": attempt.WINDOW_MB["bare"]},
+}
 
 
 def main() -> int:
@@ -46,12 +50,11 @@ def main() -> int:
 def run(lines: list[ledger.Line], options: argparse.Namespace) -> int:
     """Migrate until there are enough lines, or somebody asks to stop."""
     stop = Stop()
-    with attempt.lab(options.out.parent):
+    with attempt.lab(options.out.parent, options.system):
         began, done_before = time.monotonic(), len(lines)
-        if attempt.whereabouts() is None:
-            attempt.restore()
+        attempt.restore(options.system)  # a guest that is there already may be another one
         while len(lines) < options.count and not stop.asked:
-            line = migrate(lines, options.seed)
+            line = migrate(lines, options.seed, options.system)
             lines.append(line)
             ledger.append(options.out, line)
             left = (time.monotonic() - began) / (len(lines) - done_before) * (options.count - len(lines))
@@ -75,25 +78,24 @@ def report(lines: list[ledger.Line], page: Path | None) -> int:
     return int(any(map(ledger.is_bad, lines)))
 
 
-def migrate(lines: list[ledger.Line], seed: str) -> ledger.Line:
+def migrate(lines: list[ledger.Line], seed: str, system: str) -> ledger.Line:
     """The next migration, to the host where the guest is not; a guest that was lost is restored."""
     here = attempt.whereabouts()
     if here is None:
-        attempt.restore()
+        attempt.restore(system)
         here = "source"
     number = len(lines)
     dice = random.Random(f"{seed}/{number}")
     sent = [line["sent_kb"] for line in lines if line["sent_kb"] and not (line["fault"] and line["hit"])]
     name = list(METHODS)[number % len(METHODS)]
+    settings = {**METHODS[name], **SETTINGS[system]}
     # The first ones tell how much a migration sends.
     fault, phase = dice.choice(CELLS) if sent and dice.random() < FAULT_SHARE else (None, None)
     if fault is not None:
-        line = attempt.attempt(
-            fault, phase, other(here), f"{seed}/{number}", 1024 * round(min(sent[-8:])), **METHODS[name], **SETTINGS
-        )
+        line = attempt.attempt(fault, phase, other(here), f"{seed}/{number}", 1024 * round(min(sent[-8:])), **settings)
     else:
-        line = attempt.attempt(None, None, other(here), f"{seed}/{number}", 0, **METHODS[name], **SETTINGS)
-    return {**line, "method": name}
+        line = attempt.attempt(None, None, other(here), f"{seed}/{number}", 0, **settings)
+    return {**line, "method": name, "system": system}
 
 
 def arguments() -> argparse.Namespace:
@@ -102,11 +104,21 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--count", type=int, default=200, help="migrations in all runs together (default: 200)")
     parser.add_argument("--seed", default="1", help="of the faults and their moments (default: 1)")
-    parser.add_argument("--out", type=Path, default=ROOT / "results/soak.jsonl", help="where each is recorded")
+    parser.add_argument(
+        "--system",
+        choices=list(SETTINGS),
+        default="debian",
+        help="the guest; bare is under KVM (default: debian)",
+    )
+    parser.add_argument(
+        "--out", type=Path, help="where each is recorded (default: results/soak.jsonl or soak-bare.jsonl)"
+    )
     parser.add_argument("--page", type=Path, help="write the summary there, too")
     parser.add_argument("--summary", action="store_true", help="only summarise what is recorded")
     parser.add_argument("--fresh", action="store_true", help="forget earlier runs")
-    return parser.parse_args()
+    options = parser.parse_args()
+    options.out = options.out or ROOT / f"results/soak{'-bare' if options.system == 'bare' else ''}.jsonl"
+    return options
 
 
 if __name__ == "__main__":

@@ -11,20 +11,21 @@ import csv
 import io
 import json
 import shlex
+import time
 import zlib
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator
 from typing import Any
+from xml.etree import ElementTree
 
-import jinja2
 import pytest
-from ansible.plugins.filter.core import FilterModule
 
-from . import test_faults, test_migration
-from .conftest import ADDRESS, ROOT, Done, guests, migration_arguments, module, on, result, run_module
+from . import bare, test_faults, test_migration
+from .attempt import end_guests
+from .bare import domain_xml, start
+from .conftest import ADDRESS, Done, guests, migration_arguments, module, on, result, run_module
 
 Migrate = Callable[..., Done]
-IMAGE = "/var/lib/libvirt/images/vcsp"
 GUEST = "vcsp-guest"
 METHODS: dict[str, dict[str, Any]] = {
     "post-copy": {},
@@ -32,7 +33,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "vcsp": {"vcpu_quota_percent": 50},
     "vcsp-prefetching": {"vcpu_quota_percent": 50, "prefetch_pages": 10},
 }
-WINDOW_MB = 8
+WINDOW_MB = bare.WINDOW_MB
 WINDOW_PAGES = WINDOW_MB * 256
 # So much for every page, and post-copy lasts long enough to be hit by a fault at any speed.
 LARGE_WINDOW_MB = 32
@@ -40,47 +41,20 @@ DIRTY_RING = "<kvm><dirty-ring state='on' size='4096'/></kvm>"
 RING_BYTES = 4096 * 16  # struct kvm_dirty_gfn
 ASYNC_PF = 1 << 4  # KVM_FEATURE_ASYNC_PF, in the leaf and register below
 KVM_FEATURES = (0x40000001, "EAX")
+# One that every KVM offers to its guests.
+FEATURE = "erms"
+# Of testbed_info: no kernel, whose time limit is long, and what is kept stays as it is.
+BARE_ONLY = {"kernel": "/nonexistent/vmlinuz", "cache": "/nonexistent/accelerator.json"}
+INFLATE = "python3 -c 'import sys, zlib; sys.stdout.buffer.write(zlib.decompress(sys.stdin.buffer.read()))'"
 
 
 @pytest.fixture(scope="module")
 def cpu_xml(lab: object) -> str:
     """The CPU model with which KVM runs the bare guest; skips where it does not."""
-    for host in ADDRESS:
-        # As playbooks/guest.yml has asked before, so that the answer is known.
-        info = module(host, "testbed_info", rom=f"{IMAGE}/bare.rom", kernel=f"{IMAGE}/vmlinuz")["info"]
-        found = info["kvm"]["bare"]
-        assert found["usable"] is not None, found["reason"]
-        if not found["usable"]:
-            pytest.skip(f"KVM does not run the bare guest on the {host}: {found['reason']}")
-    return str(found["cpu_xml"])
-
-
-def domain_xml(cpu_xml: str, vcpus: int = 1) -> str:
-    """The XML that the role guest makes."""
-    loader = jinja2.FileSystemLoader(ROOT / "roles/guest/templates")
-    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    filters = FilterModule().filters().items()
-    environment.filters |= {f"ansible.builtin.{name}": function for name, function in filters}
-    return environment.get_template("domain.xml.j2").render(
-        guest_system="bare",
-        guest_accelerator="kvm",
-        guest_cpu_xml=cpu_xml,
-        guest_image_path=IMAGE,
-        guest_name=GUEST,
-        guest_memory_mb=64,
-        guest_vcpus=vcpus,
-    )
-
-
-def start(xml: str, window_mb: int = WINDOW_MB) -> None:
-    """Boot a guest on the source and start its walk."""
-    workload = {"window_mb": window_mb, "work_per_page": 1}
-    module("source", "saved_guest", name=GUEST, state="running", xml=xml, workload=workload)
-
-
-def end() -> None:
-    for host in ("destination", "source"):
-        on(host, "virsh", "destroy", GUEST, check=False)
+    try:
+        return bare.cpu_xml()
+    except bare.NoKvm as error:
+        pytest.skip(str(error))
 
 
 @pytest.fixture
@@ -105,7 +79,7 @@ def guest(cpu_xml: str, window_mb: int) -> Iterator[Migrate]:
         return run_module("destination", "postcopy_migration", check=check, **migration_arguments(**settings))
 
     yield migrate
-    end()
+    end_guests()
 
 
 def migrated(done: Done) -> dict[str, Any]:
@@ -131,7 +105,7 @@ def by_method(cpu_xml: str) -> dict[str, dict[str, Any]]:
                 "kvm": said,
             }
     finally:
-        end()
+        end_guests()
     return found
 
 
@@ -199,15 +173,20 @@ def test_a_quota_is_in_force_in_post_copy_and_lifted_at_its_end(guest: Migrate) 
     test_migration.test_a_quota_is_in_force_in_post_copy_and_lifted_at_its_end(guest)
 
 
+def qmp(host: str, command: str, **arguments: str) -> Any:
+    """What the guest's QEMU returns there."""
+    request = shlex.quote(json.dumps({"execute": command, "arguments": arguments}))
+    return json.loads(on(host, f"virsh qemu-monitor-command {GUEST} {request}"))["return"]
+
+
+def cpu_property(host: str, name: str) -> Any:
+    """What the guest's first CPU has there, as QEMU has set it in KVM."""
+    return qmp(host, "qom-get", path=qmp(host, "query-cpus-fast")[0]["qom-path"], property=name)
+
+
 def features(host: str) -> int:
-    """KVM's features that the guest's CPU has there, as QEMU has set them in KVM."""
-
-    def qmp(command: str, **arguments: str) -> Any:
-        request = shlex.quote(json.dumps({"execute": command, "arguments": arguments}))
-        return json.loads(on(host, f"virsh qemu-monitor-command {GUEST} {request}"))["return"]
-
-    cpu = qmp("query-cpus-fast")[0]["qom-path"]
-    words = qmp("qom-get", path=cpu, property="feature-words")
+    """KVM's features that the guest's CPU has there."""
+    words = cpu_property(host, "feature-words")
     (word,) = (w["features"] for w in words if (w["cpuid-input-eax"], w["cpuid-register"]) == KVM_FEATURES)
     return int(word)
 
@@ -217,7 +196,7 @@ def test_kvm_has_no_asynchronous_page_faults(guest: Migrate, cpu_xml: str) -> No
     assert not features("source") & ASYNC_PF
     migrated(guest(transfer="push", verify=True))
     assert not features("destination") & ASYNC_PF
-    end()
+    end_guests()
     start(domain_xml(cpu_xml).replace("kvm-asyncpf=off", "kvm-asyncpf=on"))
     assert features("source") & ASYNC_PF, "this KVM has none, so nothing was switched off"
 
@@ -230,7 +209,7 @@ def test_several_vcpus_come_whole(cpu_xml: str, vcpus: int) -> None:
         settings = {"transfer": "demand", "window_mb": WINDOW_MB, "prefetch_pages": 10, "verify": True}
         returned = migrated(run_module("destination", "postcopy_migration", **migration_arguments(**settings)))
     finally:
-        end()
+        end_guests()
     waits = returned["instruments"]["schedstat"]["values"]["vcpu_page_wait_ms"]
     assert len(waits) == vcpus
     assert all(wait > 0 for wait in waits)
@@ -247,7 +226,89 @@ def test_a_dirty_ring_loses_no_page(cpu_xml: str) -> None:
         settings = {"transfer": "demand", "window_mb": WINDOW_MB, "prefetch_pages": 10, "verify": True}
         migrated(run_module("destination", "postcopy_migration", **migration_arguments(**settings)))
     finally:
-        end()
+        end_guests()
+
+
+@pytest.mark.long
+def test_hosts_that_differ_migrate_on_their_baseline(cpu_xml: str) -> None:
+    own = bare.kvm("source")["host_cpu"]
+    root = ElementTree.fromstring(own)
+    (lacking,) = root.findall(f"feature[@name='{FEATURE}'][@policy='require']")
+    lacking.set("policy", "disable")
+    of_both = [own, ElementTree.tostring(root, "unicode")]
+    found = {host: bare.kvm(host, host_cpus=of_both, **BARE_ONLY)["bare"] for host in ADDRESS}
+    assert found["source"]["cpu"] == found["destination"]["cpu"] == "libvirt's baseline"
+    baseline = found["source"]["cpu_xml"]
+    assert found["destination"]["cpu_xml"] == baseline
+    try:
+        start(domain_xml(cpu_xml))
+        assert cpu_property("source", FEATURE) is True, "the hosts do have what one of them is said to lack"
+        start(domain_xml(baseline))
+        assert cpu_property("source", FEATURE) is False
+        settings = {"transfer": "demand", "window_mb": WINDOW_MB, "verify": True}
+        migrated(run_module("destination", "postcopy_migration", **migration_arguments(**settings)))
+        assert cpu_property("destination", FEATURE) is False
+    finally:
+        end_guests()
+    stranger = "<cpu><model>EPYC</model><vendor>AMD</vendor></cpu>"
+    if "Intel" in own:
+        refused = bare.kvm("source", host_cpus=[own, stranger], **BARE_ONLY)["bare"]
+        assert refused["usable"] is False
+        assert "CPU vendors do not match" in refused["reason"]
+
+
+# Bad input.
+
+
+def rom(text: str) -> bytes:
+    """One that says so on the serial port and halts, in the 16-bit mode that a processor begins in."""
+    say = b"\xba\xf8\x03" + b"".join(b"\xb0" + bytes([letter]) + b"\xee" for letter in text.encode())
+    code = say + b"\xf4\xeb\xfd"  # mov dx, 0x3f8; (mov al, LETTER; out dx, al) ...; hlt; jmp back
+    # From the reset vector, 16 bytes before the end, a jump to the ROM's last 256.
+    jump = b"\xe9" + (0xFF00 - 0xFFF3 & 0xFFFF).to_bytes(2, "little")
+    return (bytes(0xFF00) + code).ljust(0xFFF0, b"\x90") + jump.ljust(16, b"\x90")
+
+
+@pytest.mark.long
+def test_a_rom_that_does_not_start_costs_its_time_limit_and_shows_its_console(cpu_xml: str) -> None:
+    path, said = "/run/broken.rom", "out of luck"
+    on("source", f"echo {b64encode(zlib.compress(rom(said))).decode()} | base64 -d | {INFLATE} > {path}")
+    started = time.monotonic()
+    found = bare.kvm("source", rom=path, **BARE_ONLY)["bare"]
+    assert time.monotonic() - started < 15
+    assert found["usable"] is False
+    assert f"it did not come up in 5 s, but said: {said}" in found["reason"]
+    started = time.monotonic()
+    workload = {"window_mb": WINDOW_MB, "work_per_page": 1}
+    xml = domain_xml(cpu_xml).replace(f"{bare.image()}/bare.rom", path)
+    done = run_module(
+        "source", "saved_guest", name=GUEST, state="running", xml=xml, workload=workload, boot_timeout_s=3
+    )
+    assert time.monotonic() - started < 15
+    assert done.returncode != 0
+    assert f"did not boot within 3 s; its console /var/log/libvirt/{GUEST}-console.log ends with: {said}" in done.stdout
+    assert guests("source") == []
+
+
+@pytest.mark.long
+def test_a_saved_state_made_with_a_cpu_that_the_host_lacks_is_refused(cpu_xml: str) -> None:
+    """As on a host that has got another processor; the state says which CPU it is of."""
+    directory, workload = "/var/lib/libvirt/vcsp/of-another-cpu", {"window_mb": WINDOW_MB, "work_per_page": 1}
+    arguments = {"name": GUEST, "directory": directory, "workload": workload}
+    try:
+        saved = module("source", "saved_guest", state="saved", xml=domain_xml(cpu_xml), **arguments)
+        module("source", "saved_guest", state="running", **arguments)
+        # No processor that KVM runs on has this one, and the names are of one length.
+        on("source", f"sed -i \"s/name='{FEATURE}'/name='ia64'/\" {saved['path']}")
+        done = run_module("source", "saved_guest", state="running", **arguments)
+    finally:
+        end_guests()
+        on("source", f"rm -rf {directory}")
+    assert done.returncode != 0
+    assert "cannot be restored" in done.stdout
+    assert "ia64" in done.stdout
+    assert "delete it and run playbooks/guest.yml" in done.stdout
+    assert guests("source") == []
 
 
 # Faults, once each, as test_faults.py has them for Debian.
