@@ -11,7 +11,7 @@ from ..statistics.decomposition import PARTS, mean_losses, mean_parts
 from ..statistics.interruptions import INTERRUPTIONS
 from ..statistics.interval import Mean, means
 from ..statistics.metrics import TITLES
-from ..statistics.quality import ALPHA
+from ..statistics.quality import ALPHA, LEAST_DRIFT_PERCENT
 from ..summary import Summary
 from .wording import amount, figure, interval, percent
 
@@ -26,12 +26,18 @@ _LOSSES = {
 
 @dataclass(frozen=True)
 class Findings:
-    """A table of text: its title, how to read it, its heading and its lines, each as long as the heading."""
+    """A table of text: its title, how to read it, its heading and its lines, each as long as the heading.
+
+    :ivar keys: so many fields of a line say what it is of, the others are values
+    :ivar terms: what titles in the heading mean, as title and definition
+    """
 
     title: str
     explanation: str
     head: tuple[str, ...]
     lines: tuple[tuple[str, ...], ...]
+    keys: int = 2
+    terms: tuple[tuple[str, str], ...] = ()
 
 
 def findings(summary: Summary) -> tuple[Findings, ...]:
@@ -92,9 +98,10 @@ def _interruptions(summary: Summary) -> Findings:
     return Findings(
         "How long the guest stood still at a time",
         "Median / longest of the valid trials (their number). The longest of a few trials says little about that of"
-        " many. " + " ".join(f"{kind.title}: {kind.definition}" for kind in INTERRUPTIONS),
+        " many.",
         ("workload", "method", *titles),
         tuple((*key, *(found.get(title, "-") for title in titles)) for key, found in cells.items()),
+        terms=tuple((kind.title, kind.definition) for kind in INTERRUPTIONS),
     )
 
 
@@ -129,14 +136,24 @@ def _parts(summary: Summary) -> Findings:
         lines.append((str(workload), str(method), *cells, str(rows["n"].iloc[0])))
     return Findings(
         "Where the time of a migration goes",
-        "Means in ms for one virtual CPU, from its stop on the source to the last page, with service loss beside them. "
-        + " ".join(f"{part.title}: {part.definition}" for part in PARTS)
-        + " Kernel and slower: time on a CPU, until the end of the observation window, beyond what the same work takes"
-        " once the rate is steady; in the kernel it handles page faults, and outside of it an emulator translates the"
-        " guest's code anew, and caches are cold. Unexplained: what of the stall loss is none of these.",
-        ("workload", "method", *(part.title.lower() for part in PARTS), *_LOSSES.values(), "n"),
+        "Means in ms for one virtual CPU, from its stop on the source to the last page, with service loss beside them.",
+        ("workload", "method", *(_lower(part.title) for part in PARTS), *_LOSSES.values(), "n"),
         tuple(lines),
+        terms=(
+            *((_lower(part.title), part.definition) for part in PARTS),
+            (
+                "kernel and slower",
+                "Time on a CPU, until the end of the observation window, beyond what the same work takes once the rate"
+                " is steady; in the kernel it handles page faults, and outside of it an emulator translates the guest's"
+                " code anew, and caches are cold.",
+            ),
+            ("unexplained", "What of the stall loss is none of these."),
+        ),
     )
+
+
+def _lower(title: str) -> str:
+    return title[0].lower() + title[1:]
 
 
 def _agreement(summary: Summary) -> Findings:
@@ -161,9 +178,7 @@ def _self_checks(summary: Summary) -> Findings:
     return Findings(
         "A method against itself",
         "Each repeat holds every workload with every method once, in random order, so repeats should differ by chance"
-        " alone. late: the second half of the repeats against the first. p of repeats: analysis of variance over all"
-        " cells; p of halves: each method's early repeats against its late ones, by Table 3's intervals. Below"
-        f" {ALPHA:g} they differ.",
+        f" alone. They drift if a p is below {ALPHA:g} and the range is at least {LEAST_DRIFT_PERCENT:g} %.",
         ("metric", "repeats", "late (%)", "range (%)", "p of repeats", "p of halves", "outliers", "result"),
         tuple(
             (
@@ -176,5 +191,12 @@ def _self_checks(summary: Summary) -> Findings:
                 "drifts" if check.drifted else "outliers" if check.outliers else "alike",
             )
             for check in summary.self_checks
+        ),
+        keys=1,
+        terms=(
+            ("late", "The second half of the repeats against the first."),
+            ("range", "The largest repeat against the smallest."),
+            ("p of repeats", "Analysis of variance over all cells."),
+            ("p of halves", "Each method's early repeats against its late ones, by Table 3's intervals."),
         ),
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,7 @@ def report_html(summary: Summary, figures: Figures) -> str:
         "progress": progress(experiment),
         "machine": machine(experiment),
         "amount": amount,
+        "together": _together,
         "best": best_lines(summary.leaders),
         "verdicts": [*verdict_sentences(summary.table), *lost_lines(summary.table)] if summary.table else [],
         "contradictions": contradictions(summary.table) if summary.table else [],
@@ -103,6 +105,11 @@ def _picture(figure: Figure) -> str | None:
 def _number(value: float) -> str:
     """Return a measurement with four digits; NaN, which is missing, as "-"."""
     return "-" if math.isnan(value) else f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+
+
+def _together(text: object) -> str:
+    """Return ``text`` with spaces that do not break where a line may not: in brackets, around a slash, before a %."""
+    return re.sub(r"\[[^\[\]]*\]|\S+ / \S+|\d %", lambda found: found[0].replace(" ", "\u00a0"), str(text))
 
 
 def _text(name: str) -> str:

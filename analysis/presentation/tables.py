@@ -96,8 +96,10 @@ def table3_markdown(summary: Summary) -> str:
     if summary.warnings:
         parts += ["## Warnings", _bullets(summary.warnings)]
     for found in findings(summary):
-        rows = [found.head, ["---"] * len(found.head), *([_escape(field) for field in line] for line in found.lines)]
-        parts += [f"## {found.title}", _escape(found.explanation), _rows(rows)]
+        sides = ["---"] * found.keys + ["---:"] * (len(found.head) - found.keys)
+        rows = [found.head, sides, *([_escape(field) for field in line] for line in found.lines)]
+        terms = [_bullets([f"{title}: {meaning}" for title, meaning in found.terms])] if found.terms else []
+        parts += [f"## {found.title}", _escape(found.explanation), *terms, _rows(rows)]
     parts += ["## Notes", _bullets(notes(experiment, summary.table))]
     for title, lines in (
         ("Invalid trials", experiment.invalid),

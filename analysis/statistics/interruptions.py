@@ -48,23 +48,23 @@ def _longest_visit_ms(record: Record) -> float | None:
 
 
 INTERRUPTIONS = (
-    Interruption("blackout (ms)", "from the stop on the source to the resume on the destination.", _blackout_ms),
+    Interruption("blackout (ms)", "From the stop on the source to the resume on the destination.", _blackout_ms),
     Interruption(
         "longest silence (ms)",
-        "the longest time between two of the guest's reports, which are due every 100 ms, from 1 s before the resume to"
+        "The longest time between two of the guest's reports, which are due every 100 ms, from 1 s before the resume to"
         " 1 s after the last page.",
         _silence_ms,
     ),
-    Interruption("a stall (us)", "what the guest saw as stalls, divided by their number.", _stall_us),
+    Interruption("a stall (µs)", "What the guest saw as stalls, divided by their number.", _stall_us),
     Interruption(
         "p50 of a visit (ms)",
-        "half of the visits of a page took no longer, from the switch to the end of the observation window, by the"
+        "Half of the visits of a page took no longer, from the switch to the end of the observation window, by the"
         " guest's clock, which stands still in the blackout; exact to a factor of two, as are the next two.",
         _visit_ms("p50_us"),
     ),
-    Interruption("p99 (ms)", "the same of a hundred visits and 99.", _visit_ms("p99_us")),
-    Interruption("p99.9 (ms)", "the same of a thousand visits and 999.", _visit_ms("p99_9_us")),
-    Interruption("longest visit (ms)", "the longest of them.", _longest_visit_ms),
+    Interruption("p99 (ms)", "The same of a hundred visits and 99.", _visit_ms("p99_us")),
+    Interruption("p99.9 (ms)", "The same of a thousand visits and 999.", _visit_ms("p99_9_us")),
+    Interruption("longest visit (ms)", "The longest of them.", _longest_visit_ms),
 )
 
 

@@ -36,7 +36,7 @@ def test_median_and_longest_of_the_valid_trials(tmp_path: Path) -> None:
     silence = table.xs("longest silence (ms)", level="interruption")
     assert silence.loc["post-copy", ["n", "median", "longest"]].tolist() == [3, 200.0, 900.0]
     assert silence.loc["vcsp", ["n", "median", "longest"]].tolist() == [2, 525.0, 900.0]
-    assert table.loc[("post-copy", "a stall (us)"), "median"] == pytest.approx(150)
+    assert table.loc[("post-copy", "a stall (µs)"), "median"] == pytest.approx(150)
     assert table.loc[("post-copy", "p50 of a visit (ms)"), "median"] == pytest.approx(0.5)
     assert table.loc[("post-copy", "p99 (ms)"), "median"] == pytest.approx(1.5)
     assert table.loc[("post-copy", "longest visit (ms)"), "longest"] == pytest.approx(300)

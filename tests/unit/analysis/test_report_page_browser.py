@@ -98,9 +98,13 @@ def test_no_window_is_too_narrow(page: Any) -> None:
 
 
 @pytest.mark.parametrize("page", [390, 1000, 1600], indirect=True)
-def test_table_3_is_seen_whole(page: Any) -> None:
-    _wait_until_it_fits(page, "#table3 .scroll")
-    expect(page.locator("#table3 tbody td").first).to_be_visible()
+def test_tables_are_seen_whole(page: Any) -> None:
+    page.evaluate("document.querySelectorAll('section > details').forEach(each => { each.open = true })")
+    for table in ("#table3", "#published ~ .scroll", "#up-to", "#findings", "#trials", "#instruments"):
+        expect(page.locator(f"{table} tbody td").first).to_be_visible()
+    page.wait_for_function(
+        "[...document.querySelectorAll('.scroll:has(table)')].every(box => box.scrollWidth <= box.clientWidth)"
+    )
 
 
 def test_what_is_folded_is_printed(page: Any) -> None:
@@ -108,6 +112,15 @@ def test_what_is_folded_is_printed(page: Any) -> None:
     expect(folded).to_be_hidden()
     page.emulate_media(media="print")
     expect(folded).to_be_visible()
+
+
+def test_a_picture_that_is_printed_has_one_title(page: Any) -> None:
+    # The last figure is drawn when it comes into view, and until then a picture.
+    figure = page.locator("figure[data-file]:has(.chart > img)").last
+    expect(figure.locator("h3")).to_be_visible()
+    page.emulate_media(media="print")
+    expect(figure.locator("img")).to_be_visible()
+    expect(figure.locator("h3")).to_be_hidden()
 
 
 def test_a_click_leads_to_a_trial_and_back(page: Any) -> None:
