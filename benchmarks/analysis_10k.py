@@ -172,7 +172,8 @@ def _trials(experiment: dict[str, Any], random: np.random.Generator) -> Iterator
                     "memory_verified": True,
                     "validity": {"valid": True, "reasons": []},
                 }
-                yield record, _telemetry(record["measurements"]["throughput_mb_per_s"])
+                stalls = record["instruments"]["guest_stalls"]["values"]
+                yield record, _telemetry(record["measurements"]["throughput_mb_per_s"], **stalls)
 
 
 def _readings(window_mb: int, method: dict[str, Any], random: np.random.Generator) -> dict[str, Any]:
@@ -215,12 +216,12 @@ def _readings(window_mb: int, method: dict[str, Any], random: np.random.Generato
         "slow_down_percent": 100 * (1 - 580 / 610),
         "throttled_ms": throttled_ms,
         "window_walk_s": 0.8,
-        "postcopy_rate_mb_per_s": 17.0,
+        "postcopy_rate_mb_per_s": throughput,
         "link_mbit_per_s": 95841.7 * 1024 * 8 / 1e6 / (total_s + blackout_ms / 1000),
     }
     values: dict[str, dict[str, Any]] = {
         "schedstat": {"page_wait_ms": wait_ms, "run_queue_ms": (throttled_ms or 0) + 80.0},
-        "guest_stalls": {"stalls": requests, "stall_ms": 1.1 * wait_ms, "longest_gap_ms": 180.0},
+        "guest_stalls": {"stalls": requests, "stall_ms": 1.1 * wait_ms, "longest_gap_ms": 100.0},
         "qemu_blocktime": {"postcopy_blocktime": 800, "postcopy_vcpu_blocktime": [round(0.8 * wait_ms)]},
         "request_trace": {"requests": requests, "asked_kb": 4.0 * requests, "sent_kb": 40.0 * requests},
         "huge_pages": {"destination_mb": 4.0, "destination_thp": "madvise"},
@@ -229,9 +230,13 @@ def _readings(window_mb: int, method: dict[str, Any], random: np.random.Generato
     return {"events": events, "measurements": measurements, "instruments": instruments}
 
 
-def _telemetry(mb_per_s: float) -> str:
-    """Return 13 s of a guest's reports, ten per second, at a rate that the record agrees with."""
-    rows = [f"{number / 10 - 5:.4f},source,{number * mb_per_s * 25.6:.0f},0,0.000" for number in range(132)]
+def _telemetry(mb_per_s: float, stalls: int, stall_ms: float, longest_gap_ms: float) -> str:
+    """Return 13 s of a guest's reports, with a rate and stalls that the record agrees with."""
+    rows = []
+    for number in range(132):
+        time_s = number * longest_gap_ms / 1000 - 5
+        waited = f"{stalls},{stall_ms:.3f}" if time_s > 0 else "0,0.000"
+        rows.append(f"{time_s:.4f},source,{number * mb_per_s * 25.6:.0f},{waited}")
     return "\n".join(["time_s,host,pages,stalls,stall_ms", *rows, ""])
 
 

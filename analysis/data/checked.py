@@ -16,14 +16,31 @@ from ...plugins.plugin_utils._records.errors import InputError
 from ...plugins.plugin_utils._records.events import time_of_s
 from ...plugins.plugin_utils._records.recomputed import stopped_s
 from ...plugins.plugin_utils._records.records import Cell, Experiment, Record, read_experiment
-from .telemetry import PAGES_PER_MB, TELEMETRY_FILE, Telemetry, read_telemetry, throughput_samples
+from .telemetry import PAGES_PER_MB, TELEMETRY_FILE, Telemetry, Values, read_telemetry, throughput_samples
 
 # Between two reports the guest's progress is not known, and it may have been stopped.
 _TOLERANCE = 0.02
 _TOLERANCE_MB_PER_S = 1.0
 # No trial differs as much from its repeats, but units do: ms and s, KB and MB.
 UNIT_FACTOR = 500.0
-_MEASUREMENTS = ("downtime_ms", "total_migration_time_s", "page_requests", "throughput_mb_per_s", "sent_kb")
+_MEASUREMENTS = (
+    "downtime_ms",
+    "total_migration_time_s",
+    "page_requests",
+    "throughput_mb_per_s",
+    "postcopy_rate_mb_per_s",
+    "sent_kb",
+)
+_COMPLETED = ("destination", "MIGRATION", "completed")
+# Title, measurement, and the event until which it is a mean.
+_RATES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("throughput", "throughput_mb_per_s", ("module", "OBSERVATION_END")),
+    ("post-copy rate", "postcopy_rate_mb_per_s", _COMPLETED),
+)
+# The guest's stalls are those of its reports until so long after the last page.
+_LAST_REPORT_S = 0.2
+# Times in telemetry have four decimals: a report this close to a time may have been on either side of it.
+_ROUNDING_S = 0.0001
 
 
 def read_checked(directory: Path) -> Experiment:
@@ -52,7 +69,7 @@ def _contradictions(records: list[Record]) -> Iterator[tuple[Record, str]]:
         values = [value for record in records if (value := record.data["measurements"][name])]
         usual[name] = median(values) if len(values) > 2 else None
     for record in records:
-        problem = _throughput(record)
+        problem = _by_telemetry(record)
         for name, middle in usual.items():
             value = record.data["measurements"][name]
             if problem is None and value and middle and not 1 / UNIT_FACTOR < value / middle < UNIT_FACTOR:
@@ -61,23 +78,68 @@ def _contradictions(records: list[Record]) -> Iterator[tuple[Record, str]]:
             yield record, problem
 
 
-def _throughput(record: Record) -> str | None:
-    """Return how the throughput contradicts the guest's telemetry; None if it does not, or if there is none."""
-    stated = record.data["measurements"]["throughput_mb_per_s"]
-    if stated is None or not (record.directory / TELEMETRY_FILE).exists():
+def _by_telemetry(record: Record) -> str | None:
+    """Return what the guest's telemetry contradicts; None if nothing, or if there is none."""
+    if not (record.directory / TELEMETRY_FILE).exists():
         return None
     try:
         telemetry = read_telemetry(record.directory / TELEMETRY_FILE)
     except InputError:  # the figure that needs it says so
         return None
+    stated = record.data["measurements"]["throughput_mb_per_s"]
     if not record.data["events"]:
-        return _beyond_samples(stated, telemetry)
-    found = observed_mb_per_s(
-        telemetry, stopped_s(record.data), time_of_s(record.data["events"], "module", "OBSERVATION_END")
-    )
-    if found is None or abs(stated - found) <= _TOLERANCE * found + _TOLERANCE_MB_PER_S:
+        return None if stated is None else _beyond_samples(stated, telemetry)
+    return _rates(record, telemetry) or _stalls(record, telemetry)
+
+
+def _rates(record: Record, telemetry: Telemetry) -> str | None:
+    events = record.data["events"]
+    for title, name, end in _RATES:
+        stated = record.data["measurements"][name]
+        found = observed_mb_per_s(telemetry, stopped_s(record.data), time_of_s(events, *end))
+        if stated is not None and found is not None and abs(stated - found) > _TOLERANCE * found + _TOLERANCE_MB_PER_S:
+            return f"{title} is {stated:.4g} MB/s, by the guest's telemetry {found:.4g} MB/s"
+    return None
+
+
+def _stalls(record: Record, telemetry: Telemetry) -> str | None:
+    completed_s = time_of_s(record.data["events"], *_COMPLETED)
+    if completed_s is None:
         return None
-    return f"throughput is {stated:.4g} MB/s, by the guest's telemetry {found:.4g} MB/s"
+    time_s = telemetry.time_s
+    for title, name, bounds in (
+        ("stalls", "stalls", _counted(time_s, telemetry.stalls, completed_s + _LAST_REPORT_S)),
+        ("ms of stalls", "stall_ms", _counted(time_s, telemetry.stall_ms, completed_s + _LAST_REPORT_S)),
+        ("ms of silence", "longest_gap_ms", _longest_gap_ms(time_s, -1.0, completed_s + 1.0)),
+    ):
+        stated = record.reading("guest_stalls", name)
+        if stated is not None and bounds is not None and not bounds[0] <= stated <= bounds[1]:
+            return f"the guest has {stated:.6g} {title}, by its telemetry {bounds[0]:.6g}"
+    return None
+
+
+def _counted(time_s: Values, counts: Values | None, end_s: float) -> tuple[float, float] | None:
+    """Return the least and the most by which ``counts`` grew from the last report before 0 to that before ``end_s``."""
+    if counts is None:
+        return None
+    begin, end = (
+        np.searchsorted(time_s, [at - _ROUNDING_S, at + _ROUNDING_S], side="right") - 1 for at in (0.0, end_s)
+    )
+    if begin[0] < 0:
+        return None
+    # They are rounded to a thousandth.
+    return float(counts[end[0]] - counts[begin[1]]) - 0.002, float(counts[end[1]] - counts[begin[0]]) + 0.002
+
+
+def _longest_gap_ms(time_s: Values, start_s: float, end_s: float) -> tuple[float, float] | None:
+    """Return the least and the most that the longest time between two reports in a span can be."""
+    least, most = (
+        time_s[(time_s >= start_s - margin) & (time_s <= end_s + margin)] for margin in (-_ROUNDING_S, _ROUNDING_S)
+    )
+    if len(least) < 2:
+        return None
+    margin_ms = 1000 * _ROUNDING_S
+    return 1000 * float(np.diff(least).max()) - margin_ms, 1000 * float(np.diff(most).max()) + margin_ms
 
 
 def _beyond_samples(stated: float, telemetry: Telemetry) -> str | None:
@@ -106,5 +168,5 @@ def observed_mb_per_s(telemetry: Telemetry, stop_s: float | None, end_s: float |
         return None
     rate = (pages[last] - pages[earlier]) / (time_s[last] - time_s[earlier])
     at_stop = min(float(pages[last] + rate * (stop_s - time_s[last])), float(pages[after]))
-    at_end = float(np.interp(end_s, time_s, pages))
+    at_end = float(np.interp(end_s, [0.0, *time_s[after:]], [at_stop, *pages[after:]]))
     return (at_end - at_stop) / PAGES_PER_MB / end_s

@@ -24,15 +24,22 @@ MOST_S = 86_400.0
 _MOST_PAGES = 2.0**53  # what a float counts exactly
 _MOST_MIB = 256
 
-_Values = npt.NDArray[np.float64]
+Values = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Telemetry:
-    """Reports of the guest in order of time: ``time_s``, and ``pages`` of 4 KiB walked so far, of equal length."""
+    """Reports of the guest in order of time, all of equal length.
 
-    time_s: _Values
-    pages: _Values
+    :ivar pages: pages of 4 KiB walked so far
+    :ivar stalls: stalls so far; None in imported data
+    :ivar stall_ms: how long they took together; None in imported data
+    """
+
+    time_s: Values
+    pages: Values
+    stalls: Values | None = None
+    stall_ms: Values | None = None
 
 
 def read_telemetry(path: Path) -> Telemetry:
@@ -67,8 +74,9 @@ def _read(path: Path, _version: tuple[int, ...]) -> Telemetry:
         )
     if len(rows) < 2:
         raise InputError(f"{path.name} holds fewer than two reports")
+    columns = (0, 2) if rows[0].endswith(",,") else (0, 2, 3, 4)
     try:
-        numbers = np.loadtxt(rows, delimiter=",", comments=None, usecols=(0, 2), ndmin=2)
+        numbers = np.loadtxt(rows, delimiter=",", comments=None, usecols=columns, ndmin=2)
     except ValueError as error:
         raise InputError(f"{path.name}: {printable(str(error))}") from None
     time_s, pages = numbers[:, 0], numbers[:, 1]
@@ -80,10 +88,10 @@ def _read(path: Path, _version: tuple[int, ...]) -> Telemetry:
         raise InputError(f"{path.name} counts pages that no guest could have walked")
     if (np.diff(time_s) < 0).any() or (np.diff(pages) < 0).any():
         raise InputError(f"{path.name} counts backwards")
-    return Telemetry(time_s, pages)
+    return Telemetry(time_s, pages, *numbers.T[2:])
 
 
-def throughput_samples(telemetry: Telemetry) -> tuple[npt.NDArray[np.int64], _Values]:
+def throughput_samples(telemetry: Telemetry) -> tuple[npt.NDArray[np.int64], Values]:
     """Return the throughput in samples of `SAMPLE_S`: their numbers and their MB/s, of equal length.
 
     Sample ``k`` covers the time from ``k`` to ``k + 1`` tenths of a second, so that 0 begins at the origin of the

@@ -155,6 +155,7 @@ def sound(
     wait_ms, stop_s, completed_s, window_s = 600 * scale, 0.012, 1.5 * scale, 8.0
     total_s = completed_s + stop_s
     requests, sent_kb, rates = round(2000 * scale), 90000.0, [300.0] * 50 + [100.0] * 20 + [310.0] * 60
+    slow_s = min(completed_s, 2.0)
     throughput = sum(rates[50:]) / len(rates[50:])
     measurements = {
         "downtime_ms": 1000 * stop_s + wait_ms,
@@ -172,7 +173,7 @@ def sound(
         "throttled_ms": 400.0 if METHODS[name][0] < 100 else None,
         "window_walk_s": 0.9,
         "link_mbit_per_s": sent_kb * 1024 * 8 / 1e6 / total_s,
-        "postcopy_rate_mb_per_s": 100.0,
+        "postcopy_rate_mb_per_s": (100 * slow_s + 310 * (completed_s - slow_s)) / completed_s,
     }
     made = record(of, name, load, repeat, measurements)
     made["trial"] |= {"observation_s": window_s}
@@ -192,23 +193,24 @@ def sound(
         "schedstat": {"page_wait_ms": wait_ms, "vcpu_page_wait_ms": [wait_ms], "run_queue_ms": 500.0},
         "cgroup": {"throttled_ms": measurements["throttled_ms"]},
         "qemu_blocktime": {"postcopy_blocktime": 700, "postcopy_vcpu_blocktime": [round(0.9 * wait_ms)]},
-        "guest_stalls": {"stalls": requests, "stall_ms": 1.1 * wait_ms, "longest_gap_ms": 180.0},
+        "guest_stalls": {"stalls": requests, "stall_ms": 1.1 * wait_ms, "longest_gap_ms": 100.0},
         "request_trace": {"requests": requests},
     }
     made["instruments"] = {
         instrument: {"present": None not in found.values(), "reason": None, "values": found}
         for instrument, found in values.items()
     }
-    return made, {"telemetry.csv": telemetry(rates, -5.0)}
+    return made, {"telemetry.csv": telemetry(rates, -5.0, requests, 1.1 * wait_ms)}
 
 
-def telemetry(rates: Sequence[float], start_s: float = -1.0) -> bytes:
-    """Make a ``telemetry.csv`` of a guest that walks at ``rates`` (MB/s), each for 0.1 s."""
+def telemetry(rates: Sequence[float], start_s: float = -1.0, stalls: int = 0, stall_ms: float = 0.0) -> bytes:
+    """Make a ``telemetry.csv`` of a guest that walks at ``rates`` (MB/s), each for 0.1 s, and stalls after 0."""
     lines, pages = ["time_s,host,pages,stalls,stall_ms"], 0.0
     for index, rate in enumerate([0.0, *rates]):
         pages += rate * 25.6
         time_s = start_s + index / 10
-        lines.append(f"{time_s:.3f},{'source' if time_s < 0 else 'destination'},{pages:.0f},0,0")
+        waited = f"{stalls},{stall_ms:.3f}" if time_s > 0.05 else "0,0"
+        lines.append(f"{time_s:.3f},{'source' if time_s < 0 else 'destination'},{pages:.0f},{waited}")
     return ("\n".join(lines) + "\n").encode()
 
 

@@ -272,6 +272,32 @@ def test_throughput_that_the_telemetry_contradicts_is_not_used(tmp_path: Path) -
     assert "by the guest's telemetry" in experiment.records[1].reasons[0]
 
 
+@pytest.mark.parametrize("factor", [0.0, 1 / 1024, 1.1, 1000])
+@pytest.mark.parametrize(
+    "place",
+    [
+        ("measurements", "postcopy_rate_mb_per_s"),
+        ("instruments", "guest_stalls", "values", "stalls"),
+        ("instruments", "guest_stalls", "values", "stall_ms"),
+        ("instruments", "guest_stalls", "values", "longest_gap_ms"),
+    ],
+)
+def test_a_single_trial_that_its_telemetry_contradicts_is_not_used(
+    tmp_path: Path, place: tuple[str, ...], factor: float
+) -> None:
+    of = factory.experiment(BOTH, repeats=3)
+    made = [factory.sound(of, name, repeat=repeat) for name in BOTH for repeat in (1, 2, 3)]
+    factory.write(tmp_path, of, [record for record, _ in made], made[0][1])
+    assert all(each.valid for each in read_checked(tmp_path).records)
+    found = made[0][0]
+    for key in place:
+        found = found[key]
+    _spoil(tmp_path / "trials" / made[0][0]["trial"]["id"] / "record.json", *place, value=found * factor)
+    records = read_checked(tmp_path).records
+    assert [each.valid for each in records] == [False] + [True] * 5
+    assert re.search("by (the guest's|its) telemetry", records[0].reasons[0])
+
+
 @pytest.mark.parametrize("factor", [1024, 1 / 1024])
 def test_throughput_beyond_all_that_the_telemetry_shows_is_not_used(tmp_path: Path, factor: float) -> None:
     of = factory.experiment(BOTH, repeats=2)
