@@ -55,7 +55,8 @@ def read_telemetry(path: Path) -> Telemetry:
     return _read(path, (status.st_ino, status.st_size, status.st_mtime_ns))
 
 
-@lru_cache(maxsize=20_000)
+# Experiments have hundreds of trials; with thousands, memory matters more than reading some of them twice.
+@lru_cache(maxsize=2_000)
 def _read(path: Path, _version: tuple[int, ...]) -> Telemetry:
     try:
         lines = read_regular(path, _MOST_MIB).decode("utf-8").splitlines()
