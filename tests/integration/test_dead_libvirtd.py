@@ -11,10 +11,8 @@ import pytest
 
 from .conftest import ADDRESS, Done, bpf_programs, guests, on, qemu_processes, result
 from .faults import HOLD, LIBVIRTD, QEMU, Step
-from .test_faults import AtMoment, Migrate, Moment, assert_hit, at_moment
+from .test_faults import AtMoment, Migrate, Moment, assert_hit
 from .test_hangs import THROTTLED
-
-__all__ = ["at_moment"]
 
 TIMEOUT_S = 20
 # Twice the time-out, two waits of 30 s for libvirtd; the rest is a slow machine's.

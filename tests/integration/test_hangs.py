@@ -27,10 +27,7 @@ from .test_faults import (
     assert_home,
     assert_migrated,
     assert_on_the_source,
-    at_moment,
 )
-
-__all__ = ["at_moment"]
 
 QEMU = "^[^ ]*qemu-system.*vcsp-guest"
 TIMEOUT_S = 20
