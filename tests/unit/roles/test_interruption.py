@@ -92,3 +92,30 @@ def test_an_sshd_that_was_there_is_left_alone(install: Callable[[dict[str, str]]
     done = install({})
     assert done.returncode == 0, done.stdout
     assert "/opt/sshd" in (tmp_path / "units" / "ssh.service").read_text()
+
+
+def test_a_second_calibration_asks_for_the_rate_of_the_first_and_keeps_its_work_if_it_fails(playbooks: Any) -> None:
+    # There is no such guest, so it fails.
+    workload = {"window_mb": 8, "pattern": "sequential", "work_per_page": None, "rate_mb_per_s": None}
+    calibration = {"target_mb_per_s": 61.5, "work_words": 9}
+    tasks = [
+        *include("trial", "calibrate.yml"),
+        {
+            "name": "Check",
+            "ansible.builtin.assert": {"that": "trial_calibrations | map(attribute='calibration') == kept"},
+        },
+    ]
+    wanted = {
+        "trial_workloads": [workload],
+        "trial_source": "localhost",
+        "trial_guest_name": "vcsp-never",
+        "trial_guest_xml": "<domain/>",
+        "trial_state_dir": "",
+        "kept": [calibration],
+    }
+    first = playbooks.run(tasks, **wanted)
+    assert first.returncode == 2, first.stdout
+    assert "Check" not in first.stdout
+    second = playbooks.run(tasks, "-vvv", **wanted, trial_calibrations=[{"item": workload, "calibration": calibration}])
+    assert second.returncode == 0, second.stdout
+    assert "rate_mb_per_s: 61.5" in second.stdout
