@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import re
@@ -122,13 +123,13 @@ def guests(host: str) -> list[str]:
 def bpf_programs() -> set[str]:
     """Names of our eBPF programs in the kernel: file descriptors of any process that refer to one."""
     found = set()
-    for info in Path("/proc").glob("[0-9]*/fdinfo/*"):
+    for info in glob.glob("/proc/[0-9]*/fdinfo/*"):  # pathlib's raises where a process ends meanwhile
         try:
-            text = info.read_text()
+            text = Path(info).read_text()
         except OSError:
             continue
         if "prog_type:\t13" in text or "prog_type:\t16" in text:  # BPF_PROG_TYPE_SOCK_OPS, BPF_PROG_TYPE_SK_MSG
-            found.add(str(info))
+            found.add(info)
     return found
 
 

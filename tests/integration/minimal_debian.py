@@ -8,6 +8,7 @@ command that they were made for; its folder and cgroups are removed by ``remove`
 
 from __future__ import annotations
 
+import glob
 import os
 import shutil
 import subprocess
@@ -98,10 +99,10 @@ class MinimalDebian:
     def remove(self) -> None:
         shutil.rmtree(self.root)
         deadline = time.monotonic() + 60
-        for group in sorted(Path("/sys/fs/cgroup").glob(f"**/{LAB['local_lab_name']}/**/"), reverse=True):
+        for group in sorted(glob.glob(f"/sys/fs/cgroup/**/{LAB['local_lab_name']}/**/", recursive=True), reverse=True):
             while True:
                 try:
-                    group.rmdir()
+                    os.rmdir(group)
                     break
                 except OSError:  # the kernel empties the groups of ended processes with a delay
                     if time.monotonic() > deadline:

@@ -86,8 +86,9 @@ def test_a_second_call_is_refused_by_name_and_the_first_completes(guest: Migrate
     steps = ("await", "post-copy"), ("rate", 1 << 18), ("run", wait), LET_GO
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(follow, lambda: guest(**settings), *steps)
+        # On the way there, each look at a QEMU that does not answer takes half a minute.
         wait_until(
-            lambda: first.done() or on("destination", f"ls {held} || true") == f"{held}\n", 120, "the first call"
+            lambda: first.done() or on("destination", f"ls {held} || true") == f"{held}\n", 300, "the first call"
         )
         assert notes("source") == ["migration"]
         checked, refused = guest(check=True, **settings), guest(**settings)

@@ -37,6 +37,7 @@ POLL_S = 0.02
 ANSWER_S = 30  # one that is only looked at may hang: its main loop waits for memory, say
 PATIENCE_S = 150  # only a migration that hangs takes longer
 GONE = (libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID)
+HANGS = {"status": "hangs"}
 CLIENTS = "grep -c ' 0001 03 .*/libvirt-sock$' /proc/net/unix"
 
 # The destination waits and the guest is watched; split; whole on the destination, and nothing left on the source.
@@ -72,8 +73,8 @@ class Side:
                 self._connection = None
                 time.sleep(POLL_S)
 
-    def look(self, command: str) -> Any:
-        """As ``ask``; a QEMU that does not answer "hangs"."""
+    def look(self, command: str, otherwise: Any) -> Any:
+        """As ``ask``; ``otherwise`` of a QEMU that does not answer."""
         answers: list[Any] = []
 
         def ask() -> None:
@@ -83,7 +84,7 @@ class Side:
         asking = threading.Thread(target=ask, daemon=True)
         asking.start()
         asking.join(ANSWER_S)
-        return answers[0] if answers else {"status": "hangs"}
+        return answers[0] if answers else otherwise
 
 
 SIDES = {host: Side(uri) for host, uri in URIS.items()}
@@ -91,9 +92,8 @@ SIDES = {host: Side(uri) for host, uri in URIS.items()}
 
 def look() -> dict[str, Any]:
     """What can be seen of the migration now; the status of a QEMU that is gone is None."""
-    source, destination = (SIDES[host].look("query-migrate") for host in ("source", "destination"))
-    hangs = (destination or {}).get("status") == "hangs"
-    devices = [] if hangs else SIDES["destination"].ask("query-chardev") or []
+    source, destination = (SIDES[host].look("query-migrate", HANGS) for host in ("source", "destination"))
+    devices = [] if destination is HANGS else SIDES["destination"].look("query-chardev", None) or []
     network = next(line for line in Path("/proc/net/dev").read_text().splitlines() if "mig0:" in line)
     return {
         "time_s": time.monotonic(),
