@@ -92,7 +92,9 @@ info:
         - C(host_cpu) is what libvirt says of the host's CPU; null if nothing.
       type: dict
     userfaultfd:
-      description: Whether QEMU may use userfaultfd.
+      description:
+        - Whether QEMU, as the user that libvirt runs it as, may use userfaultfd. It may as root, with
+          vm.unprivileged_userfaultfd=1, or where that user may open /dev/userfaultfd.
       type: dict
     ebpf:
       description: Whether the prefetch program loads and attaches.

@@ -18,6 +18,7 @@ from .._destination.prefetch import Block, Prefetch, PrefetchError
 from .memory import first_match, thp_mode
 
 UFFD_SYSCTL = Path("/proc/sys/vm/unprivileged_userfaultfd")
+UFFD_DEVICE = Path("/dev/userfaultfd")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -47,13 +48,42 @@ def qemu(binary: str) -> dict[str, Any] | None:
 def userfaultfd(qemu_conf: Path = Path("/etc/libvirt/qemu.conf")) -> dict[str, Any]:
     """Whether QEMU, under the user that libvirt runs it as, may use userfaultfd(2)."""
     user = qemu_user(qemu_conf)
-    if not UFFD_SYSCTL.exists() and not Path("/dev/userfaultfd").exists():
+    if not UFFD_SYSCTL.exists() and not UFFD_DEVICE.exists():
         return answer(False, "the kernel has no userfaultfd")
     if user == "root":
         return answer(True, "QEMU runs as root")
     if UFFD_SYSCTL.exists() and UFFD_SYSCTL.read_text().strip() == "1":
         return answer(True, "vm.unprivileged_userfaultfd is 1")
-    return answer(False, f"QEMU runs as {user} and vm.unprivileged_userfaultfd is not 1")
+    if may_open(user, UFFD_DEVICE) and libvirt_shows(UFFD_DEVICE, qemu_conf):
+        return answer(True, f"QEMU runs as {user}, which may open {UFFD_DEVICE}")
+    return answer(
+        False, f"QEMU runs as {user}, which may not open {UFFD_DEVICE}, and vm.unprivileged_userfaultfd is not 1"
+    )
+
+
+def may_open(user: str, device: Path) -> bool:
+    """Whether an account may read and write a device, tried under its name and with its groups."""
+    try:
+        account = pwd.getpwnam(user)
+        return (
+            subprocess.run(
+                ["test", "-r", device, "-a", "-w", device],
+                user=account.pw_uid,
+                group=account.pw_gid,
+                extra_groups=os.getgrouplist(user, account.pw_gid),
+                cwd="/",
+                timeout=30,
+            ).returncode
+            == 0
+        )
+    except (KeyError, OSError, subprocess.SubprocessError):
+        return False
+
+
+def libvirt_shows(device: Path, qemu_conf: Path) -> bool:
+    """Whether libvirt lets QEMU see a device: its own list of them has userfaultfd, one in qemu.conf replaces it."""
+    devices = first_match(r"^\s*cgroup_device_acl\s*=\s*\[([^]]*)", qemu_conf)
+    return devices is None or f'"{device}"' in devices
 
 
 def qemu_user(qemu_conf: Path) -> str:

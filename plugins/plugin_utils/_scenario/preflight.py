@@ -144,7 +144,7 @@ def _destination_only(host: Mapping[str, Any], methods: list[Mapping[str, Any]])
     if not userfaultfd.get("usable"):
         yield (
             f"{label}: userfaultfd cannot be used{_because(userfaultfd)}, without which there is no post-copy; "
-            f"set sysctl vm.unprivileged_userfaultfd=1, or {PROVISION}"
+            f"set sysctl vm.unprivileged_userfaultfd=1, let QEMU's user open /dev/userfaultfd, or {PROVISION}"
         )
     prefetching = [method["name"] for method in methods if Method.of(method).prefetches]
     ebpf = host.get("ebpf") or {}

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -50,6 +51,7 @@ def unprivileged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "unprivileged_userfaultfd"
     file.write_text("0\n")
     monkeypatch.setattr(capabilities, "UFFD_SYSCTL", file)
+    monkeypatch.setattr(capabilities, "UFFD_DEVICE", tmp_path / "userfaultfd")
     return file
 
 
@@ -58,16 +60,51 @@ def unprivileged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     [
         ('user = "root"\n', "0\n", True, "QEMU runs as root"),
         ('#user = "root"\n user = "qemu"\n', "1\n", True, "vm.unprivileged_userfaultfd is 1"),
-        ('user = "qemu"\n', "0\n", False, "QEMU runs as qemu and vm.unprivileged_userfaultfd is not 1"),
+        (
+            'user = "qemu"\n',
+            "0\n",
+            False,
+            "QEMU runs as qemu, which may not open {}/userfaultfd, and vm.unprivileged_userfaultfd is not 1",
+        ),
     ],
 )
 def test_userfaultfd(tmp_path: Path, unprivileged: Path, conf: str, sysctl: str, usable: bool, reason: str) -> None:
     unprivileged.write_text(sysctl)
     (tmp_path / "qemu.conf").write_text(conf)
-    assert capabilities.userfaultfd(tmp_path / "qemu.conf") == {"usable": usable, "reason": reason}
+    assert capabilities.userfaultfd(tmp_path / "qemu.conf") == {"usable": usable, "reason": reason.format(tmp_path)}
 
 
-@pytest.mark.skipif(Path("/dev/userfaultfd").exists(), reason="this kernel has /dev/userfaultfd")
+@pytest.mark.parametrize(
+    ("mode", "acl", "usable"),
+    [
+        (0o666, "", True),
+        (0o600, "", False),
+        (0o666, '#cgroup_device_acl = [\n#    "/dev/null"\n#]\n', True),
+        (0o666, 'cgroup_device_acl = [\n    "/dev/null",\n    "/dev/kvm"\n]\n', False),
+        (0o666, 'cgroup_device_acl = [\n    "/dev/null",\n    "{}/userfaultfd"\n]\n', True),
+    ],
+)
+def test_a_device_instead_of_the_sysctl(
+    tmp_path: Path, unprivileged: Path, monkeypatch: pytest.MonkeyPatch, mode: int, acl: str, usable: bool
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can try as another user")
+    for folder in (tmp_path, *tmp_path.parents[:3]):  # pytest's own folders are their owner's alone
+        folder.chmod(folder.stat().st_mode | 0o011)
+    (tmp_path / "qemu.conf").write_text(f'user = "nobody"\n{acl.format(tmp_path)}')
+    device = tmp_path / "userfaultfd"
+    device.touch()
+    device.chmod(mode)
+    found = capabilities.userfaultfd(tmp_path / "qemu.conf")
+    assert found["usable"] is usable
+    assert str(device) in found["reason"]
+    assert ("vm.unprivileged_userfaultfd" in found["reason"]) is not usable
+
+
+def test_an_account_that_is_not_there_may_open_nothing() -> None:
+    assert not capabilities.may_open("nobody-of-that-name", Path("/dev/null"))
+
+
 def test_a_kernel_without_userfaultfd(tmp_path: Path, unprivileged: Path) -> None:
     unprivileged.unlink()
     assert capabilities.userfaultfd(tmp_path / "none") == {
