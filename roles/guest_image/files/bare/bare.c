@@ -27,20 +27,20 @@ enum { TAGS = 16, TAG_STEP = PAGE_WORDS / TAGS, FIRST_TAG = 1 };
 
 struct walker {
     struct slice slice;
-    uint32_t sweep, step;              // of its walk, while it is paused
-    uint32_t visits, stalls, stall_q;  // since it began; stall_q in units of 1024 ticks; each wraps around
-    uint32_t times[TIME_BITS];         // visits since it began by the power of two that their time in 2 ns reached
-    uint32_t longest, longest_q;       // visit since the last report: in ticks and, if it took 2^32, in 1024 ticks
+    uint32_t sweep, step;         // of its walk, while it is paused
+    uint32_t stalls, stall_q;     // since it began; stall_q in units of 1024 ticks; each wraps around
+    uint32_t times[TIME_BITS];    // visits since it began by the power of two that their time in 2 ns reached; wrap, too
+    uint32_t longest, longest_q;  // visit since the last report: in ticks and, if it took 2^32, in 1024 ticks
     volatile bool walks;
-    uint64_t all_visits, all_stalls, all_stall_q;  // without wrapping, by the first processor
+    uint64_t all_stalls, all_stall_q;  // without wrapping, by the first processor
     uint64_t all_times[TIME_BITS];
 } __attribute__((aligned(64)));
 
 static struct walker walkers[MAX_CPUS];
 static unsigned cpus;
-static uint32_t window_pages;              // 0: no window is walked
-static uint32_t work_passes, work_words;  // a visit reads the whole page so often, and so many words more
-static volatile bool walk_asked;           // of the processors
+static uint32_t window_pages;     // 0: no window is walked
+static uint32_t work_words;       // that a visit reads, of its page, again and again
+static volatile bool walk_asked;  // of the processors
 static uint32_t stall_ticks, ns_pairs_per_tick;
 static uint64_t sample_ticks, next_sample;
 static uint32_t boot;
@@ -90,12 +90,21 @@ static uint32_t count_bad_pages(void)
 
 static uint64_t extend(uint64_t all, uint32_t wrapped) { return all + (uint32_t)(wrapped - (uint32_t)all); }
 
+// Every visit is in one of them.
+static uint64_t count_visits(struct walker *w)
+{
+    uint64_t visits = 0;
+    for (unsigned bit = 0; bit < TIME_BITS; bit++)
+        visits += w->all_times[bit] = extend(w->all_times[bit], w->times[bit]);
+    return visits;
+}
+
 static void report_sample(void)
 {
-    uint64_t visits = 0, stalls = 0, stall_q = 0;
+    uint64_t visits = 0, visits_of[MAX_CPUS], stalls = 0, stall_q = 0;
     for (unsigned n = 0; n < cpus; n++) {
         struct walker *w = &walkers[n];
-        visits += w->all_visits = extend(w->all_visits, w->visits);
+        visits += visits_of[n] = count_visits(w);
         stalls += w->all_stalls = extend(w->all_stalls, w->stalls);
         stall_q += w->all_stall_q = extend(w->all_stall_q, w->stall_q);
     }
@@ -107,7 +116,7 @@ static void report_sample(void)
     for (unsigned i = 0; i < sizeof numbers / sizeof *numbers; i++)
         at = put_number(put_text(at, " "), numbers[i]);
     for (unsigned n = 0; n < cpus; n++)
-        at = put_number(put_text(at, " "), walkers[n].all_visits);
+        at = put_number(put_text(at, " "), visits_of[n]);
     end_line(put_text(at, "\n"));
 }
 
@@ -127,10 +136,8 @@ static void report_times(void)
     char *at = put_number(put_text(put_hex(put_text(line, "times "), boot), " "), ticks_q_ns(longest_q));
     for (unsigned bit = 0; bit < TIME_BITS; bit++) {
         uint64_t count = 0;
-        for (unsigned n = 0; n < cpus; n++) {
-            struct walker *w = &walkers[n];
-            count += w->all_times[bit] = extend(w->all_times[bit], w->times[bit]);
-        }
+        for (unsigned n = 0; n < cpus; n++)
+            count += walkers[n].all_times[bit];
         if (count)
             at = put_number(put_text(put_number(put_text(at, " "), bit + 1), ":"), count);
     }
@@ -179,7 +186,7 @@ static bool note_stall(struct walker *w, uint64_t waited)
 static inline void count_time(struct walker *w, uint32_t took)
 {
     const uint32_t ns_pairs = (uint32_t)((uint64_t)took * ns_pairs_per_tick >> 32);
-    increment(&w->times[31 - __builtin_clz(ns_pairs | 1)]);
+    increment(&w->times[__builtin_ia32_bsrsi((int)(ns_pairs | 1))]);
     if (took > w->longest)
         w->longest = took;
 }
@@ -205,15 +212,15 @@ static inline __attribute__((always_inline)) void walk_so(struct walker *w, bool
         if (now - (uint32_t)before > stall_ticks && note_stall(w, after - before))
             took = UINT32_MAX;
         count_time(w, took);
-        for (uint32_t passes = work_passes; passes; passes--)
+        uint32_t words = work_words;
+        for (; words > PAGE_WORDS; words -= PAGE_WORDS)
             read_words((const uint32_t *)page, PAGE_WORDS);
-        read_words((const uint32_t *)page, work_words);
+        read_words((const uint32_t *)page, words);
         if (is_write(&slice, w->sweep, step, at)) {
             increment(page);
             if (pattern == ZIPF)
                 increment(&counts[slice.first_page + at]);
         }
-        increment(&w->visits);
         if (++step == slice.pages) {
             step = 0;
             w->sweep++;
@@ -265,12 +272,6 @@ static void pause_walkers(void)
             pause_cpu();
 }
 
-static void set_work(uint32_t words)
-{
-    work_passes = words / PAGE_WORDS;
-    work_words = words % PAGE_WORDS;
-}
-
 static const char *start_walkers(uint32_t window_mb, enum pattern pattern, uint32_t words, uint32_t writes_percent)
 {
     pause_walkers();
@@ -278,7 +279,7 @@ static const char *start_walkers(uint32_t window_mb, enum pattern pattern, uint3
     if (window_mb == 0 || window_mb > machine_memory_mb() - (WINDOW_START >> 20))
         return "error no memory for the window\n";
     window_pages = window_mb * MB_PAGES;
-    set_work(words);
+    work_words = words;
     fill_window();
     for (unsigned n = 0; n < cpus; n++)
         walkers[n] = (struct walker){.slice = make_slice(window_pages, n, cpus, pattern, writes_percent)};
@@ -299,7 +300,7 @@ static void verify(void)
 static void work(uint32_t words)
 {
     pause_walkers();
-    set_work(words);
+    work_words = words;
     walk_asked = true;
     end_line(put_text(put_number(put_text(begin_line(true), "working "), words), "\n"));
 }
