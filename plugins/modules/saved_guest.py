@@ -242,12 +242,14 @@ def without_states(module: AnsibleModule, connection: Any, workload: saved_guest
         saved_guest.check_make(connection, name, xml)
         return {"changed": not calibrates}
     saved_guest.start(connection, name, xml, workload, module.params["boot_timeout_s"])
-    return calibrated(module, connection, workload) if calibrates else {"changed": True}
+    return calibrated(module, connection, workload, saved_guest.BARE_WORD_S) if calibrates else {"changed": True}
 
 
-def calibrated(module: AnsibleModule, connection: Any, workload: saved_guest.Workload) -> dict[str, Any]:
+def calibrated(
+    module: AnsibleModule, connection: Any, workload: saved_guest.Workload, word_s: float | None = None
+) -> dict[str, Any]:
     """Calibrate the running guest, which is ended; returns the module's result."""
-    found = saved_guest.calibrated(connection, module.params["name"], workload)
+    found = saved_guest.calibrated(connection, module.params["name"], workload, word_s)
     warn_of(module, workload, found)
     return {"changed": False, "calibration": asdict(found)}
 

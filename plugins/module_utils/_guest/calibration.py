@@ -3,7 +3,7 @@
 """The work per visit that gives the guest a rate: how fast it walks then decides what a migration method is worth.
 
 A visit takes as long as it takes to get there, and longer by the same time for each word it hashes. So two rates give
-the work for a third, which is measured, and corrected until it is near enough.
+the work for a third, which is measured, and corrected until it is near enough. Where a word is a time, one rate does.
 """
 
 from __future__ import annotations
@@ -82,10 +82,12 @@ class Calibration:
         return (self.high_mb_per_s - self.low_mb_per_s) / 2 / self.target_mb_per_s
 
 
-def calibrate(measure: Measure, asked_mb_per_s: float | None) -> Calibration:
+def calibrate(measure: Measure, asked_mb_per_s: float | None, word_s: float | None = None) -> Calibration:
     """Find the work that gives a rate.
 
     :param asked_mb_per_s: the rate that the user asks for; with None it is the paper's, or the highest that there is.
+    :param word_s: for how long a word makes the guest wait in each MB, in seconds, where words are waited for and not
+        hashed: its rate without any then says nothing of its rate with some.
     :raises TooSlowError: the guest does not reach the rate that the user asks for.
     """
     begun_s = time.monotonic()
@@ -99,18 +101,24 @@ def calibrate(measure: Measure, asked_mb_per_s: float | None) -> Calibration:
                 raise TooSlowError(asked_mb_per_s, fmean(rates))
             return _calibration(fmean(rates), rates, 0, begun_s)
         fastest = max(fastest, *rates)
-    words = _next_words(FIRST_WORDS, measure(FIRST_WORDS, 2), fastest, target)
+
+    def next_words(words: int, rates: Sequence[float]) -> int:
+        if word_s is None:
+            return _on_the_line(words, rates, fastest, target)
+        return min(MOST_WORDS, max(0, round(words + (1 / target - 1 / fmean(rates)) / word_s)))
+
+    words = next_words(FIRST_WORDS, measure(FIRST_WORDS, 2))
     tried: list[Calibration] = []
     for _round in range(ROUNDS):
         rates = measure(words, READINGS)
         tried.append(_calibration(target, rates, words, begun_s))
         if tried[-1].is_near:
             break
-        words = _next_words(words, rates, fastest, target)
+        words = next_words(words, rates)
     return min(tried, key=lambda one: one.error)
 
 
-def _next_words(words: int, rates: Sequence[float], fastest: float, target: float) -> int:
+def _on_the_line(words: int, rates: Sequence[float], fastest: float, target: float) -> int:
     """The work on the line through the idle walk's time and this work's; times are those of a MB, in seconds."""
     idle_s, loaded_s = 1 / fastest, 1 / fmean(rates)
     if words == 0 or loaded_s <= idle_s:

@@ -19,7 +19,7 @@ from .._host import domain as domains
 from .._host import oob
 from .._libvirt import libvirt
 from .calibration import Calibration, TooSlowError, calibrate, readings
-from .telemetry import PAGE_BYTES, Channel
+from .telemetry import MB, PAGE_BYTES, Channel
 
 # In the domain's metadata; only guests that carry it are ever destroyed or replaced.
 MARK = "{https://github.com/vcsp/testbed/guest/1}guest"
@@ -28,6 +28,8 @@ SETTLE_S = 3.0
 BASE = "base.save"
 # How often a visit hashes its page while the state is saved, unless the workload says; calibration changes it later.
 WORK_PER_PAGE = 20
+# A bare guest's word (roles/guest_image/files/bare/bare.c).
+BARE_WORD_S = 5e-9
 # A guest that is silent for that long has not noticed yet that somebody listens.
 SILENCE_S = 5.0
 # How long a guest may take to change its work and report, beside the time that the reports take.
@@ -163,16 +165,21 @@ def start(connection: Any, name: str, xml: str, workload: Workload, boot_timeout
         raise
 
 
-def calibrated(connection: Any, name: str, workload: Workload) -> Calibration:
+def calibrated(connection: Any, name: str, workload: Workload, word_s: float | None = None) -> Calibration:
     """Find the work that gives the workload its rate, on the guest that runs it, which is ended.
 
+    :param word_s: for how long a word makes a visit wait, in seconds, if it does not make it hash.
     :raises GuestError: the guest does not report, or is too slow for the rate asked for.
     """
     try:
         with closing(Channel("source")) as channel:
             domain = connection.lookupByName(name)
             channel.open(domain)
-            return calibrate(lambda words, count: _rates(channel, domain, words, count), workload.rate_mb_per_s)
+            # Its walkers, of which each virtual CPU has one, wait at the same time.
+            mb_word_s = None if word_s is None else word_s * MB / PAGE_BYTES / domain.maxVcpus()
+            return calibrate(
+                lambda words, count: _rates(channel, domain, words, count), workload.rate_mb_per_s, mb_word_s
+            )
     except TooSlowError as error:
         raise GuestError(f"the workload of {workload.window_mb} MB, {workload.pattern}: {error}") from error
     finally:

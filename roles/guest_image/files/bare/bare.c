@@ -6,10 +6,10 @@
 // floating point. So it runs where /dev/kvm has no hardware behind it and emulates each instruction.
 //
 // What differs from workload.c, because each instruction may cost a microsecond: a page holds its writes and, in each of
-// its sixteen parts, a tag of its own; the rest of it is zero. A visit reads its words, of 32 bits, with one instruction,
-// and does not hash them. Its time is from when the page before had come, and one of 2^32 ticks or more counts as one of
-// that, but for the longest. By Zipf's law, writes are counted beside the window, too, instead of going through the walk
-// again.
+// its sixteen parts, a tag of its own; the rest of it is zero. A visit hashes nothing, but lasts as long as that would take
+// a processor that is emulated: such instructions are too few, and their speed changes too much, to make a rate of. Its
+// time is from when the page before had come, and one of 2^32 ticks or more counts as one of that, but for the longest.
+// By Zipf's law, writes are counted beside the window, too, instead of going through the walk again.
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -23,6 +23,7 @@
 
 enum { PAGE_WORDS = PAGE_BYTES / 4, MB_PAGES = (1 << 20) / PAGE_BYTES };
 enum { TIME_BITS = 32 };
+enum { WORD_NS = 5, MOST_WORDS = 1 << 27 };
 enum { TAGS = 16, TAG_STEP = PAGE_WORDS / TAGS, FIRST_TAG = 1 };
 
 struct walker {
@@ -39,7 +40,7 @@ struct walker {
 static struct walker walkers[MAX_CPUS];
 static unsigned cpus;
 static uint32_t window_pages;     // 0: no window is walked
-static uint32_t work_words;       // that a visit reads, of its page, again and again
+static uint32_t visit_ticks;      // that a visit lasts, or longer
 static volatile bool walk_asked;  // of the processors
 static uint32_t stall_ticks, ns_pairs_per_tick;
 static uint64_t sample_ticks, next_sample;
@@ -202,7 +203,10 @@ static inline __attribute__((always_inline)) void walk_so(struct walker *w, bool
     do {
         const uint32_t at = page_at(&slice, w->sweep, step);
         volatile uint32_t *const page = page_address(slice.first_page + at);
-        const uint64_t before = tsc();
+        uint64_t before;
+        do
+            before = tsc();
+        while ((uint32_t)before - begun < visit_ticks);
         (void)*page;
         const uint64_t after = tsc();
         now = (uint32_t)after;
@@ -212,10 +216,6 @@ static inline __attribute__((always_inline)) void walk_so(struct walker *w, bool
         if (now - (uint32_t)before > stall_ticks && note_stall(w, after - before))
             took = UINT32_MAX;
         count_time(w, took);
-        uint32_t words = work_words;
-        for (; words > PAGE_WORDS; words -= PAGE_WORDS)
-            read_words((const uint32_t *)page, PAGE_WORDS);
-        read_words((const uint32_t *)page, words);
         if (is_write(&slice, w->sweep, step, at)) {
             increment(page);
             if (pattern == ZIPF)
@@ -278,8 +278,10 @@ static const char *start_walkers(uint32_t window_mb, enum pattern pattern, uint3
     window_pages = 0;
     if (window_mb == 0 || window_mb > machine_memory_mb() - (WINDOW_START >> 20))
         return "error no memory for the window\n";
+    if (words > MOST_WORDS)
+        return "error so much work takes a visit too long\n";
     window_pages = window_mb * MB_PAGES;
-    work_words = words;
+    visit_ticks = (uint32_t)ticks(words * WORD_NS);
     fill_window();
     for (unsigned n = 0; n < cpus; n++)
         walkers[n] = (struct walker){.slice = make_slice(window_pages, n, cpus, pattern, writes_percent)};
@@ -300,7 +302,7 @@ static void verify(void)
 static void work(uint32_t words)
 {
     pause_walkers();
-    work_words = words;
+    visit_ticks = (uint32_t)ticks(words * WORD_NS);
     walk_asked = true;
     end_line(put_text(put_number(put_text(begin_line(true), "working "), words), "\n"));
 }
@@ -328,7 +330,7 @@ static void obey(const char *command)
                 answer(error);
             return;
         }
-    } else if (take_word(&command, "work") && take_number(&command, &words) && window_pages) {
+    } else if (take_word(&command, "work") && take_number(&command, &words) && words <= MOST_WORDS && window_pages) {
         work(words);
         return;
     } else if (take_word(&command, "verify") && window_pages) {

@@ -54,10 +54,4 @@ static inline uint32_t divide(uint64_t dividend, uint32_t divisor, uint32_t *res
 // One instruction, where volatile alone would make three.
 static inline void increment(volatile uint32_t *word) { __asm__ volatile("incl %0" : "+m"(*word)); }
 
-// One instruction for many words, however slowly each instruction is run.
-static inline void read_words(const void *from, uint32_t words)
-{
-    __asm__ volatile("rep lodsl" : "+S"(from), "+c"(words) : : "eax", "memory");
-}
-
 #endif

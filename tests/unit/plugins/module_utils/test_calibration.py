@@ -81,6 +81,21 @@ def test_the_rate_that_nobody_asked_for_becomes_the_highest_there_is() -> None:
     assert calibrate(Guest(5, 0.01).measure, None).target_mb_per_s == 85
 
 
+@given(st.floats(1, 60), st.floats(0, 20), st.floats(5, 60))
+def test_a_word_that_is_a_time_gives_the_rate_whatever_the_idle_walk_takes(
+    idle_us: float, beside_us: float, rate: float
+) -> None:
+    class Waiting(Guest):
+        def rate_mb_per_s(self, words: int) -> float:
+            return 1e6 / 256 / max(self.idle_us, words * self.word_us + beside_us)
+
+    guest = Waiting(idle_us, 0.005)
+    found = calibrate(guest.measure, rate, 256 * 0.005e-6)
+    assert guest.rate_mb_per_s(found.work_words) == pytest.approx(rate, rel=TOLERANCE)
+    assert found.is_near
+    assert len(guest.measured) <= 6
+
+
 def test_a_guest_that_cannot_be_told_from_idle_ends_too() -> None:
     guest = Guest(5, 0.0)
     assert not calibrate(guest.measure, 30).is_near
