@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+import base64
 import json
-import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible.errors import AnsibleActionFail, AnsibleError
 
 from ansible_collections.vcsp.testbed.plugins.module_utils._measure.result import RATE_CAUTION
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.action import ControllerAction
@@ -22,6 +23,8 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.validity imp
 class ActionModule(ControllerAction):
     """Writes the record of one trial into the directory of its experiment."""
 
+    _requires_connection = True
+
     def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Do it and return what the documentation describes."""
         # Ansible's own kinds of str and dict become Python's.
@@ -29,9 +32,13 @@ class ActionModule(ControllerAction):
         plain = json.loads(json.dumps({key: arguments[key] for key in kept}))
         trial = plain["trial"]
         failure = arguments["failure"] or None
-        files_dir = None if arguments["files_dir"] is None else Path(arguments["files_dir"])
         result = {**plain["result"], "calibration": plain["calibration"], "link": plain["link"]}
-        record, files = build(arguments["experiment_id"], trial, result, failure, plain["provenance"], files_dir)
+        there = arguments["files_dir"]
+        with TemporaryDirectory() as here:
+            if there is not None:
+                self._fetch(there, result.get("stored_files") or [], Path(here))
+            files_dir = None if there is None else Path(here)
+            record, files = build(arguments["experiment_id"], trial, result, failure, plain["provenance"], files_dir)
         trials_dir = Path(arguments["experiment_dir"]) / TRIALS_DIRECTORY
         returned = {
             "changed": True,
@@ -48,6 +55,22 @@ class ActionModule(ControllerAction):
             write_record(trials_dir, record, files)
         except (InputError, OSError) as error:
             raise AnsibleActionFail(f"The record of trial {trial.get('id')} was not written: {error}") from None
-        if files_dir is not None:
-            shutil.rmtree(files_dir, ignore_errors=True)
+        if there is not None:
+            self._low_level_execute_command(self._connection._shell.remove(there, recurse=True))
         return returned
+
+    def _fetch(self, directory: str, paths: list[str], here: Path) -> None:
+        """Bring files from the folder on the task's host here; without a module, where the login may read them."""
+        for name in (Path(path).name for path in paths):
+            file = self._connection._shell.join_path(directory, name)
+            try:
+                if self._connection.become:
+                    answer = self._execute_module("ansible.legacy.slurp", {"src": file})
+                    if "content" not in answer:
+                        raise AnsibleActionFail(f"{file} cannot be read: {answer.get('msg', 'no reason given')}")
+                    (here / name).write_bytes(base64.b64decode(answer["content"]))
+                else:
+                    self._connection.fetch_file(file, str(here / name))
+            except AnsibleError as error:
+                # A host out of reach would end the play; the trial's failure is recorded instead.
+                raise AnsibleActionFail(f"What the trial recorded over time was not fetched: {error}") from None

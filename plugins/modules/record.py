@@ -42,8 +42,8 @@ options:
     type: dict
   files_dir:
     description:
-      - Folder on the controller with the files that C(stored_files) of O(result) names, compressed with gzip. They are
-        kept beside the record, uncompressed and without C(.gz) in their names.
+      - Folder with the files that C(stored_files) of O(result) names, compressed with gzip, on the host that the task
+        runs for or is delegated to. They are kept beside the record, uncompressed and without C(.gz) in their names.
       - The folder is removed once the record is written. It need not exist.
     type: path
   failure:
@@ -74,6 +74,8 @@ EXAMPLES = r"""
     trial: "{{ trial }}"
     result: "{{ migration }}"
     provenance: "{{ experiment.provenance }}"
+    files_dir: /var/lib/libvirt/vcsp/trial
+  delegate_to: destination
 
 - name: Record why the trial failed
   vcsp.testbed.record:

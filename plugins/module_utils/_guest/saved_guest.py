@@ -143,9 +143,16 @@ def make(connection: Any, name: str, xml: str, path: Path, workload: Workload, b
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
         if not base.exists():
-            _save(_boot(connection, name, xml, boot_timeout_s), base)
+            with closing(Channel("source")) as channel:
+                domain = _boot(channel, connection, name, xml, boot_timeout_s)
+            _save(domain, base)
         restore(connection, name, base)
-        _save(_start(connection, name, workload), path)
+        domain = connection.lookupByName(name)
+        with closing(Channel("source")) as channel:
+            channel.open(domain)
+            _wait(lambda: channel.ready, 30, f"the guest {name} did not respond after it was restored")
+            _start(channel, workload, SETTLE_S)
+        _save(domain, path)
     finally:
         remove(connection, name)
 
@@ -158,8 +165,9 @@ def start(connection: Any, name: str, xml: str, workload: Workload, boot_timeout
     check_make(connection, name, xml)
     remove(connection, name)
     try:
-        _boot(connection, name, xml, boot_timeout_s)
-        _start(connection, name, workload, settle_s=0)
+        with closing(Channel("source")) as channel:
+            _boot(channel, connection, name, xml, boot_timeout_s)
+            _start(channel, workload, settle_s=0)
     except BaseException:
         remove(connection, name)
         raise
@@ -207,30 +215,24 @@ def _rates(channel: Channel, domain: Any, words: int, count: int) -> list[float]
     return found[:count]
 
 
-def _boot(connection: Any, name: str, xml: str, timeout_s: float) -> Any:
+def _boot(channel: Channel, connection: Any, name: str, xml: str, timeout_s: float) -> Any:
     domain = connection.createXML(xml)
-    with closing(Channel("source")) as channel:
-        channel.open(domain)
-        message = f"the guest {name} did not boot within {timeout_s:.0f} s"
-        _wait(lambda: channel.ready, timeout_s, lambda: f"{message}; {_last_words(xml)}")
+    channel.open(domain)
+    message = f"the guest {name} did not boot within {timeout_s:.0f} s"
+    _wait(lambda: channel.ready, timeout_s, lambda: f"{message}; {_last_words(xml)}")
     return domain
 
 
-def _start(connection: Any, name: str, workload: Workload, settle_s: float = SETTLE_S) -> Any:
-    domain = connection.lookupByName(name)
+def _start(channel: Channel, workload: Workload, settle_s: float) -> None:
     # Filling the window takes an emulated processor a while.
     timeout_s = 60 + workload.window_mb * 0.2
-    with closing(Channel("source")) as channel:
-        channel.open(domain)
-        _wait(lambda: channel.ready, 30, f"the guest {name} did not respond after it was restored")
-        channel.send(workload.command)
-        _wait(
-            lambda: channel.samples and channel.samples[-1].time_s - channel.samples[0].time_s >= settle_s,
-            timeout_s,
-            f"the workload of {workload.window_mb} MB did not start within {timeout_s:.0f} s: "
-            "is the guest's memory too small?",
-        )
-    return domain
+    channel.send(workload.command)
+    _wait(
+        lambda: channel.samples and channel.samples[-1].time_s - channel.samples[0].time_s >= settle_s,
+        timeout_s,
+        f"the workload of {workload.window_mb} MB did not start within {timeout_s:.0f} s: "
+        "is the guest's memory too small?",
+    )
 
 
 def _save(domain: Any, path: Path) -> None:

@@ -368,7 +368,7 @@ void bare_main(void)
         else if (walk_asked) {
             report_sample();
             report_times();
-        } else if (idle++ % 10 == 0)
+        } else if (idle++ % 2 == 0)  // each trial waits for it
             report_ready();
     }
 }

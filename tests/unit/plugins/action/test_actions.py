@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment import lock
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import load
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials import trials
@@ -103,6 +105,34 @@ def test_an_experiment_and_its_resume(
     )
     assert run.returncode == 2
     assert "other settings" in run.stdout
+
+
+@pytest.mark.parametrize("become", [False, True])
+@pytest.mark.parametrize("found", [True, False])
+def test_what_a_trial_recorded_over_time_comes_from_the_host_or_the_trial_says_why_not(
+    playbooks: Any,
+    tmp_path: Path,
+    scenario: dict[str, Any],
+    trial_result: Callable[..., dict[str, Any]],
+    become: bool,
+    found: bool,
+) -> None:
+    there = tmp_path / "there"
+    there.mkdir()
+    if found:
+        (there / "requests.csv.gz").write_bytes(gzip.compress(b"time_s\n"))
+    result = {**trial_result(), "stored_files": ["/elsewhere/requests.csv.gz"]}
+    task = record(trial="{{ experiment.pending[0] }}", result="{{ result }}", files_dir=str(there))
+    rises = {**task, "become": become, "become_method": "ansible.builtin.su"}
+    run = playbooks.run([EXPERIMENT, TELL, rises], directory=str(tmp_path), scenario=scenario, result=result)
+    written = Path(told(tmp_path)["experiment_dir"], "trials", told(tmp_path)["pending"][0]["id"])
+    assert there.exists() != found, "it is removed once the record is written"
+    assert written.exists() == found
+    if found:
+        assert run.returncode == 0, run.stdout
+        assert (written / "requests.csv").read_text() == "time_s\n"
+    else:
+        assert "What the trial recorded over time was not fetched: " in run.stdout
 
 
 def test_a_guest_that_began_off_its_rate_is_told(
