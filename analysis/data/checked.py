@@ -32,9 +32,10 @@ _MEASUREMENTS = (
     "sent_kb",
 )
 _COMPLETED = ("destination", "MIGRATION", "completed")
+_OBSERVED = ("module", "OBSERVATION_END")
 # Title, measurement, and the event until which it is a mean.
 _RATES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
-    ("throughput", "throughput_mb_per_s", ("module", "OBSERVATION_END")),
+    ("throughput", "throughput_mb_per_s", _OBSERVED),
     ("post-copy rate", "postcopy_rate_mb_per_s", _COMPLETED),
 )
 # The guest's stalls are those of its reports until so long after the last page.
@@ -107,23 +108,30 @@ def _stalls(record: Record, telemetry: Telemetry) -> str | None:
     if completed_s is None:
         return None
     time_s = telemetry.time_s
-    for title, name, bounds in (
-        ("stalls", "stalls", _counted(time_s, telemetry.stalls, completed_s + _LAST_REPORT_S)),
-        ("ms of stalls", "stall_ms", _counted(time_s, telemetry.stall_ms, completed_s + _LAST_REPORT_S)),
-        ("ms of silence", "longest_gap_ms", _longest_gap_ms(time_s, -1.0, completed_s + 1.0)),
+    silent_s, observed_s = completed_s + 1.0, time_of_s(record.data["events"], *_OBSERVED)
+    span_s = silent_s if observed_s is None else min(silent_s, observed_s)
+    for title, name, until_s, bounds in (
+        ("stalls", "stalls", completed_s + _LAST_REPORT_S, _counted(time_s, telemetry.stalls, completed_s)),
+        ("ms of stalls", "stall_ms", completed_s + _LAST_REPORT_S, _counted(time_s, telemetry.stall_ms, completed_s)),
+        ("ms of silence", "longest_gap_ms", silent_s, _longest_gap_ms(time_s, -1.0, span_s)),
     ):
         stated = record.reading("guest_stalls", name)
-        if stated is not None and bounds is not None and not bounds[0] <= stated <= bounds[1]:
-            return f"the guest has {stated:.6g} {title}, by its telemetry {bounds[0]:.6g}"
+        if stated is None or bounds is None:
+            continue
+        least, most = bounds
+        # Of what came after the observation, the guest's telemetry says nothing.
+        if not least <= stated or (stated > most and time_s[-1] >= until_s):
+            return f"the guest has {stated:.6g} {title}, by its telemetry {least:.6g}"
     return None
 
 
-def _counted(time_s: Values, counts: Values | None, end_s: float) -> tuple[float, float] | None:
-    """Return the least and the most by which ``counts`` grew from the last report before 0 to that before ``end_s``."""
+def _counted(time_s: Values, counts: Values | None, completed_s: float) -> tuple[float, float] | None:
+    """Return the least and the most by which ``counts`` grew from the last report before 0 to the last that counts."""
     if counts is None:
         return None
     begin, end = (
-        np.searchsorted(time_s, [at - _ROUNDING_S, at + _ROUNDING_S], side="right") - 1 for at in (0.0, end_s)
+        np.searchsorted(time_s, [at - _ROUNDING_S, at + _ROUNDING_S], side="right") - 1
+        for at in (0.0, completed_s + _LAST_REPORT_S)
     )
     if begin[0] < 0:
         return None

@@ -298,6 +298,20 @@ def test_a_single_trial_that_its_telemetry_contradicts_is_not_used(
     assert re.search("by (the guest's|its) telemetry", records[0].reasons[0])
 
 
+@pytest.mark.parametrize(("gap_ms", "valid"), [(100.0, True), (165.0, True), (60.0, False)])
+def test_silence_after_the_telemetry_ended_contradicts_nothing(tmp_path: Path, gap_ms: float, valid: bool) -> None:
+    of = factory.experiment(BOTH, repeats=3)
+    record, _files = factory.sound(of)  # it completes at 1.5 s
+    record["events"][-1]["time_s"] = record["trial"]["observation_s"] = 2.1
+    for name in ("throughput_mb_per_s", "steady_mb_per_s", "stall_loss_s", "slow_down_percent"):
+        record["measurements"][name] = None
+    record["instruments"]["guest_stalls"]["values"]["longest_gap_ms"] = gap_ms
+    guest = record["instruments"]["guest_stalls"]["values"]
+    telemetry = factory.telemetry([300.0] * 50 + [100.0] * 20 + [310.0] * 2, -5.0, guest["stalls"], guest["stall_ms"])
+    (only,) = read_checked(factory.write(tmp_path, of, [record], {"telemetry.csv": telemetry})).records
+    assert only.valid == valid, only.reasons
+
+
 @pytest.mark.parametrize("factor", [1024, 1 / 1024])
 def test_throughput_beyond_all_that_the_telemetry_shows_is_not_used(tmp_path: Path, factor: float) -> None:
     of = factory.experiment(BOTH, repeats=2)

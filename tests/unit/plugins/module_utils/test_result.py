@@ -534,3 +534,15 @@ def test_a_source_that_seems_to_stop_before_it_was_asked_to_had_its_clock_set_ba
     assert found["reasons"] == ["the clock of the source was set during the migration"]
     within_the_error = build(options(), readings(switch_requested_s=STOP_S + 0.0004))["validity"]
     assert within_the_error["valid"]
+
+
+@pytest.mark.parametrize(("end_s", "gap_ms"), [(COMPLETED_S + 0.3, 400.0), (COMPLETED_S + 2.0, 700.0)])
+def test_a_guest_that_is_no_longer_observed_may_be_silent(end_s: float, gap_ms: float) -> None:
+    source = (line(RESUME_S - each / 10, 1000 - each, "source") for each in (9, 6, 3, 1))
+    after = (*(RESUME_S + each / 10 for each in (0, 4, 8)), COMPLETED_S + 0.2, COMPLETED_S + 0.9)
+    there = (line(time_s, 1000 + n, "destination") for n, time_s in enumerate(after))
+    found = build(
+        options(),
+        readings(observation_end_s=end_s, source_channel=channel(*source), destination_channel=channel(*there)),
+    )
+    assert found["instruments"]["guest_stalls"]["values"]["longest_gap_ms"] == pytest.approx(gap_ms)
