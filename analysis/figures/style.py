@@ -8,6 +8,7 @@ A `Figure` is one chart; the file for print and the interactive one of the web p
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,6 +42,10 @@ _CONFIG = {
         "layout": {"bottom": {"anchor": "start", "direction": "vertical"}},
     },
 }
+# Of a figure that is not laid out anew where it is shown: labels at the left edge and the longest line still fit in a
+# font that is a fifth wider.
+_PADDING = {"left": 36, "top": 10, "right": 16, "bottom": 10}
+_SUBTITLE_CHARACTERS = 116
 _HEADING = {"fontSize": 14, "subtitleFontSize": 11, "subtitleColor": "#444444", "offset": 14}
 
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart | alt.HConcatChart
@@ -57,8 +62,9 @@ class Figure:
     @cached_property
     def svg(self) -> str:
         """The figure as SVG text, its data inline; needs no network."""
-        title = {"text": self.title, "subtitle": self.subtitle, **_HEADING}
-        return _numbered(vl_convert.vegalite_to_svg({**self._spec, "title": title}, vl_version=VEGA_LITE_VERSION))
+        title = {"text": self.title, "subtitle": textwrap.wrap(self.subtitle, _SUBTITLE_CHARACTERS), **_HEADING}
+        spec = {**self._spec, "title": title, "padding": _PADDING}
+        return _numbered(vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE_VERSION))
 
     def spec(self) -> dict[str, Any] | None:
         """Return the chart without its heading as a Vega-Lite specification, which is JSON; None without a chart."""

@@ -29,7 +29,7 @@ function fitted(spec, place) {
   const room = place.clientWidth;
   const unit = copy.spec ?? copy;
   // What axes, their titles and the padding take beside the plot.
-  unit.width = Math.max(220, Math.min(unit.width * 1.3, room - 110));
+  unit.width = Math.max(220, Math.min(unit.width * 1.6, room - 110));
   if (room < NARROW_PX) copy.config.legend = { ...copy.config.legend, columns: 1 };
   return copy;
 }

@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.vcsp.testbed.analysis.data.table import tidy
 from ansible_collections.vcsp.testbed.analysis.data.telemetry import read_telemetry, throughput_samples
 from ansible_collections.vcsp.testbed.analysis.figures.every import draw_figures
-from ansible_collections.vcsp.testbed.analysis.figures.style import colours, shapes
+from ansible_collections.vcsp.testbed.analysis.figures.style import Figure, colours, shapes
 from ansible_collections.vcsp.testbed.analysis.figures.throughput import throughput_figure
 from ansible_collections.vcsp.testbed.analysis.figures.workloads import workload_figure
 from ansible_collections.vcsp.testbed.analysis.statistics.curves import largest_curves, thinned
@@ -252,3 +252,11 @@ def test_means_carry_students_interval() -> None:
 def test_many_methods_are_all_distinguishable() -> None:
     methods = [str(number) for number in range(40)]
     assert len(set(zip(colours(methods), shapes(methods), strict=True))) == 40
+
+
+def test_a_long_subtitle_takes_more_lines_instead_of_more_width() -> None:
+    short, long = (ElementTree.fromstring(Figure("A title", words, None).svg) for words in ("word", "word " * 60))
+    assert long.get("width") == short.get("width")
+    lines = [text for element in long.iter() if "word" in (text := element.text or "")]
+    assert len(lines) == 3
+    assert max(map(len, lines)) <= 116
