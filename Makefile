@@ -60,7 +60,7 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help experiment smoke report compare nightly doctor lab provision teardown \
-  test test-unit test-integration test-long test-stress faults soak lint docs bench bench-policies \
+  test test-unit test-integration test-long test-hosts test-stress faults soak lint docs bench bench-policies \
   bench-nights build browser venv clean
 
 help: ## list the targets
@@ -123,6 +123,9 @@ test-integration: $(VENV)/.requirements-dev ## tests in the embedded lab, with r
 
 test-long: $(VENV)/.requirements-dev ## tests that take too long for every change (as root)
 	$(RUN) pytest tests/unit tests/integration -m long $(ARGS)
+
+test-hosts: $(VENV)/.requirements-dev ## tests on embedded hosts with an operating system of their own (as root)
+	$(RUN) pytest tests/integration/test_hosts.py $(ARGS)
 
 test-stress: $(VENV)/.requirements-dev browser ## all tests at several speeds, hosts held back, machine busy (as root, an hour and more)
 	$(RUN) tests/stress.sh

@@ -16,7 +16,8 @@ options:
     default: vcsp
   state_dir:
     description:
-      - Directory that holds C(boot.sh), which PID 1 of each host runs, and a folder for each host.
+      - Directory that holds C(boot.sh) and C(system.sh), one of which PID 1 of each host runs, and a folder for each
+        host.
       - Must hold nothing but the lab's files, because the role removes it with everything in it; others are refused.
     type: path
     default: /var/lib/vcsp-lab
@@ -46,6 +47,13 @@ options:
         description: IPv4 address on the migration link.
         type: str
         required: true
+      os:
+        description:
+          - Operating system of the host. V(machine) shares this machine's files. The others are booted with systemd,
+            and need what the role P(vcsp.testbed.local_lab#role) puts into O(state_dir) for them.
+        type: str
+        choices: [machine, debian-12, debian-13, debian-13-backports]
+        default: machine
   controller_address:
     description: IPv4 address of this machine on the management network.
     type: str

@@ -2,9 +2,10 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """Embedded lab: virtual hosts made of Linux namespaces, joined by an emulated link.
 
-A host is a network, mount, UTS, IPC, PID and cgroup namespace (namespaces(7)); its PID 1 is tini, so ending that one
-process ends everything the host ever started. Two networks join the hosts: ``management`` (a bridge in a namespace of
-its own, with one leg to the controller) and ``migration`` (see :mod:`.link`).
+A host is a network, mount, UTS, IPC, PID and cgroup namespace (namespaces(7)); its PID 1 is tini, or systemd-nspawn
+where the host boots an operating system of its own, so ending that one process ends everything the host ever started.
+Two networks join the hosts: ``management`` (a bridge in a namespace of its own, with one leg to the controller) and
+``migration`` (see :mod:`.link`).
 
 The rest of the collection imports none of this: to roles and modules a lab host is just a host behind SSH.
 """
@@ -29,6 +30,8 @@ from .spec import Host, Spec
 from .step import LabError, Step
 
 MANAGEMENT_DEVICE = "mgmt0"
+# How long a host may take to come up, by whether it boots a system of its own, which may have to be unpacked.
+START_S = {False: 30, True: 300}
 
 
 class Lab:
@@ -177,7 +180,7 @@ class Lab:
         init = wait_for(lambda: child_of(pid), timeout_s=10)
         if init is not None:  # written before it is ready, so that an interruption leaves nothing that nobody ends
             (run_dir / "init").write_text(f"{init} {start_time(init)}\n")
-        wait_for(lambda: ready.exists() or os.waitpid(pid, os.WNOHANG)[0] == pid, timeout_s=30)
+        wait_for(lambda: ready.exists() or os.waitpid(pid, os.WNOHANG)[0] == pid, START_S[host.boots_system])
         if init is None or not ready.exists():
             text = (run_dir / "boot.log").read_text()[-2000:]
             if start_time(pid) is not None:
@@ -185,7 +188,7 @@ class Lab:
             raise LabError(f"lab host {host.name} did not start; the end of {run_dir / 'boot.log'}:\n{text}")
 
     def _boot(self, host: Host) -> int:
-        """Enter a host's cgroups and network, unshare the rest, run its boot script as PID 1; its parent's pid."""
+        """Enter a host's cgroups, run its boot script as PID 1 of namespaces of its own; its parent's pid."""
         groups = make_cgroups(self._cgroups(), self.spec.name, host.name)
         log = os.open(self._host_run_dir(host) / "boot.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         pid = os.fork()
@@ -198,15 +201,20 @@ class Lab:
                 os.closerange(3, os.sysconf("SC_OPEN_MAX"))
                 for group in groups:
                     (group / "cgroup.procs").write_text("0")
-                os.execvp("nsenter", [
-                    "nsenter", f"--net={NETNS_DIR / self.spec.netns(host)}",
-                    "unshare", "--mount", "--uts", "--ipc", "--pid", "--cgroup", "--fork", "--kill-child",
-                    "/bin/sh", str(self.spec.state_dir / "boot.sh"), host.name, host.management_address,
-                ])  # fmt: skip
+                command = self._boot_command(host)
+                os.execvp(command[0], command)
             finally:
                 os._exit(127)
         os.close(log)
         return pid
+
+    def _boot_command(self, host: Host) -> list[str]:
+        netns, scripts = str(NETNS_DIR / self.spec.netns(host)), self.spec.state_dir
+        own = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
+        if host.boots_system:  # its script runs in this machine's network, and systemd-nspawn unshares the cgroups
+            return [*own, "/bin/sh", f"{scripts}/system.sh", host.name, netns]
+        boot = ["/bin/sh", f"{scripts}/boot.sh", host.name, host.management_address]
+        return ["nsenter", f"--net={netns}", *own, "--cgroup", *boot]
 
     def _cpu_groups(self, host: Host) -> list[Path]:
         groups = [point / self.spec.name / host.name for point, _v2 in self._cgroups()]

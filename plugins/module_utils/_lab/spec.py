@@ -26,17 +26,27 @@ _EXPECTED = (
 )
 
 
+# What a host runs: this machine's own files, or a system of its own, which the role local_lab knows how to make.
+MACHINE = "machine"
+SYSTEMS = ("debian-12", "debian-13", "debian-13-backports")
+
+
 class SpecError(Exception):
     """No lab can be like that; the message says why and what to do."""
 
 
 @dataclass(frozen=True)
 class Host:
-    """One virtual host: its name, and its addresses without prefix length."""
+    """One virtual host: its name, its addresses without prefix length, and the operating system that it boots."""
 
     name: str
     management_address: str
     migration_address: str
+    os: str = MACHINE
+
+    @property
+    def boots_system(self) -> bool:
+        return self.os != MACHINE
 
 
 @dataclass(frozen=True)
@@ -82,7 +92,8 @@ class Spec:
 def argument_spec() -> dict[str, Any]:
     """Return the options of a module that is given a specification."""
     required = {"type": "str", "required": True}
-    host = {"name": required, "management_address": required, "migration_address": required}
+    system = {"type": "str", "choices": [MACHINE, *SYSTEMS], "default": MACHINE}
+    host = {"name": required, "management_address": required, "migration_address": required, "os": system}
     return {
         "name": {"type": "str", "default": "vcsp"},
         "state_dir": {"type": "path", "default": "/var/lib/vcsp-lab"},

@@ -102,6 +102,28 @@ def test_a_folder_is_one_word_in_the_labs_scripts(name: str, folder: str) -> Non
     assert subprocess.run(["sh", "-n"], input=script, text=True).returncode == 0
 
 
+@pytest.mark.parametrize("folder", ["/var/lib/lab", "/x'; echo pwned; '", "/x\necho pwned", "/$(echo pwned)", "/a b"])
+def test_a_host_with_a_system_of_its_own_is_told_apart(folder: str) -> None:
+    hosts = [{"name": "old", "os": "debian-12"}, {"name": "same"}, {"name": "new", "os": "debian-13"}]
+    script = template("local_lab", "system.sh.j2").render(
+        ansible_managed="managed",
+        local_lab_name="vcsp",
+        local_lab_state_dir=folder,
+        local_lab_run_dir=folder,
+        local_lab_controller_address="192.0.2.1",
+        local_lab_hosts=[{**host, "management_address": f"192.0.2.1{n}"} for n, host in enumerate(hosts)],
+        __local_lab_images={"debian-12": f"{folder}/12.tar", "debian-13": f"{folder}/13.tar"},
+    )
+    settings = script.partition("set -eu\n")[2].partition("exec 9<")[0]
+    shown = 'printf "%s|" "$run" "$root" "$image" "$address" "$port"'
+    for host, image, address, port in (("old", "12", "192.0.2.10", 3129), ("new", "13", "192.0.2.12", 3130)):
+        done = subprocess.run(["sh", "-euc", settings + shown, "sh", host], capture_output=True, text=True, check=True)
+        assert done.stdout.split("|")[:-1] == [
+            *(f"{folder}/{host}", f"{folder}/{host}", f"{folder}/{image}.tar", address, str(port))
+        ]
+    assert subprocess.run(["sh", "-n"], input=script, text=True).returncode == 0
+
+
 NIGHTLY = yaml.safe_load((ROLES / "nightly" / "defaults" / "main.yml").read_text())
 
 

@@ -246,6 +246,20 @@ def test_hosts_restart_for_a_configuration_that_they_were_not_booted_with(booted
     assert mend(booted) == ["restart of destination: its configuration has changed"]
 
 
+def test_a_host_boots_the_machines_files_or_its_own(lab: Lab) -> None:
+    of_machine, of_its_own = lab.spec.hosts[0], replace(lab.spec.hosts[0], os="debian-13")
+    namespaces = ["unshare", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child"]
+    netns = lab_module.NETNS_DIR / "vcsp-source"
+    assert lab._boot_command(of_machine) == [
+        *("nsenter", f"--net={netns}", *namespaces, "--cgroup"),
+        *("/bin/sh", f"{lab.spec.state_dir}/boot.sh", "source", "198.18.0.11"),
+    ]
+    assert lab._boot_command(of_its_own) == [
+        *namespaces,
+        *("/bin/sh", f"{lab.spec.state_dir}/system.sh", "source", str(netns)),
+    ]
+
+
 def test_check_mode_predicts_every_step(booted: Lab) -> None:
     booted._stop_host(booted.spec.hosts[0])
     (booted.spec.state_dir / "boot.sh").write_text("as written later\n")

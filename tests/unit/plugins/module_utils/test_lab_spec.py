@@ -14,6 +14,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ansible_collections.vcsp.testbed.plugins.module_utils._lab.spec import (
+    MACHINE,
+    SYSTEMS,
     Host,
     Spec,
     SpecError,
@@ -52,6 +54,19 @@ def test_a_module_is_given_a_specification() -> None:
         of_arguments({**given, "hosts": given["hosts"][:1]})
     with pytest.raises(SpecError, match=r"name: '/' .*; rate_mbit: 0 "):
         of_arguments({**given, "name": "/", "rate_mbit": 0})
+
+
+def test_the_role_makes_the_systems_that_a_host_can_boot() -> None:
+    role = ROOT / "roles" / "local_lab"
+    made = yaml.safe_load((role / "vars" / "main.yml").read_text())["_local_lab_systems"]
+    assert tuple(made) == SYSTEMS
+    specs = yaml.safe_load((role / "meta" / "argument_specs.yml").read_text())["argument_specs"]
+    system = specs["main"]["options"]["local_lab_hosts"]["options"]["os"]
+    module = argument_spec()["hosts"]["options"]["os"]
+    for options in (system, module):
+        assert (options["choices"], options["default"]) == ([MACHINE, *SYSTEMS], MACHINE)
+    assert not SPEC.hosts[0].boots_system
+    assert all(replace(SPEC.hosts[0], os=name).boots_system for name in SYSTEMS)
 
 
 def test_the_roles_defaults_are_accepted() -> None:
