@@ -28,7 +28,8 @@ def left() -> list[str]:
     return [*found, *map(str, Path("/sys/fs/cgroup").glob(f"**/{name}"))]
 
 
-@pytest.fixture(params=["debian-12", "debian-13", "debian-13-backports"])
+# Not debian-13-backports, whose QEMU refuses the way in which its libvirt restores a saved guest.
+@pytest.fixture(params=["debian-12", "debian-13"])
 def hosts(request: pytest.FixtureRequest) -> Iterator[list[str]]:
     """Options that choose a lab whose hosts run a system of their own."""
     options = ["-i", str(INVENTORY), "-e", f"testbed_lab_os={request.param}"]
