@@ -162,8 +162,8 @@ def instruments(options: Options, readings: Readings, resumed: float | None) -> 
             guest["stalls"] = after[-1].stalls - before[-1].stalls
             guest["stall_ms"] = after[-1].stall_ms - before[-1].stall_ms
         # Once it is no longer observed, the guest is silent while it looks at its memory.
-        until = completed + 1 if readings.observation_end_s is None else min(completed + 1, readings.observation_end_s)
-        guest["longest_gap_ms"] = metrics.longest_gap_ms(samples, resumed - 1, until)
+        observed = completed + 1 if readings.observation_end_s is None else readings.observation_end_s
+        guest["longest_gap_ms"] = metrics.longest_gap_ms(samples, resumed - 1, min(completed + 1, observed))
     put("guest_stalls", guest, "the guest has no telemetry channel, or sent nothing")
     end = completed if readings.observation_end_s is None else readings.observation_end_s
     visits = {} if resumed is None or end is None else visit_times(all_times(readings), resumed, end + SAMPLE_PERIOD_S)
