@@ -26,7 +26,9 @@ from .conftest import (
     Done,
     Seen,
     bpf_programs,
+    end_guests,
     follow,
+    heal,
     memory_verified,
     migration_arguments,
     module,
@@ -39,7 +41,7 @@ from .conftest import (
     wait_until,
     write_scenario,
 )
-from .faults import HEAL, PHASES, Fault, Step
+from .faults import PHASES, Fault, Step
 from .ledger import Line
 
 GUEST = "vcsp-guest"
@@ -290,8 +292,7 @@ def attempt(fault: Fault | None, phase: str | None, to: str, seed: str, whole_by
         while modules_run(to) and time.monotonic() < deadline:
             time.sleep(0.2)
         hung |= modules_run(to)
-    for host in ADDRESS:
-        on(host, HEAL, check=False)
+    heal()
     deadline = time.monotonic() + LIFTED_S
     while fault and fault.ends and limited(to) and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -373,12 +374,6 @@ def restore(system: str = "debian") -> None:
     saved = on("source", "ls /var/lib/libvirt/vcsp/states/*/*/1/0008mb-sequential-w20.save").split()[0]
     state = str(Path(saved).parents[1])
     module("source", "saved_guest", name=GUEST, state="running", directory=state, workload={"window_mb": 8})
-
-
-def end_guests() -> None:
-    for host in ADDRESS:
-        on(host, HEAL, check=False)
-        on(host, "virsh", "destroy", GUEST, check=False)
 
 
 def whereabouts() -> str | None:

@@ -21,6 +21,8 @@ from typing import Any
 import pytest
 import yaml
 
+from .faults import HEAL
+
 Done = subprocess.CompletedProcess[str]
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
@@ -219,8 +221,20 @@ def guest(lab: Path) -> Iterator[Callable[..., Done]]:
         return run_module("destination", "postcopy_migration", check=check, **migration_arguments(**settings))
 
     yield migrate
-    for host in ("destination", "source"):
+    end_guests()
+
+
+def end_guests() -> None:
+    """End the guest on both hosts, and every fault that a test which failed has left."""
+    heal()
+    for host in ADDRESS:
         on(host, "virsh", "destroy", "vcsp-guest", check=False)
+
+
+def heal() -> None:
+    """End every fault on both hosts."""
+    for host in ADDRESS:
+        on(host, HEAL, check=False)
 
 
 def other(host: str) -> str:
@@ -275,6 +289,8 @@ def follow(migrate: Callable[[], Done], *steps: tuple[str, Any], to: str = "dest
         assert said == "ready\n", said + watcher.stdout.read()
         migration = pool.submit(migrate)
         said = watcher.stdout.read()
+        if watcher.wait() != 0:
+            heal()  # else the migration waits for what the watcher was to end
         done = migration.result()
     assert watcher.returncode == 0, f"{said}\n{done.stdout}"
     return done, [Seen(**seen) for seen in json.loads(said)]

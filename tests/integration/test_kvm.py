@@ -21,9 +21,8 @@ from xml.etree import ElementTree
 import pytest
 
 from . import bare, test_faults, test_migration
-from .attempt import end_guests
 from .bare import domain_xml, start
-from .conftest import ADDRESS, Done, guests, migration_arguments, module, on, result, run_module
+from .conftest import ADDRESS, Done, end_guests, guests, migration_arguments, module, on, result, run_module
 
 Migrate = Callable[..., Done]
 GUEST = "vcsp-guest"

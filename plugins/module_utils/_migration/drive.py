@@ -63,7 +63,7 @@ def drive(session: Session) -> None:
                 if step is Step.REPORT_LOST:
                     raise _lost(session)
                 if step is Step.ROLL_BACK:
-                    reason = session.now.failure or f"the migration failed before the switch: {_reason(session)}"
+                    reason = session.now.failure or _not_switched(session)
                     undo.give_back(session)
                     raise MigrationFailed(reason)
             if step in actions and (step is not last or time.monotonic() - acted_s > RETRY_S):
@@ -184,6 +184,15 @@ def recover(session: Session) -> None:
             session.prefetch.attach(session.incoming.pid, port)
     session.source.execute("migrate", uri=uri, resume=True)
     session.quiet.restart()
+
+
+def _not_switched(session: Session) -> str:
+    """Why the guest did not even switch: QEMU failed, or waits for something, such as a connection."""
+    if session.now.phase is Phase.FAILED:
+        return f"the migration failed before the switch: {_reason(session)}"
+    options = session.options
+    text = f"the migration made no progress for {options.stall_timeout_s:g} s before the switch"
+    return f"{text}: does {options.migration_address} answer the source? ({session.progress()})"
 
 
 def _reason(session: Session) -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
@@ -57,6 +58,19 @@ def test_the_trace_of_a_large_guest_is_bounded() -> None:
     assert trace_entries(blocks(1, 4096)) == (1 << 18) + 65536
     assert trace_entries(blocks(64, 4096)) == 1 << 20
     assert trace_entries(blocks(64, 2 << 20)) == (64 << 9) + 65536
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        ("failed", "the migration failed before the switch: no reason given"),
+        ("setup", r"no progress for 15 s before the switch: does 192.0.2.12 answer the source\? \(source, dest"),
+    ],
+)
+def test_a_migration_that_waits_is_not_said_to_have_failed(status: str, said: str) -> None:
+    now = {"started": True, "source": status, "destination": "setup"}
+    call = between(qemu("source", status), qemu("destination", "setup", "inmigrate"), **now)
+    assert re.search(said, drive._not_switched(call))
 
 
 @pytest.mark.parametrize(("by_the_guest", "how"), [(True, " (the guest shut down)"), (False, "")])
