@@ -116,7 +116,7 @@ def _agree(options: argparse.Namespace) -> int:
     from .concordance import agree
     from .presentation.concordance import FORMATS
 
-    concordance = agree(options.first_directory, options.second_directory)
+    concordance = agree(options.first_directory, options.second_directory, options.allow)
     print(FORMATS[options.format](concordance))
     return concordance.outcome[1]
 
@@ -182,6 +182,9 @@ def _parser() -> argparse.ArgumentParser:
     agreer = commands.add_parser("agree", help="say whether two machines give the same verdicts on one scenario")
     agreer.add_argument("first_directory", type=Path, metavar="DIR_A", help="experiment on one machine")
     agreer.add_argument("second_directory", type=Path, metavar="DIR_B", help="the same scenario on another machine")
+    agreer.add_argument(
+        "--allow", action="append", choices=["scenario"], default=[], help="let the scenario differ, such as its guest"
+    )
     agreer.add_argument("--format", choices=["text", "json"], default="text")
     add_parsers(commands)
     return parser

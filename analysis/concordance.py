@@ -13,6 +13,7 @@ Statistics in Medicine 27 (2008) 1693-1702.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -81,15 +82,16 @@ class Concordance:
         )
 
 
-def agree(first_directory: Path, second_directory: Path) -> Concordance:
+def agree(first_directory: Path, second_directory: Path, allow: Collection[str] = ()) -> Concordance:
     """Hold two experiments of one scenario against each other.
 
+    :param allow: "scenario" if that may differ, too; methods are paired by name, and so are workloads
     :raises InputError: a directory holds no readable experiment, or both are the same one
     """
     if first_directory.resolve() == second_directory.resolve():
         raise InputError(f"{second_directory}: given twice; give two different experiments")
     first, second = read_checked(first_directory), read_checked(second_directory)
-    obstacles, unlike = likeness(first, second, [factor for factor in ALLOWABLE if factor != "scenario"])
+    obstacles, unlike = likeness(first, second, {*ALLOWABLE} - {"scenario"} | {*allow})
     pairs = () if obstacles else _pairs(first, second)
     if not obstacles and not pairs:
         obstacles = (f"no method has valid trials beside those of {BASELINE} on both machines",)
@@ -97,7 +99,7 @@ def agree(first_directory: Path, second_directory: Path) -> Concordance:
 
 
 def _pairs(first: Experiment, second: Experiment) -> tuple[Pair, ...]:
-    # The scenario is the same, and so is what its methods are.
+    # Methods of one name are the same unless the user allows them to differ.
     baseline = baseline_of(roles(first.scenario["methods"]))
     if baseline is None:
         return ()

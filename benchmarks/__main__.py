@@ -19,6 +19,8 @@ _EXAMPLES = """examples:
   python -m benchmarks engine                   into benchmarks/ENGINE.md
   ansible-playbook experiment.yml -e scenario=benchmarks/policies.yml
   python -m benchmarks policies                 into benchmarks/POLICIES.md and benchmarks/policies.svg
+  make experiment SCENARIO=bare
+  python -m benchmarks overhead                 into benchmarks/OVERHEAD.md
   python -m benchmarks nights                   real nights of scenarios/nightly-bare.yml, unchanged and made worse,
                                                 into results/nights and docs/results/nightly; makes the lab itself,
                                                 goes on where it was stopped, and says of each night how it went
@@ -39,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     from .lab import BenchmarkError
 
-    make = {"engine": _engine, "policies": _policies, "nights": _nights, "power": _power}[options.command]
+    make = {
+        "engine": _engine, "policies": _policies, "overhead": _overhead, "nights": _nights, "power": _power,
+    }[options.command]  # fmt: skip
     try:
         written = make(options)
     except (InputError, BenchmarkError) as error:
@@ -65,6 +69,12 @@ def _policies(options: argparse.Namespace) -> dict[str, str]:
     from . import policies
 
     return policies.results(options.directory)
+
+
+def _overhead(options: argparse.Namespace) -> dict[str, str]:
+    from . import overhead
+
+    return {"OVERHEAD.md": overhead.run(options.directory, options.repeats)}
 
 
 def _nights(options: argparse.Namespace) -> dict[str, str]:
@@ -104,10 +114,18 @@ def _parser() -> argparse.ArgumentParser:
         help="measure nothing; rewrite the tables from a results/benchmarks/engine-*.json",
     )
     policies = commands.add_parser("policies", help="table and figure of an experiment with policies.yml")
-    policies.add_argument(
-        "directory", type=Path, metavar="DIR", nargs="?", default=Path("results/latest"), help="default: results/latest"
-    )
-    for command in (engine, policies):
+    overhead = commands.add_parser("overhead", help="what an experiment's trials cost beside what they measure")
+    overhead.add_argument("--repeats", type=int, default=6, help="runs of the empty modules (default: 6)")
+    for command in (policies, overhead):
+        command.add_argument(
+            "directory",
+            type=Path,
+            metavar="DIR",
+            nargs="?",
+            default=Path("results/latest"),
+            help="default: results/latest",
+        )
+    for command in (engine, policies, overhead):
         command.add_argument("--output", type=Path, default=HERE, help="directory to write to (default: benchmarks/)")
     nights = commands.add_parser("nights", help="real nights, unchanged and made worse, to prove verdicts with")
     nights.add_argument("--unchanged", type=int, default=8, metavar="N", help="of these, as they are (default: 8)")

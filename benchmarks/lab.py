@@ -102,7 +102,7 @@ def save_guests(scenario: Mapping[str, Any]) -> Guests:
         path, output = Path(directory, "scenario.yml"), Path(directory, "guests.json")
         path.write_text(yaml.safe_dump(dict(scenario)))
         files = ["-e", f"scenario={path}", "-e", f"guests_file={output}"]
-        done = _ansible("ansible-playbook", "benchmarks/guests.yml", *files)
+        done = ansible("ansible-playbook", "benchmarks/guests.yml", *files)
         if done.returncode:
             raise BenchmarkError(f"the guests could not be saved:\n{done.stdout}{done.stderr}")
         guests = Guests(**json.loads(output.read_text()))
@@ -145,7 +145,7 @@ def module(host: str, name: str, /, **arguments: Any) -> dict[str, Any]:
 
     :raises BenchmarkError: it failed.
     """
-    done = _ansible("ansible", host, "-m", f"vcsp.testbed.{name}", "-a", json.dumps(arguments))
+    done = ansible("ansible", host, "-m", f"vcsp.testbed.{name}", "-a", json.dumps(arguments))
     try:
         result: dict[str, Any] = json.loads(done.stdout.partition("=> ")[2])
     except ValueError:
@@ -155,7 +155,8 @@ def module(host: str, name: str, /, **arguments: Any) -> dict[str, Any]:
     return result
 
 
-def _ansible(*command: str) -> subprocess.CompletedProcess[str]:
+def ansible(*command: str) -> subprocess.CompletedProcess[str]:
+    """Run one of Ansible's commands in the checkout, with plain output and results in JSON."""
     environment = {
         **os.environ,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",

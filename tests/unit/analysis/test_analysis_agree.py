@@ -97,6 +97,8 @@ def test_other_scenarios_are_not_held_against_each_other(tmp_path: Path) -> None
     concordance = agree(first, second)
     assert concordance.pairs == () and "baseline_s" in concordance.obstacles[0]
     assert concordance.outcome[1] == 12
+    allowed = agree(first, second, allow=["scenario"])
+    assert allowed.outcome[1] == 0 and any("baseline_s" in text for text in allowed.unlike)
     with pytest.raises(InputError, match="given twice"):
         agree(first, first)
 
@@ -112,6 +114,13 @@ def test_machines_that_agree_are_seldom_said_to_disagree() -> None:
         )
         wrong += _pair("vcsp", downtime, one, other).agreement in ("differ", "contradict")
     assert 40 <= wrong <= 140
+
+
+def test_the_command_line_takes_what_the_refusal_advises(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["agree", str(write(tmp_path / "a", HALVED)), str(write(tmp_path / "b", HALVED, baseline_s=9))]
+    assert main(arguments) == 12
+    advised = capsys.readouterr().out.rpartition("add ")[2].split()
+    assert main([*arguments, *advised]) == 0
 
 
 @pytest.mark.parametrize("form", ["text", "json"])

@@ -20,7 +20,7 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import engine, floor, lab, policies, report  # noqa: E402
+from benchmarks import engine, floor, lab, overhead, policies, report  # noqa: E402
 
 
 def test_interval_of_the_median() -> None:
@@ -124,3 +124,31 @@ def test_table_and_figure_of_policies() -> None:
     drawn = policies.figure(points, "32 MB")
     for text in ("Page requests", "Page wait (ms)", "Pages a request", "sequential walk", "random walk", "readahead"):
         assert text in drawn
+
+
+# Overhead.
+
+
+def trial(index: int, started: str, ended: str, *events: tuple[str, str, dict[str, str], float]) -> dict[str, Any]:
+    """What the benchmark needs of a record."""
+    names = ("host", "name", "data", "time_s")
+    return {
+        "trial": {"index": index, "baseline_s": 1},
+        "started_at": f"2026-01-01T10:{started}Z",
+        "ended_at": f"2026-01-01T10:{ended}Z",
+        "events": [dict(zip(names, event, strict=True)) for event in events],
+    }
+
+
+WATCHED = (("source", "MIGRATION", {"status": "setup"}, -0.5), ("module", "OBSERVATION_END", {}, 6.0))
+
+
+def test_a_trial_is_taken_apart() -> None:
+    records = [trial(2, "00:12", "00:21", *WATCHED), trial(1, "00:00", "00:10", *WATCHED), trial(3, "00:24", "00:33")]
+    assert overhead.parts(records) == [(12, 7.5, 2.5, 2), (12, 7.5, 1.5, 3)]
+
+
+def test_a_trial_that_failed_or_has_no_successor_is_left_out() -> None:
+    records = [trial(1, "00:00", "00:10"), trial(2, "00:12", "00:21", *WATCHED), trial(4, "00:50", "00:59", *WATCHED)]
+    with pytest.raises(lab.BenchmarkError, match="at least three"):
+        overhead.parts(records)
