@@ -17,7 +17,7 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records impo
 from . import lab
 from .report import Spread, machine, spread, table
 
-FEW, MANY = 5, 45
+FEW, MANY = 5, 25
 
 
 class Parts(NamedTuple):
