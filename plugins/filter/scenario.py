@@ -10,6 +10,7 @@ from typing import Any
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario import gate
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.hosts import host_table as table_of
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.preflight import accelerator as accelerator_of
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.preflight import preflight as problems_of
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials import trials as trials_of
@@ -52,6 +53,17 @@ def accelerator(value: str | Mapping[str, Any], source: Mapping[str, Any], desti
     return accelerator_of(scenario(value)["guest"], source, destination)
 
 
+def host_table(value: Mapping[str, Any]) -> str:
+    """Return a table of hosts, and why any is no destination for a known method.
+
+    :raises AnsibleFilterError: the hosts' facts are not a mapping.
+    """
+    for name, host in value.items():
+        if not isinstance(host, Mapping):
+            raise AnsibleFilterError(f"host_table: {name} must be what vcsp.testbed.testbed_info returned")
+    return table_of(value)
+
+
 def _check_hosts(name: str, source: Any, destination: Any) -> None:
     for role, host in (("source", source), ("destination", destination)):
         if not isinstance(host, Mapping):
@@ -65,4 +77,10 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return name -> filter."""
-        return {"scenario": scenario, "trials": trials, "preflight": preflight, "accelerator": accelerator}
+        return {
+            "scenario": scenario,
+            "trials": trials,
+            "preflight": preflight,
+            "accelerator": accelerator,
+            "host_table": host_table,
+        }
