@@ -125,11 +125,19 @@ def restore(connection: Any, name: str, path: Path) -> None:
     """
     check_restore(connection, name, path)
     remove(connection, name)
-    try:
-        connection.restoreFlags(str(path), None, libvirt.VIR_DOMAIN_SAVE_RUNNING)
-    except libvirt.libvirtError as error:
-        advice = "delete it and run playbooks/guest.yml"
-        raise GuestError(f"the saved state {path} cannot be restored ({error}): {advice}") from error
+    flags = libvirt.VIR_DOMAIN_SAVE_RUNNING
+    refusals: list[str] = []
+    # QEMU since version 11 reads no state from a file that libvirt has opened, which some versions of libvirt do. Where
+    # libvirt bypasses the cache of files, it reads the state itself and hands it over through a pipe. That takes a file
+    # system with direct access, so it comes second.
+    for way in (flags, flags | libvirt.VIR_DOMAIN_SAVE_BYPASS_CACHE):
+        try:
+            connection.restoreFlags(str(path), None, way)
+            return
+        except libvirt.libvirtError as error:
+            refusals.append(str(error))
+    why = "; through a pipe: ".join(dict.fromkeys(refusals))
+    raise GuestError(f"the saved state {path} cannot be restored ({why}): delete it and run playbooks/guest.yml")
 
 
 def make(connection: Any, name: str, xml: str, path: Path, workload: Workload, boot_timeout_s: float) -> None:

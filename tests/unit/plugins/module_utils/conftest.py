@@ -31,6 +31,8 @@ def libvirt(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
         libvirtError=LibvirtError,
         VIR_DOMAIN_AFFECT_LIVE=1,
         VIR_DOMAIN_METADATA_ELEMENT=2,
+        VIR_DOMAIN_SAVE_BYPASS_CACHE=1,
+        VIR_DOMAIN_SAVE_RUNNING=2,
         VIR_ERR_NO_DOMAIN=42,
         VIR_ERR_OPERATION_INVALID=55,
         VIR_ERR_NO_DOMAIN_METADATA=80,

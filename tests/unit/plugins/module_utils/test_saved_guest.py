@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -76,6 +77,40 @@ def test_a_missing_state_is_noticed_before_a_guest_is_destroyed(tmp_path: Path, 
     with pytest.raises(GuestError, match=r"run playbooks/guest\.yml"):
         restore(SimpleNamespace(lookupByName=lambda _name: guest), "vcsp-guest", tmp_path / "none.save")
     assert guest.alive
+
+
+class Host:
+    """A host without guests that restores states in some ways only.
+
+    :param flags: those of these ways.
+    """
+
+    def __init__(self, libvirt: SimpleNamespace, *flags: int) -> None:
+        self._libvirt, self._flags = libvirt, flags
+        self.tried: list[int] = []
+
+    def lookupByName(self, _name: str) -> Any:  # noqa: N802
+        raise self._libvirt.libvirtError(self._libvirt.VIR_ERR_NO_DOMAIN)
+
+    def restoreFlags(self, _path: str, _xml: None, flags: int) -> None:  # noqa: N802
+        self.tried.append(flags)
+        if flags not in self._flags:
+            raise self._libvirt.libvirtError(flags)
+
+
+def test_a_state_that_qemu_does_not_take_as_a_file_comes_through_a_pipe(
+    tmp_path: Path, libvirt: SimpleNamespace
+) -> None:
+    state = tmp_path / "a.save"
+    state.touch()
+    as_file = libvirt.VIR_DOMAIN_SAVE_RUNNING
+    as_pipe = as_file | libvirt.VIR_DOMAIN_SAVE_BYPASS_CACHE
+    for ways, tried in (((as_file, as_pipe), [as_file]), ((as_pipe,), [as_file, as_pipe])):
+        host = Host(libvirt, *ways)
+        restore(host, "vcsp-guest", state)
+        assert host.tried == tried
+    with pytest.raises(GuestError, match=rf"cannot be restored \(error {as_file}; through a pipe: error {as_pipe}\)"):
+        restore(Host(libvirt), "vcsp-guest", state)
 
 
 def test_check_mode_refuses_what_the_real_run_would(tmp_path: Path, libvirt: SimpleNamespace) -> None:
