@@ -12,6 +12,7 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario import gate
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.hosts import host_table as table_of
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.preflight import accelerator as accelerator_of
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.preflight import machine as machine_of
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.preflight import preflight as problems_of
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.trials import trials as trials_of
 
@@ -64,6 +65,15 @@ def host_table(value: Mapping[str, Any]) -> str:
     return table_of(value)
 
 
+def machine(source: Mapping[str, Any], destination: Mapping[str, Any]) -> str:
+    """Return the machine type of a guest that runs on both hosts.
+
+    :raises AnsibleFilterError: a host's facts are not a mapping.
+    """
+    _check_hosts("machine", source, destination)
+    return machine_of(source, destination)
+
+
 def _check_hosts(name: str, source: Any, destination: Any) -> None:
     for role, host in (("source", source), ("destination", destination)):
         if not isinstance(host, Mapping):
@@ -83,4 +93,5 @@ class FilterModule:
             "preflight": preflight,
             "accelerator": accelerator,
             "host_table": host_table,
+            "machine": machine,
         }

@@ -91,6 +91,13 @@ info:
           features that QEMU says it cannot set.
         - C(host_cpu) is what libvirt says of the host's CPU; null if nothing.
       type: dict
+    machines:
+      description:
+        - The machine types behind C(pc) that guests can have here, by their whole names. The first is the one that
+          C(pc) means. Empty if libvirt does not answer.
+      type: list
+      elements: str
+      sample: [pc-i440fx-10.0, pc-i440fx-9.2]
     userfaultfd:
       description:
         - Whether QEMU, as the user that libvirt runs it as, may use userfaultfd. It may as root, with
@@ -132,6 +139,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.vcsp.testbed.plugins.module_utils._host import capabilities, kvm
+from ansible_collections.vcsp.testbed.plugins.module_utils._host.machines import machines
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.memory import memory
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import ConnectionFailed, connect
 from ansible_collections.vcsp.testbed.plugins.module_utils._libvirt import LIBVIRT_IMPORT_ERROR
@@ -177,6 +185,7 @@ def main() -> None:
     qemu, libvirt = capabilities.qemu(binary), version(connection)
     keep, host_cpu = not module.check_mode, kvm.host_cpu(connection)
     found = kvm.probe(connection, bare, kernel, cache, [qemu, libvirt, host_cpu], keep, params["host_cpus"])
+    of_guests = machines(connection)
     if connection is not None:
         connection.close()
     info = {
@@ -184,6 +193,7 @@ def main() -> None:
         "libvirt": libvirt,
         "accelerator": kvm.accelerator(found, params["system"]),
         "kvm": {**found, "host_cpu": host_cpu},
+        "machines": of_guests,
         "userfaultfd": capabilities.userfaultfd(),
         "ebpf": capabilities.ebpf(Path(params["prefetch_program"])),
         "cgroup": capabilities.cgroup(),

@@ -54,6 +54,7 @@ def domain_xml(cpu_xml: str, vcpus: int = 1) -> str:
     environment.filters |= {f"ansible.builtin.{name}": function for name, function in filters}
     return environment.get_template("domain.xml.j2").render(
         guest_system="bare",
+        guest_machine="pc",
         guest_accelerator="kvm",
         guest_cpu_xml=cpu_xml,
         guest_image_path=image(),

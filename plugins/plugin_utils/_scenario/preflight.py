@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ...module_utils._host.kvm import BASELINE
+from ...module_utils._host.machines import ALIAS, in_common
 from ...module_utils._method import Method
 
 # QEMU's own memory beside the guest's, on the generous side.
@@ -50,6 +51,15 @@ def accelerator(guest: Mapping[str, Any], source: Mapping[str, Any], destination
         return {"name": "tcg", "reason": "; ".join(reasons), "cpu": None, "cpu_xml": None}
     found = source["kvm"][guest["system"]]
     return {"name": "kvm", "reason": found["reason"], "cpu": found["cpu"], "cpu_xml": found["cpu_xml"]}
+
+
+def machine(source: Mapping[str, Any], destination: Mapping[str, Any]) -> str:
+    """Return the machine type of a guest that runs on both hosts; the alias where a host did not name its own.
+
+    :param source: what vcsp.testbed.testbed_info returned for the source
+    :param destination: the same for the destination
+    """
+    return in_common(source.get("machines") or [], destination.get("machines") or []) or ALIAS
 
 
 def _accelerator(guest: Mapping[str, Any], source: Mapping[str, Any], destination: Mapping[str, Any]) -> Iterator[str]:
@@ -170,6 +180,12 @@ def _together(source: Mapping[str, Any], destination: Mapping[str, Any], guest: 
             f"{_label('destination', destination)}: its QEMU {destination['qemu']['version']} is older than the "
             f"source's {source['qemu']['version']}, and QEMU migrates to the same or a newer release only; "
             f"upgrade it, or let the hosts change places"
+        )
+    has, wants = (host.get("machines") or [] for host in (source, destination))
+    if has and wants and in_common(has, wants) is None:
+        yield (
+            f"source and destination: neither has what the other's QEMU takes for the machine type {ALIAS} "
+            f"({has[0]}, {wants[0]}), so no guest can move between them; install the same QEMU on both"
         )
     boot_id = source.get("boot_id")
     if boot_id and boot_id == destination.get("boot_id"):

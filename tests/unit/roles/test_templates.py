@@ -27,6 +27,7 @@ NICE = {
     "guest_system": "debian",
     "guest_memory_mb": 512,
     "guest_vcpus": 1,
+    "guest_machine": "pc",
     "guest_accelerator": "tcg",
     "guest_cpu_xml": "<cpu mode='host-passthrough'/>",
 }

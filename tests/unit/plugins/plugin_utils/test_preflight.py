@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.gate import load
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.preflight import accelerator, preflight
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._scenario.preflight import accelerator, machine, preflight
 
 ALL = ["post-copy", "post-copy-prefetching", "vcsp", "vcsp-prefetching"]
 
@@ -114,6 +114,16 @@ def test_hosts_on_one_machine_share_its_memory() -> None:
     assert "share one machine" in problem
     assert "1280 MB" in problem
     assert problems(**{**shared, "source__boot_id": "y"}) == []
+
+
+def test_hosts_without_a_machine_type_in_common() -> None:
+    old, new = ["pc-i440fx-10.0"], ["pc-i440fx-11.1", "pc-i440fx-10.0"]
+    assert problems(source__machines=old, destination__machines=new) == []
+    assert machine({"machines": old}, {"machines": new}) == "pc-i440fx-10.0"
+    (problem,) = problems(source__machines=["pc-i440fx-noble"], destination__machines=new)
+    assert "(pc-i440fx-noble, pc-i440fx-11.1)" in problem
+    assert problems(source__machines=old) == []
+    assert machine({"machines": old}, {}) == machine({"machines": []}, {"machines": None}) == "pc"
 
 
 def test_a_host_that_told_nothing() -> None:
