@@ -157,9 +157,9 @@ class Lab:
     # -- hosts -------------------------------------------------------------------------------------------------------
 
     def _configuration(self) -> str:
-        """Digest of the files that the hosts boot from, keys included."""
+        """Digest of the files that the hosts boot from, keys included, but not systemd-nspawn's hidden locks."""
         folders = (self.spec.state_dir, self.spec.state_dir / "ssh")
-        files = [path for folder in folders for path in sorted(folder.glob("*")) if path.is_file()]
+        files = [path for folder in folders for path in sorted(folder.glob("[!.]*")) if path.is_file()]
         return hashlib.sha256(repr([(path.name, path.read_bytes()) for path in files]).encode()).hexdigest()
 
     def _booted_with(self, host: Host) -> str | None:

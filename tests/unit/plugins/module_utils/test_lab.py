@@ -242,6 +242,7 @@ def test_hosts_restart_for_a_configuration_that_they_were_not_booted_with(booted
         assert mend(booted) == []
     assert not {*first} & {booted.init_pid(host) for host in booted.spec.hosts}
     (booted.spec.state_dir / "source" / "log").write_text("What a host writes is no configuration.")
+    (booted.spec.state_dir / ".#source.lck").write_text("Nor is the lock that systemd-nspawn keeps of its folder.")
     (booted.spec.run_dir / "destination" / "configuration").unlink()
     assert mend(booted) == ["restart of destination: its configuration has changed"]
 
