@@ -105,8 +105,10 @@ def test_every_method_migrates_a_bare_guest_under_kvm(hosts: list[str], tmp_path
     if not Path("/dev/kvm").exists():
         pytest.skip("this machine has no /dev/kvm")
     done, results = experiment(hosts, tmp_path, guest={"system": "bare", "accelerator": "kvm", "memory_mb": 64})
-    refused = re.search(r"KVM does not run a bare guest \((.*?did not come up.*?)\)", done.stdout)
+    # Nothing runs it on this machine, or the older of two libvirts does not know a feature of the newer one's CPU.
+    said = " ".join(done.stdout.split())
+    refused = re.search(r"KVM does not run a bare guest \(([^)]*?(did not come up|Unknown CPU feature)[^)]*)\)", said)
     if refused:
-        pytest.skip(f"the KVM of this machine does not run it: {refused[1]}")
+        pytest.skip(f"KVM does not run it on these hosts: {refused[1]}")
     assert done.returncode == 0, done.stdout
     check(results, "kvm")
