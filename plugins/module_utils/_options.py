@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from ._host.endpoints import port_range
 from ._method import Method
 
 PAGES_PER_MB = 256
@@ -39,6 +40,12 @@ class Options:
     work_words: int | None = None
     rate_mb_per_s: float | None = None
     force: bool = False
+    migration_ports: str = "49152-49215"
+
+    @property
+    def ports(self) -> range:
+        """The ports on which QEMU may listen."""
+        return port_range(self.migration_ports)
 
     @property
     def window_pages(self) -> int | None:

@@ -43,10 +43,17 @@ options:
     default: qemu:///system
   migration_address:
     description:
-      - Address of this host on which QEMU listens for the migration. The port is chosen by the kernel.
+      - Address of this host on which QEMU listens for the migration.
       - A literal IPv4 or IPv6 address of this host; not a name, a wildcard or a loopback address.
     type: str
     required: true
+  migration_ports:
+    description:
+      - TCP ports of this host, the first and the last one, of which QEMU listens on the first that is free. The source
+        must reach them; a firewall between the two hosts has to let them through.
+      - The default is libvirt's own range.
+    type: str
+    default: 49152-49215
   window_mb:
     description:
       - Working window of the guest's workload, in MB.
@@ -263,6 +270,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "source_uri": {"type": "str", "required": True},
     "destination_uri": {"type": "str", "default": "qemu:///system"},
     "migration_address": {"type": "str", "required": True},
+    "migration_ports": {"type": "str", "default": "49152-49215"},
     "method": {"type": "dict", "default": {}, "options": {"name": {"type": "str"}, **methods.argument_spec()}},
     "window_mb": {"type": "int"},
     "work_words": {"type": "int"},
@@ -287,6 +295,7 @@ ENDPOINTS = {
     "source_uri": endpoints.uri_problem,
     "destination_uri": endpoints.uri_problem,
     "migration_address": endpoints.address_problem,
+    "migration_ports": endpoints.ports_problem,
 }
 # Options that, if given, must be greater than 0 or must not be negative.
 POSITIVE = ("window_mb", "rate_mb_per_s", "observation_s", "timeout_s", "total_timeout_s", "stall_timeout_s")

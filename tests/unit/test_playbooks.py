@@ -86,6 +86,9 @@ def test_the_roles_and_modules_have_the_same_defaults(tmp_path: Path) -> None:
     assert found["guest_name"] == default("guest", "guest_name")
     assert found["image_path"] == default("guest", "guest_image_path")
     assert found["host_dir"] == default("hypervisor", "hypervisor_dir")
+    ports = default("trial", "trial_migration_ports")
+    assert f"testbed_migration_ports | default('{ports}')" in DEFAULTS.read_text()
+    assert yaml.safe_load(postcopy_migration.DOCUMENTATION)["options"]["migration_ports"]["default"] == ports
     for module in (postcopy_migration, testbed_info):
         options = yaml.safe_load(module.DOCUMENTATION)["options"]
         assert found["prefetch_program"] == options["prefetch_program"]["default"]

@@ -4,13 +4,21 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import re
 import shlex
+import socket
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+# Ports that need no privilege.
+FIRST_PORT, LAST_PORT = 1024, 65535
+# States of a TCP connection that is there, or about to be (proc_net_tcp.rst): established, its SYN received, closed by
+# the other side.
+_ARRIVED = ("01", "03", "08")
 
 # libvirt refuses slashes, and XML cannot represent the others. Every other name is fine.
 _INVALID_IN_NAME = re.compile(r"[/\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -63,6 +71,38 @@ def address_problem(text: str) -> str | None:
     return None
 
 
+def ports_problem(text: str) -> str | None:
+    """Why QEMU cannot listen on one of these ports; None if it can."""
+    match = re.fullmatch(r"([0-9]{1,5})-([0-9]{1,5})", text)
+    if match and FIRST_PORT <= int(match[1]) <= int(match[2]) <= LAST_PORT:
+        return None
+    return (
+        f"{text!r} is no range of TCP ports from {FIRST_PORT} to {LAST_PORT}: give the first and the last one, such as "
+        "49152-49215"
+    )
+
+
+def port_range(text: str) -> range:
+    """The ports of a range in which there is no problem."""
+    first, last = text.split("-")
+    return range(int(first), int(last) + 1)
+
+
+def free_listener(address: str, ports: range) -> socket.socket:
+    """A socket that listens on the first port of a range that is free.
+
+    :raises OSError: none is, or the address is not this host's.
+    """
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    for port in ports:
+        try:
+            return socket.create_server((address, port), family=family)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or port == ports[-1]:
+                raise
+    raise ValueError("no ports")
+
+
 def own_addresses(net: Path = Path("/proc/net")) -> list[Address]:
     """Addresses of this host in its network namespace, without loopback and link-local ones.
 
@@ -84,6 +124,19 @@ def own_addresses(net: Path = Path("/proc/net")) -> list[Address]:
         lines = []
     found.update((ipaddress.IPv6Address(int(line.split()[0], 16)), None) for line in lines)
     return [address for address in found if not address.is_loopback and not address.is_link_local]
+
+
+def has_arrived(port: int, net: Path = Path("/proc/net")) -> bool:
+    """Whether a TCP connection to a port of this host has got through to it.
+
+    :param net: /proc/net, with ``tcp`` and, unless IPv6 is off, ``tcp6``.
+    """
+    for table in (net / "tcp", net / "tcp6"):
+        lines = table.read_text().splitlines()[1:] if table.exists() else []
+        for _number, local, _remote, state in (line.split()[:4] for line in lines):
+            if state in _ARRIVED and int(local.rpartition(":")[2], 16) == port:
+                return True
+    return False
 
 
 def virsh(uri: str, command: str, name: str, *options: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
+from .._host.endpoints import has_arrived
 from .._host.qmp import ConnectionFailed, GuestGone, NoAnswer, QmpError
 from .._options import Options
 from . import out_of_band, run_state, undo
@@ -28,6 +29,8 @@ from .working_set import WorkingSet
 RECOVERY_S = 5.0
 # How long a QEMU must seem gone before that is believed: a false alarm could cost the guest.
 CERTAINTY_S = 1.0
+# How long the source may take to connect: TCP tries again after 1 and 3 s.
+CONNECT_S = 5.0
 
 
 def drive(session: Session) -> None:
@@ -64,7 +67,10 @@ def drive(session: Session) -> None:
                     raise _lost(session)
                 if step is Step.ROLL_BACK:
                     reason = session.now.failure or _not_switched(session)
-                    undo.give_back(session)
+                    try:
+                        undo.give_back(session)
+                    except MigrationFailed as error:  # it may wait for a connection until TCP gives up
+                        raise MigrationFailed(f"{reason}; moreover, {error}") from error
                     raise MigrationFailed(reason)
             if step in actions and (step is not last or time.monotonic() - acted_s > RETRY_S):
                 last, acted_s = step, time.monotonic()
@@ -98,13 +104,21 @@ def look(session: Session, working_set: WorkingSet) -> Situation:
     left = None if source is None else source.get("remaining", ram.get("remaining"))
     if now.switched and session.left.fell(left):
         session.deadline_s = time.monotonic() + session.options.timeout_s
-    patience_s = session.options.stall_timeout_s
-    return replace(
-        now,
-        arrived=now.switched and working_set.arrived(requests),
-        quiet_s=session.quiet.quiet_s(moved),
-        patience_s=min(patience_s, RECOVERY_S) if now.phase is Phase.RECOVERING else patience_s,
-    )
+    now = replace(now, arrived=now.switched and working_set.arrived(requests), quiet_s=session.quiet.quiet_s(moved))
+    return replace(now, patience_s=min(session.options.stall_timeout_s, _patience_s(session, now)))
+
+
+def _patience_s(session: Session, now: Situation) -> float:
+    """How long this phase may take at most without any progress."""
+    if now.phase is Phase.RECOVERING:
+        return RECOVERY_S
+    return CONNECT_S if now.quiet_s > CONNECT_S and _unanswered(session, now) else math.inf
+
+
+def _unanswered(session: Session, now: Situation) -> bool:
+    """Whether the source still tries to connect, and nothing of that has arrived here."""
+    incoming = session.incoming
+    return now.source == "setup" and incoming is not None and not has_arrived(incoming.port)
 
 
 def start(session: Session) -> None:
@@ -191,6 +205,12 @@ def _not_switched(session: Session) -> str:
     if session.now.phase is Phase.FAILED:
         return f"the migration failed before the switch: {_reason(session)}"
     options = session.options
+    if _unanswered(session, session.now) and session.incoming is not None:
+        return (
+            f"the source cannot connect to {options.migration_address}, TCP port {session.incoming.port}, within "
+            f"{min(CONNECT_S, options.stall_timeout_s):g} s: let the source reach ports {options.migration_ports} of "
+            "that address (a firewall may drop them, here or on the way), or choose others with migration_ports"
+        )
     text = f"the migration made no progress for {options.stall_timeout_s:g} s before the switch"
     return f"{text}: does {options.migration_address} answer the source? ({session.progress()})"
 

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,6 +11,7 @@ from xml.etree import ElementTree
 
 from .._host import domain as domains
 from .._host import oob
+from .._host.endpoints import free_listener
 from .._host.qmp import ConnectionFailed, NoAnswer, QmpError
 from .._libvirt import libvirt
 from .phases import Phase
@@ -92,15 +91,22 @@ def pause(session: Session) -> None:
 
 
 def listen_again(session: Session) -> tuple[str, int]:
-    """Make a paused destination listen for the source; returns the URI to connect to, and the port."""
+    """Make a paused destination listen for the source; returns the URI to connect to, and the port.
+
+    :raises ConnectionFailed: no port is free.
+    """
     with suppress(QmpError):  # it has noticed by itself that the connection is broken
         pause(session)
     address = session.options.migration_address
-    version = ipaddress.ip_address(address).version
     # QEMU's choice of a port would have to be asked for, which takes its main loop.
-    with socket.create_server((address, 0), family=socket.AF_INET6 if version == 6 else socket.AF_INET) as probe:
-        port: int = probe.getsockname()[1]
-    uri = f"tcp:[{address}]:{port}" if version == 6 else f"tcp:{address}:{port}"
+    try:
+        with free_listener(address, session.options.ports) as probe:
+            port: int = probe.getsockname()[1]
+    except OSError as error:
+        raise ConnectionFailed(
+            f"cannot listen on {address}, ports {session.options.migration_ports}: {error}"
+        ) from error
+    uri = f"tcp:[{address}]:{port}" if ":" in address else f"tcp:{address}:{port}"
     _execute(session, "migrate-recover", uri=uri)
     return uri, port
 

@@ -56,7 +56,7 @@ def prepare(session: Session) -> None:
     destination.look_up()
     journal.sign(destination, session.owner)
     _configure(session)
-    uri, port = listen(session, "migrate-incoming")
+    uri, port = first_listener(session)
     destination.execute("cont")  # in INMIGRATE: run after the switch
     readings.vcpu_threads = tuple(cpu["thread-id"] for cpu in destination.execute("query-cpus-fast"))
     session.incoming = Incoming(process_of(readings.vcpu_threads[0]), port, uri)
@@ -129,11 +129,29 @@ def _set_work(session: Session) -> None:
     )
 
 
+def first_listener(session: Session) -> tuple[str, int]:
+    """Make the destination listen for the first time; returns the URI to connect to, and the port.
+
+    :raises MigrationFailed: it cannot.
+    """
+    options = session.options
+    try:
+        return listen(session, "migrate-incoming")
+    except QmpError as error:
+        raise MigrationFailed(
+            f"QEMU cannot listen on {options.migration_address}, TCP ports {options.migration_ports}: {error}. Choose "
+            "other ports with migration_ports"
+        ) from error
+
+
 def listen(session: Session, command: str) -> tuple[str, int]:
-    """Make the destination listen on a port that the kernel chooses; returns the URI to connect to, and the port."""
-    address = session.options.migration_address
+    """Make the destination listen on the first port that is free; returns the URI to connect to, and the port.
+
+    :raises QmpError: none is.
+    """
+    address, ports = session.options.migration_address, session.options.ports
     host = f"[{address}]" if ":" in address else address
-    session.destination.execute(command, uri=f"tcp:{host}:0")
+    session.destination.execute(command, uri=f"tcp:{host}:{ports[0]},to={ports[-1]}")
     port = int(session.destination.execute("query-migrate")["socket-address"][-1]["port"])
     return f"tcp:{host}:{port}", port
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 import subprocess
 from pathlib import Path
 
@@ -14,8 +15,12 @@ from hypothesis import strategies as st
 
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.endpoints import (
     address_problem,
+    free_listener,
+    has_arrived,
     name_problem,
     own_addresses,
+    port_range,
+    ports_problem,
     uri_problem,
     virsh,
 )
@@ -100,6 +105,46 @@ def test_own_addresses_are_local_unicast_addresses(tmp_path: Path) -> None:
     assert list(map(str, own_addresses(tmp_path))) == ["198.18.1.12"]
     (tmp_path / "if_inet6").write_text(IF_INET6)
     assert list(map(str, own_addresses(tmp_path))) == ["198.18.1.12", "2001:db8::12"]
+
+
+@pytest.mark.parametrize("ports", ["49152-49215", "1024-65535", "50000-50000"])
+def test_a_range_of_ports_is_accepted(ports: str) -> None:
+    assert ports_problem(ports) is None
+    assert "-".join(str(port_range(ports)[end]) for end in (0, -1)) == ports
+
+
+@pytest.mark.parametrize(
+    "ports", ["", "49152", "49215-49152", "1023-1024", "0-0", "65535-65536", "1-2-3", "-1", " 2000-3000", "2000-3000\n"]
+)
+def test_anything_else_is_no_range_of_ports(ports: str) -> None:
+    problem = ports_problem(ports)
+    assert problem is not None
+    assert repr(ports) in problem
+    assert "49152-49215" in problem
+
+
+def test_a_listener_takes_the_first_port_that_is_free() -> None:
+    with free_listener("127.0.0.1", range(49152, 49216)) as first:
+        port = first.getsockname()[1]
+        with free_listener("127.0.0.1", range(port, 49216)) as second:
+            assert second.getsockname()[1] > port
+        with pytest.raises(OSError, match="in use"):
+            free_listener("127.0.0.1", range(port, port + 1))
+    with pytest.raises(OSError, match="assign"):
+        free_listener("192.0.2.12", range(49152, 49216))
+
+
+@pytest.mark.parametrize(("address", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
+def test_a_connection_has_arrived_once_it_is_more_than_listened_for(address: str, family: socket.AddressFamily) -> None:
+    try:
+        listener = free_listener(address, range(49152, 49216))
+    except OSError:
+        pytest.skip(f"this machine has no {address}")
+    with listener:
+        port = listener.getsockname()[1]
+        assert not has_arrived(port)
+        with socket.create_connection((address, port)):
+            assert has_arrived(port)
 
 
 @pytest.mark.parametrize(

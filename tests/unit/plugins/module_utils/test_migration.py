@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.vcsp.testbed.plugins.module_utils._destination.prefetch import Block, PrefetchError
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import (
     ConnectionFailed,
+    QmpError,
 )
 from ansible_collections.vcsp.testbed.plugins.module_utils._migration import (
     drive,
@@ -64,13 +65,40 @@ def test_the_trace_of_a_large_guest_is_bounded() -> None:
     ("status", "said"),
     [
         ("failed", "the migration failed before the switch: no reason given"),
-        ("setup", r"no progress for 15 s before the switch: does 192.0.2.12 answer the source\? \(source, dest"),
+        ("active", r"no progress for 15 s before the switch: does 192.0.2.12 answer the source\? \(source, dest"),
     ],
 )
 def test_a_migration_that_waits_is_not_said_to_have_failed(status: str, said: str) -> None:
     now = {"started": True, "source": status, "destination": "setup"}
     call = between(qemu("source", status), qemu("destination", "setup", "inmigrate"), **now)
     assert re.search(said, drive._not_switched(call))
+
+
+@pytest.mark.parametrize(
+    ("status", "quiet_s", "arrived", "patience_s"),
+    [("setup", 6, False, 5), ("setup", 4, False, 15), ("setup", 6, True, 15), ("active", 6, False, 15)],
+)
+def test_a_source_that_cannot_connect_is_given_up_within_seconds(
+    monkeypatch: pytest.MonkeyPatch, status: str, quiet_s: float, arrived: bool, patience_s: float
+) -> None:
+    monkeypatch.setattr(drive, "has_arrived", lambda port: arrived and port == 49152)
+    call = between(qemu("source", status), qemu("destination", "setup", "inmigrate"), started=True)
+    call.incoming = session.Incoming(1, 49152, "tcp:192.0.2.12:49152")
+    call.quiet = SimpleNamespace(quiet_s=lambda _moved: quiet_s, value="-")
+    call.now = drive.look(call, SimpleNamespace(arrived=lambda _requests: False))  # type: ignore[arg-type]
+    assert call.now.patience_s == patience_s
+    unanswered = "the source cannot connect to 192.0.2.12, TCP port 49152, within 5 s" in drive._not_switched(call)
+    assert unanswered == (status == "setup" and not arrived)
+
+
+def test_ports_that_are_all_taken_are_named() -> None:
+    destination = qemu("destination", "none", "inmigrate")
+    destination.answers["migrate_incoming"] = QmpError("migrate-incoming", "GenericError", "Address already in use")
+    call = between(qemu("source", "none"), destination)
+    with pytest.raises(QmpError):
+        prepare.listen(call, "migrate-incoming")
+    with pytest.raises(MigrationFailed, match=r"192\.0\.2\.12, TCP ports 49152-49215: .*in use.*migration_ports"):
+        prepare.first_listener(call)
 
 
 @pytest.mark.parametrize(("by_the_guest", "how"), [(True, " (the guest shut down)"), (False, "")])

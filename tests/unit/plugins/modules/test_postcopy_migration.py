@@ -91,6 +91,8 @@ def test_all_problems_are_reported_at_once() -> None:
         ("migration_address", "node2"),
         ("migration_address", "192.0.2.12:0,ipv4=on"),
         ("migration_address", "[2001:db8::12]"),
+        ("migration_ports", "49215-49152"),
+        ("migration_ports", "22,to=65535"),
     ],
 )
 def test_an_invalid_guest_or_host_is_refused(name: str, value: str) -> None:
