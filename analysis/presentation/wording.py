@@ -9,6 +9,7 @@ from typing import Any
 
 from tabulate import tabulate
 
+from ...plugins.module_utils._link import is_found
 from ...plugins.plugin_utils._records.printable import printable
 from ...plugins.plugin_utils._records.records import Cell, Experiment, Record
 from ..data.likeness import stated
@@ -38,7 +39,10 @@ def progress(experiment: Experiment) -> str:
 def machine(experiment: Experiment) -> str:
     """Return what it was measured on: "accelerator tcg, QEMU version 10.0.2, …, link 1000 Mbit/s, 100 µs one way"."""
     records = [record for record in experiment.records if record.valid] or list(experiment.records)
-    link = {**_link(experiment.scenario["link"]), **_proof(records)}
+    links = [record.data["link"] for record in records if record.data.get("link")]
+    # What a scenario says of real hosts' link made nothing so.
+    asked = {} if any(is_found(link) for link in links) else _link(experiment.scenario["link"])
+    link = {**asked, **_proof(links)}
     found = {**_by_interest(stated(records)), **_calibration(records), **link}
     return ", ".join(f"{title} {printable(str(value), 200)}" for title, value in found.items()) or "not stated"
 
@@ -56,19 +60,19 @@ def _link(link: Mapping[str, Any]) -> dict[str, str]:
     return {"link": ", ".join(parts)} if parts else {}
 
 
-def _proof(records: Sequence[Record]) -> dict[str, str]:
-    """Return what the link did when it was last proved."""
-    proofs = [record.data["link"]["proof"] for record in records if record.data.get("link")]
+def _proof(links: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return what the link did when it was last proved or, on real hosts, found."""
+    proofs = [{**link["proof"], "mtu": link.get("mtu")} for link in links if link["proof"]]
     forms = {
+        "mtu": "MTU {}",
         "ping_us": "{:.0f} µs for 16 bytes",
         "page_us": "{:.0f} µs for a page",
         "bulk_mbit_per_s": "{:.0f} Mbit/s for a stream",
     }
-    last: Mapping[str, Any] = max(
-        (proof for proof in proofs if proof), key=lambda proof: str(proof["proved_at"]), default={}
-    )
+    last: Mapping[str, Any] = max(proofs, key=lambda proof: str(proof["proved_at"]), default={})
     parts = [form.format(last[key]) for key, form in forms.items() if last.get(key) is not None]
-    return {"as proved": ", ".join(parts)} if parts else {}
+    title = "link as found" if any(is_found(link) for link in links) else "as proved"
+    return {title: ", ".join(parts)} if parts else {}
 
 
 def _by_interest(facts: Mapping[str, str]) -> dict[str, str]:

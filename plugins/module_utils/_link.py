@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 QUEUES = ("fair", "fifo")
+NO_QUICKACK = (
+    "the destination's route to the source lacks quickack, so that acknowledgements are delayed and prefetching gains "
+    "less than it could"
+)
 # What an exchange sends: a request for a page, its acknowledgement or a page with QEMU's header.
 REQUEST_BYTES, PAGE_BYTES = 16, 8 + 4096
 # Headers of IPv4 and TCP with timestamps, and what an Ethernet frame carries beside them.
@@ -71,6 +75,16 @@ def shortfalls(link: Link, proof: Mapping[str, Any]) -> list[str]:
     if proof["bulk_mbit_per_s"] < link.rate_mbit * RATE_SHARE:
         found.append(f"a stream reaches {proof['bulk_mbit_per_s']:.0f} of {link.rate_mbit} Mbit/s")
     return found
+
+
+def is_found(link: Mapping[str, Any]) -> bool:
+    """Whether the link of a record was found, on real hosts, and not made as it was asked for."""
+    return link["rate_mbit"] is None and link["proof"] is not None
+
+
+def lacks_quickack(link: Mapping[str, Any] | None) -> bool:
+    """Whether the link of a record is known to delay acknowledgements."""
+    return link is not None and link.get("quickack") is False
 
 
 def remarks(link: Link, proof: Mapping[str, Any]) -> list[str]:

@@ -112,8 +112,19 @@ def test_a_machine_without_ssh_leaves_all_hosts_untouched(tmp_path: Path) -> Non
     assert "PLAY [Turn the hosts into migration hosts]" not in done.stdout
 
 
+def test_two_hosts_between_which_no_guest_can_move_are_refused_with_all_that_is_wrong(tmp_path: Path) -> None:
+    done = without_our_settings(PLAYBOOKS / "provision.yml", "-i", two_hosts(tmp_path), cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "the destination does not have the migration address 192.0.2.12" in done.stdout
+    assert "source and destination are the same host" in done.stdout
+    assert "PLAY [Turn the hosts into migration hosts]" not in done.stdout
+    assert not (tmp_path / "made").exists()
+
+
 def test_tags_choose_parts_of_the_preparation(tmp_path: Path) -> None:
-    arguments = ("-i", two_hosts(tmp_path), "--tags", "packages", "--check", "-e", "hypervisor_service_managed=false")
+    # Both hosts are this machine, which is no pair.
+    parts = ("--tags", "packages", "--skip-tags", "pair")
+    arguments = ("-i", two_hosts(tmp_path), *parts, "--check", "-e", "hypervisor_service_managed=false")
     done = without_our_settings(PLAYBOOKS / "provision.yml", *arguments, cwd=tmp_path)
     assert "hypervisor : Facts" in done.stdout, done.stdout + done.stderr
     assert "TASK [vcsp.testbed.hypervisor : Prefetch program]" not in done.stdout

@@ -170,9 +170,19 @@ def _models(connection: Any, host_cpus: Sequence[str]) -> Iterator[tuple[str, st
         yield from CPUS.items()
         host_cpus = [cpu for cpu in [host_cpu(connection)] if cpu is not None]
     if host_cpus:
-        make, flags = connection.baselineHypervisorCPU, libvirt.VIR_CONNECT_BASELINE_CPU_MIGRATABLE
-        # In the same order on each host, so that they come to the same.
-        yield BASELINE, Calls().make("baselineHypervisorCPU", make, None, *MACHINE, sorted(host_cpus), flags).strip()
+        yield BASELINE, baseline(connection, host_cpus)
+
+
+def baseline(connection: Any, host_cpus: Sequence[str]) -> str:
+    """The CPU that all hosts have, as a domain's ``<cpu>``.
+
+    :param host_cpus: as :func:`host_cpu`.
+    :raises libvirt.libvirtError: there is none.
+    """
+    make, flags = connection.baselineHypervisorCPU, libvirt.VIR_CONNECT_BASELINE_CPU_MIGRATABLE
+    # In the same order on each host, so that they come to the same.
+    found: str = Calls().make("baselineHypervisorCPU", make, None, *MACHINE, sorted(host_cpus), flags)
+    return found.strip()
 
 
 def _both(usable: bool | None, reason: str) -> dict[str, Any]:

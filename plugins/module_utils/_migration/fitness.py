@@ -7,6 +7,7 @@ from __future__ import annotations
 import ipaddress
 from contextlib import closing
 from typing import Any
+from xml.etree import ElementTree
 
 from .._destination.prefetch import (
     Block,
@@ -16,10 +17,12 @@ from .._destination.prefetch import (
     parse_ramblocks,
 )
 from .._host import domain as domains
-from .._host import oob
+from .._host import kvm, oob
 from .._host.endpoints import own_addresses, virsh
+from .._host.identity import identity
 from .._host.memory import rooms
 from .._host.qmp import GuestGone, Monitor, NoAnswer
+from .._libvirt import libvirt
 from .._options import Options
 from .fitness_domain import unfit
 from .phases import Phase
@@ -53,6 +56,8 @@ def assess(options: Options, source: Monitor, destination: Monitor) -> Standing:
     except NoAnswer as error:
         at_destination = _inspect_out_of_band(destination, at_source, error)
     found = standing(at_source, at_destination)
+    if found is Standing.OCCUPIED:
+        _check_apart(options, source, destination)
     if found in _REFUSED:
         values = {
             **vars(options),
@@ -67,6 +72,7 @@ def assess(options: Options, source: Monitor, destination: Monitor) -> Standing:
         _check_address(options, Phase.POSTCOPY if found is Standing.HALF else Phase.PREPARING)
     if found in (Standing.READY, Standing.WAITING):
         _check_domain(options, source)
+        _check_cpu(options, source, destination)
         _check_hosts(options, source, destination)
     return found
 
@@ -133,6 +139,17 @@ def _check_address(options: Options, phase: Phase) -> None:
         )
 
 
+def _check_apart(options: Options, source: Monitor, destination: Monitor) -> None:
+    """Make sure that a guest of the same name on the destination is not the very guest, seen a second time."""
+    with source.translated(), destination.translated():
+        here, there = (identity(monitor.host.connection()) for monitor in (destination, source))
+    if here == there:
+        raise Unfit(
+            f"source_uri: {options.source_uri} leads to {here['hostname']}, which is the destination itself: give the "
+            "other host's"
+        )
+
+
 def _check_domain(options: Options, source: Monitor) -> None:
     """Make sure that the guest is one that QMP can migrate without libvirt's help."""
     with source.translated():
@@ -144,6 +161,27 @@ def _check_domain(options: Options, source: Monitor) -> None:
             f"the guest {options.name} is not built for this: {', '.join(found)}. Migrate it with virsh migrate, or "
             "set force: true once you have made sure of what its description lists"
         )
+
+
+def _check_cpu(options: Options, source: Monitor, destination: Monitor) -> None:
+    """Make sure that the destination has what a guest uses of its host's own CPU; libvirt does so for CPU models."""
+    with source.translated():
+        guest = ElementTree.fromstring(source.domain.XMLDesc())
+    cpu = guest.find("cpu")
+    if guest.get("type") != "kvm" or cpu is None or cpu.get("mode") != "host-passthrough" or options.force:
+        return
+    connection = destination.host.connection()
+    theirs, ours = kvm.host_cpu(source.host.connection()), kvm.host_cpu(connection)
+    if theirs is None or ours is None or theirs == ours:
+        return
+    with destination.translated():
+        if connection.compareHypervisorCPU(None, *kvm.MACHINE, theirs, 0) != libvirt.VIR_CPU_COMPARE_INCOMPATIBLE:
+            return
+        common = kvm.baseline(connection, [theirs, ours])
+    raise Unfit(
+        f"the guest {options.name} has the source's CPU as it is (host-passthrough), and the destination's lacks some "
+        f"of it. Start the guest with a CPU that both hosts have: {common}"
+    )
 
 
 def _check_hosts(options: Options, source: Monitor, destination: Monitor) -> None:

@@ -8,6 +8,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
+from ...module_utils._host import endpoints
 from .controller import COLLECTION_ROOT
 
 # Groups of one host each: the guest leaves the first for the second; its image is built on the third.
@@ -17,6 +18,11 @@ HYPERVISORS = "hypervisors"
 DESTINATION_VARIABLES = {
     "testbed_migration_address": "its address on the network that carries migrations",
     "testbed_source_uri": "the source's libvirt as seen from it, such as qemu+ssh://root@node1.example.org/system",
+}
+CHECKS = {
+    "testbed_migration_address": endpoints.address_problem,
+    "testbed_migration_ports": endpoints.ports_problem,
+    "testbed_source_uri": endpoints.uri_problem,
 }
 REMEDY = (
     f"Give the testbed's inventory with -i: {COLLECTION_ROOT}/inventory/local for the embedded lab, or your own, made "
@@ -68,6 +74,13 @@ def _hosts(
     for name, meaning in DESTINATION_VARIABLES.items():
         if not variables[destination].get(name):
             yield f"{destination} has no {name}, {meaning}"
+    for host, name in ((source, "testbed_migration_address"), *((destination, name) for name in CHECKS)):
+        value = variables[host].get(name)
+        if value and (problem := CHECKS[name](str(value))) is not None:
+            yield f"{host}: {name}: {problem}"
+    addresses = [variables[host].get("testbed_migration_address") for host in (source, destination)]
+    if source != destination and addresses[0] and addresses[0] == addresses[1]:
+        yield f"{source} and {destination} have the same testbed_migration_address, {addresses[0]}"
     local = variables[builder].get("ansible_connection", "local" if builder == "localhost" else None) == "local"
     if not local and not variables[builder].get("testbed_image_transfer_dir"):
         yield (

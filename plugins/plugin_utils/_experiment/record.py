@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ...module_utils._link import NO_QUICKACK, lacks_quickack
+from ...module_utils._method import Method
 from .._records.schema import (
     SCHEMA_VERSION,
     measurement_names,
@@ -98,9 +100,14 @@ def unchecked(
         "measurements": nothing if failure else {**nothing, **(result.get("measurements") or {})},
         "instruments": result.get("instruments") or {},
         "memory_verified": result.get("memory_verified"),
-        "cautions": list(result.get("cautions") or []),
+        "cautions": [*(result.get("cautions") or []), *_of_the_link(trial, result.get("link"))],
         "validity": _validity(result.get("validity"), failure),
     }
+
+
+def _of_the_link(trial: Mapping[str, Any], link: Mapping[str, Any] | None) -> list[str]:
+    """Return what the link makes of the trial's method."""
+    return [NO_QUICKACK] if lacks_quickack(link) and Method.of(trial["method"]).prefetches else []
 
 
 def _validity(reported: Mapping[str, Any] | None, failure: str | None) -> dict[str, Any]:

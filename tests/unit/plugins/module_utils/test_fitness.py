@@ -38,8 +38,16 @@ def asked(**changes: Any) -> Options:
 class Monitor:
     """One side with fixed answers; any command that would change something fails."""
 
-    def __init__(self, xml: str | None, migration: str = "none", run_state: str = "running") -> None:
+    def __init__(
+        self, xml: str | None, migration: str = "none", run_state: str = "running", hostname: str = "node1"
+    ) -> None:
         self.xml, self.persistent = xml, 0
+        self.host = SimpleNamespace(
+            connection=lambda: SimpleNamespace(
+                getHostname=lambda: hostname,
+                getCapabilities=lambda: "<capabilities><host><uuid>u</uuid></host></capabilities>",
+            )
+        )
         self.answers = {"query-migrate": {"status": migration}, "query-status": {"status": run_state}}
 
     @property
@@ -135,7 +143,7 @@ def test_a_guest_that_is_home_needs_no_address() -> None:
 @pytest.mark.parametrize("name", ["web1", "x'; touch pwned; '", "-c", "$(touch pwned)"])
 def test_commands_in_messages_can_be_pasted_whatever_the_guests_name(name: str) -> None:
     with pytest.raises(fitness.Unfit) as caught:
-        fitness.assess(asked(name=name), Monitor(RUNNING), Monitor(RUNNING))
+        fitness.assess(asked(name=name), Monitor(RUNNING), Monitor(RUNNING, hostname="node2"))
     command = str(caught.value).partition("end it with ")[2]
     assert shlex.split(command) == ["virsh", "-c", DESTINATION_URI, "destroy", "--domain", name]
 
@@ -160,3 +168,49 @@ def test_a_guest_that_is_not_built_for_this_is_refused_with_all_that_was_found_u
 )
 def test_a_guest_that_is_already_split_comes_home_whatever_it_has(source: tuple[str, str], destination: str) -> None:
     fitness.assess(asked(), Monitor(WRITABLE, *source), Monitor(INCOMING, destination, "running"))
+
+
+def test_a_host_that_is_source_and_destination_is_not_said_to_have_two_guests() -> None:
+    with pytest.raises(fitness.Unfit) as caught:
+        fitness.assess(asked(), Monitor(RUNNING), Monitor(RUNNING))
+    assert (
+        str(caught.value)
+        == f"source_uri: {SOURCE_URI} leads to node1, which is the destination itself: give the other host's"
+    )
+
+
+PASSTHROUGH = "<domain type='kvm'><name>web1</name><cpu mode='host-passthrough'/></domain>"
+
+
+@pytest.mark.parametrize(
+    ("cpus", "compared", "force", "refused"),
+    [
+        (("<cpu>A</cpu>", "<cpu>B</cpu>"), 0, False, True),
+        (("<cpu>A</cpu>", "<cpu>B</cpu>"), 0, True, False),
+        (("<cpu>A</cpu>", "<cpu>B</cpu>"), 2, False, False),
+        (("<cpu>A</cpu>", "<cpu>A</cpu>"), 0, False, False),
+        (("<cpu>A</cpu>", None), 0, False, False),
+    ],
+)
+def test_a_guest_with_its_hosts_cpu_needs_that_cpu_on_the_destination(
+    monkeypatch: pytest.MonkeyPatch, cpus: tuple[str, str | None], compared: int, force: bool, refused: bool
+) -> None:
+    def libvirt_of(cpu: str | None) -> Any:
+        return SimpleNamespace(
+            cpu=cpu,
+            compareHypervisorCPU=lambda *_arguments: compared,
+            baselineHypervisorCPU=lambda *arguments: f"<cpu>{' and '.join(arguments[4])}</cpu>\n",
+        )
+
+    constants = SimpleNamespace(VIR_CPU_COMPARE_INCOMPATIBLE=0, VIR_CONNECT_BASELINE_CPU_MIGRATABLE=2)
+    monkeypatch.setattr(fitness, "libvirt", constants)
+    monkeypatch.setattr(fitness.kvm, "libvirt", constants)
+    monkeypatch.setattr(fitness.kvm, "host_cpu", lambda connection: connection.cpu)
+    hosts = [Monitor(PASSTHROUGH), Monitor(None)]
+    for monitor, cpu in zip(hosts, cpus, strict=True):
+        monitor.host = SimpleNamespace(connection=lambda cpu=cpu: libvirt_of(cpu))
+    if not refused:
+        fitness.assess(asked(force=force), *hosts)
+        return
+    with pytest.raises(fitness.Unfit, match=r"host-passthrough.*<cpu><cpu>A</cpu> and <cpu>B</cpu></cpu>"):
+        fitness.assess(asked(), *hosts)

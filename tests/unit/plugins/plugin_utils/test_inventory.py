@@ -70,6 +70,26 @@ def test_the_destination_says_how_it_is_reached(name: str) -> None:
     assert f"node2 has no {name}" in problems(node2={key: DESTINATION[key] for key in DESTINATION if key != name})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("testbed_migration_address", "node2.example.org", "no IP address"),
+        ("testbed_migration_ports", 49152, "no range of TCP ports"),
+        ("testbed_source_uri", "node1", "does not use libvirt's QEMU driver"),
+    ],
+)
+def test_what_the_module_would_refuse_is_refused_beforehand(name: str, value: Any, says: str) -> None:
+    found = problems(node2={**DESTINATION, name: value})
+    assert f"node2: {name}: " in found and says in found
+
+
+def test_the_hosts_have_an_address_each() -> None:
+    assert problems(node1={"testbed_migration_address": "192.0.2.11"}) == ""
+    assert "node1: testbed_migration_address: " in problems(node1={"testbed_migration_address": "0.0.0.0"})
+    own = {"testbed_migration_address": DESTINATION["testbed_migration_address"]}
+    assert "node1 and node2 have the same testbed_migration_address, 192.0.2.12" in problems(node1=own)
+
+
 def test_an_image_built_elsewhere_needs_a_folder_here() -> None:
     built_elsewhere = {"image_builder": ["node3"]}
     assert problems(built_elsewhere, node3={"testbed_image_transfer_dir": "/tmp"}) == ""

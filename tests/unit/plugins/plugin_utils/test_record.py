@@ -56,6 +56,28 @@ def test_a_trial_knows_the_link_as_it_was_proved(
     assert "'proved_at' is a required property" in record["validity"]["reasons"][0]
 
 
+@pytest.mark.parametrize(
+    ("quickack", "prefetch_pages", "told"), [(False, 10, True), (False, 1, False), (True, 10, False), (None, 10, False)]
+)
+def test_a_trial_on_real_hosts_says_that_acknowledgements_are_delayed_where_that_matters(
+    trial: dict[str, Any],
+    trial_result: Callable[..., dict[str, Any]],
+    quickack: bool | None,
+    prefetch_pages: int,
+    told: bool,
+) -> None:
+    proof = {"ping_us": 200.0, "page_us": 240.0, "bulk_mbit_per_s": 940.0, "cost_cores": None}
+    found = dict.fromkeys(("rate_mbit", "delay_us", "queue"))
+    link = {**found, "congestion_control": "cubic", "mtu": 1500, "quickack": quickack}
+    link["proof"] = {**proof, "proved_at": "2026-01-31T23:58:00Z"}  # type: ignore[assignment]
+    trial["method"] = {**trial["method"], "prefetch_pages": prefetch_pages}
+    record, _files = build("mine", trial, trial_result(link=link, cautions=["another"]), None, {})
+    assert record_problems(record) == []
+    assert record["link"] == link
+    assert record["cautions"][:1] == ["another"]
+    assert ["lacks quickack" in text for text in record["cautions"][1:]] == ([True] if told else [])
+
+
 def test_failed_trial_keeps_evidence_but_no_measurements(
     trial: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
 ) -> None:
