@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from .conftest import (
     records,
     result,
     run_module,
+    wait_until,
     write_scenario,
 )
 
@@ -68,7 +70,8 @@ def test_a_filtered_port_is_named_within_seconds_and_the_guest_stays(
     assert guests("destination") == []
     assert "running" in on("source", "virsh", "domstate", "vcsp-guest")
     heal()
-    assert guest(migration_ports="50000-50001", verify=True).returncode == 0
+    # QEMU starts no other migration until TCP has given up its attempt, or been refused.
+    wait_until(lambda: guest(migration_ports="50000-50001", verify=True).returncode == 0, 200, "QEMU to try again")
     assert "running" in on("destination", "virsh", "domstate", "vcsp-guest")
 
 
@@ -77,7 +80,7 @@ def test_the_network_is_measured_as_the_lab_made_it(lab: Path) -> None:
     assert found["problems"] == []
     link = found["link"]
     assert link["quickack"] is True and link["congestion_control"] == "cubic"
-    assert str(link["mtu"]) in on("source", "cat /sys/class/net/mig0/mtu").split()
+    assert f" mtu {link['mtu']} " in on("source", "ip link show mig0")
     proof = link["proof"]
     # What the lab's link takes at least and lets through at most, whatever else the machine does.
     assert proof["page_us"] > proof["ping_us"] > 180
@@ -100,7 +103,8 @@ def test_all_that_is_wrong_between_two_hosts_is_in_one_list(lab: Path, filtered:
     assert "leads the destination to the host destination, but the source is source" in words(done)
     done = playbook("playbooks/provision.yml", *REAL, *wrong)
     assert done.returncode == 2, done.stdout
-    assert "TCP port 49152: timed out" in words(done) and "leads the destination to" in words(done)
+    # Another port: the first look's process still answers on its own.
+    assert re.search(r"TCP port 491\d\d: timed out", words(done)) and "leads the destination to" in words(done)
     assert "Provision the host" not in done.stdout
 
 
