@@ -33,7 +33,7 @@ NOWHERE = {
     "local_lab_name": "nowhere",
     "local_lab_controller_address": "127.0.0.1",
     "local_lab_hosts": [
-        {"name": name, "management_address": f"127.0.0.{number}", "migration_address": f"127.0.1.{number}"}
+        {"name": name, "management_address": f"127.0.0.{number}", "migration_address": f"192.0.2.{number}"}
         for name, number in (("source", 11), ("destination", 12))
     ],
 }
