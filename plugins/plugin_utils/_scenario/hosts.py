@@ -4,10 +4,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from ...module_utils._method import Method
+from .preflight import as_destination
 from .schema import known_methods
 
 _HEAD = ("host", "system", "kernel", "processors", "accelerator", "QEMU", "libvirt", "methods")
@@ -21,35 +21,14 @@ def host_table(hosts: Mapping[str, Mapping[str, Any]]) -> str:
     """
     rows: list[tuple[str, ...]] = [_HEAD]
     notes: list[str] = []
-    methods = {name: Method.of({**settings, "name": name}) for name, settings in known_methods().items()}
+    methods: list[Mapping[str, Any]] = [{**settings, "name": name} for name, settings in known_methods().items()]
     for name, host in hosts.items():
-        reasons: dict[str, list[str]] = {}
-        for method, settings in methods.items():
-            for reason in _lacks(host, settings):
-                reasons.setdefault(reason, []).append(method)
-        impossible = {method for each in reasons.values() for method in each}
-        rows.append((name, *_facts(host), f"{len(methods) - len(impossible)} of {len(methods)}"))
-        notes += [f"{name}: {reason}, so no {', '.join(each)}" for reason, each in reasons.items()]
+        able = sum(not as_destination(host, [method]) for method in methods)
+        rows.append((name, *_facts(host), f"{able} of {len(methods)}"))
+        notes += as_destination(host, methods)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     return "\n".join([*lines, *notes])
-
-
-def _lacks(host: Mapping[str, Any], method: Method) -> Iterator[str]:
-    """Yield what a destination lacks for a method, with the reason that was found."""
-
-    def because(part: str) -> str:
-        reason = (host.get(part) or {}).get("reason")
-        return f" ({reason})" if reason else ""
-
-    if not (host.get("qemu") or {}).get("postcopy_preempt") and method.holds_push:
-        yield "its QEMU has no postcopy-preempt"
-    if not (host.get("userfaultfd") or {}).get("usable"):
-        yield f"userfaultfd cannot be used{because('userfaultfd')}"
-    if not (host.get("ebpf") or {}).get("usable") and method.prefetches:
-        yield f"the prefetch program cannot be loaded{because('ebpf')}"
-    if not (host.get("cgroup") or {}).get("cpu") and method.throttles:
-        yield f"there is no cgroup CPU controller{because('cgroup')}"
 
 
 def _facts(host: Mapping[str, Any]) -> tuple[str, ...]:

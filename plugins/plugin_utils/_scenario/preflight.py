@@ -25,11 +25,10 @@ def preflight(scenario: Mapping[str, Any], source: Mapping[str, Any], destinatio
     :param destination: the same for the destination
     """
     methods = scenario["methods"]
-    demand = [method["name"] for method in methods if Method.of(method).holds_push]
     problems = [
         problem
         for role, host in (("source", source), ("destination", destination))
-        for problem in (*_software(role, host, demand), *_size(role, host, scenario["guest"]))
+        for problem in (*_software(role, host, methods), *_size(role, host, scenario["guest"]))
     ]
     problems += _accelerator(scenario["guest"], source, destination)
     problems += _destination_only(destination, methods)
@@ -113,7 +112,16 @@ def _because(part: Mapping[str, Any]) -> str:
     return f" ({part['reason']})" if part.get("reason") else ""
 
 
-def _software(role: str, host: Mapping[str, Any], demand: list[str]) -> Iterator[str]:
+def as_destination(host: Mapping[str, Any], methods: list[Mapping[str, Any]]) -> list[str]:
+    """Return every reason why a host can be the destination of no guest, or not with these methods.
+
+    :param host: what vcsp.testbed.testbed_info returned there
+    """
+    return [*_software("destination", host, methods), *_destination_only(host, methods)]
+
+
+def _software(role: str, host: Mapping[str, Any], methods: list[Mapping[str, Any]]) -> Iterator[str]:
+    demand = [method["name"] for method in methods if Method.of(method).holds_push]
     label = _label(role, host)
     qemu = host.get("qemu")
     if not qemu:
