@@ -137,9 +137,11 @@ def write_exports(results: Path, result: exports.Result) -> None:
 
 def _free_id(results: Path, scenario: str) -> str:
     wanted = f"{datetime.now(UTC):%Y-%m-%d}-{scenario}-{datetime.now(UTC):%H%M%S}"
-    taken = {entry.id for entry in store.read_state(results).entries}
+    state = store.read_state(results)
+    taken = {*(entry.id for entry in state.entries), state.running}
     night_id, number = wanted, 1
-    while night_id in taken or (results / night_id).exists():  # the clock was set back
+    # The clock was set back, or the night before ended within its second.
+    while night_id in taken or (results / night_id).exists():
         number += 1
         night_id = f"{wanted}-{number}"
     return night_id

@@ -200,6 +200,10 @@ def test_an_id_that_a_clock_gives_twice_is_used_once(job: run.Job, monkeypatch: 
     monkeypatch.setattr(run, "datetime", Stopped)
     ids = [night(job).verdict.night for _ in range(2)]
     assert ids[1] == f"{ids[0]}-2"
+    # Nor is that of a night that was killed before it was registered or had a directory.
+    assert store.mark_running(job.results, f"{ids[0]}-3") is None
+    after = night(job).verdict
+    assert (after.night, after.outcome) == (f"{ids[0]}-4", "learning")
 
 
 def test_the_command_ends_what_it_runs_when_it_is_ended(job: run.Job, tmp_path: Path) -> None:
