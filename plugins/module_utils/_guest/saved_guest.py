@@ -191,13 +191,16 @@ def calibrated(connection: Any, name: str, workload: Workload, word_s: float | N
         with closing(Channel("source")) as channel:
             domain = connection.lookupByName(name)
             channel.open(domain)
+            under_kvm = domains.runs_under_kvm(domain.XMLDesc())
             # Its walkers, of which each virtual CPU has one, wait at the same time.
             mb_word_s = None if word_s is None else word_s * MB / PAGE_BYTES / domain.maxVcpus()
             return calibrate(
                 lambda words, count: _rates(channel, domain, words, count), workload.rate_mb_per_s, mb_word_s
             )
     except TooSlowError as error:
-        raise GuestError(f"the workload of {workload.window_mb} MB, {workload.pattern}: {error}") from error
+        # KVM without hardware virtualisation emulates each instruction, more slowly than QEMU does.
+        advice = ", or use 'accelerator: tcg'" if under_kvm else ""
+        raise GuestError(f"the workload of {workload.window_mb} MB, {workload.pattern}: {error}{advice}") from error
     finally:
         remove(connection, name)
 

@@ -45,6 +45,11 @@ def is_incoming(xml: str) -> bool:
     return "-incoming" in [argument.get("value") for argument in arguments]
 
 
+def runs_under_kvm(xml: str) -> bool:
+    """Whether KVM runs the guest, and not QEMU's emulator."""
+    return ElementTree.fromstring(xml).get("type") == "kvm"
+
+
 def without_incoming(xml: str) -> str:
     """The XML without what an earlier migration added, which would keep the guest from starting."""
     root = ElementTree.fromstring(xml)
