@@ -18,6 +18,8 @@ PAGE_BYTES = 4096
 MB = 1 << 20
 # The guest is not trusted: lines, numbers and sample counts beyond those of any workload are dropped.
 LINE_BYTES, NUMBER_MAX, SAMPLES_MAX = 2048, 1 << 64, 100_000
+# How long the end of a stream is waited for.
+CLOSE_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ class Channel:
 
         :raises libvirt.libvirtError: the guest has no such channel, or somebody else is listening.
         """
-        self.close()
+        self._let_go()
         self._rest = b""
         self._stream = domain.connect().newStream(libvirt.VIR_STREAM_NONBLOCK)
         domain.openChannel(CHANNEL, self._stream, libvirt.VIR_DOMAIN_CHANNEL_FORCE)
@@ -143,6 +145,8 @@ class Channel:
         self._stream.eventAddCallback(events, self._readable, None)
 
     def _readable(self, stream: Any, events: int, _opaque: Any) -> None:
+        if stream is not self._stream:  # being closed
+            return
         now = time.monotonic()
         try:
             data = stream.recv(65536)
@@ -151,7 +155,7 @@ class Channel:
         if data == -2:  # would block
             return
         if not data:
-            self.close()
+            self._let_go()
             return
         with self._lock:
             *lines, rest = (self._rest + data).split(b"\n")
@@ -188,18 +192,28 @@ class Channel:
         stream.send(command.encode() + b"\n")
 
     def close(self) -> None:
+        """Stop listening. It waits for libvirt, but not for long.
+
+        A guest is ended after that only: libvirt's client can hang if a stream is closed while its guest ends.
+        """
+        closing = self._let_go()
+        if closing is not None:
+            closing.join(CLOSE_S)
+
+    def _let_go(self) -> threading.Thread | None:
         stream, self._stream = self._stream, None
         if stream is None:
-            return
-        with suppress(libvirt.libvirtError):  # the guest or the connection is already gone
-            stream.eventRemoveCallback()
-        # Waits for libvirtd, for which neither the event loop nor the end of the module may wait.
-        threading.Thread(target=_abort, args=(stream,), name="abort", daemon=True).start()
+            return None
+        # Libvirt may take its time, for which neither the event loop nor the end of the module may wait.
+        closing = threading.Thread(target=_abort, args=(stream,), name="abort", daemon=True)
+        closing.start()
+        return closing
 
 
 def _abort(stream: Any) -> None:
-    with suppress(libvirt.libvirtError):
-        stream.abort()
+    for step in (stream.eventRemoveCallback, stream.abort):
+        with suppress(libvirt.libvirtError):  # the guest or the connection is already gone
+            step()
 
 
 def has_channel(xml: str) -> bool:

@@ -114,7 +114,7 @@ class Host:
         self.role, self.uri = role, uri
         self.connects = 0
         self._connection: Limited | None = None
-        self._calls = Calls()
+        self._opening, self._calls = Calls(), Calls()
 
     def connection(self) -> Any:
         """A libvirt connection that was alive a moment ago; each of its calls can raise ``NoAnswer``.
@@ -123,7 +123,8 @@ class Host:
         """
         if not self.alive:
             self.close()
-            self._connection = Limited(_connect(self.uri, self._calls), self.call)
+            self._connection = Limited(_connect(self.uri, self._opening), self.call)
+            self._calls = Calls()  # what hangs on the connection before does not hang on this one
             self.connects += 1
         return self._connection
 
@@ -139,9 +140,11 @@ class Host:
 
     @property
     def alive(self) -> bool:
+        """Whether the connection is there, and libvirt's own client does not hang."""
         try:
-            return self._connection is not None and bool(self._connection.raw.isAlive())  # sends nothing
-        except libvirt.libvirtError:
+            # It sends nothing, but can wait for a lock of libvirt's.
+            return self._connection is not None and bool(self._connection.isAlive())
+        except (libvirt.libvirtError, NoAnswer):
             return False
 
     def close(self) -> None:

@@ -19,7 +19,6 @@ from dataclasses import replace
 
 from .._destination import cpu_latency, quota
 from .._destination.prefetch import PrefetchError
-from .._host import domain as domains
 from .._host.qmp import ConnectionFailed, GuestGone, QmpError
 from .._measure.readings import Readings
 from .._options import Options
@@ -162,4 +161,4 @@ def _migrate(session: Session, left_over: bool) -> None:
     observe(session)
     collect(session)
     if session.options.end_guest:
-        session.insist(lambda: domains.destroy(session.destination.domain))
+        session.insist(lambda: undo.end_guest(session, session.destination))

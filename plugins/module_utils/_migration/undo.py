@@ -156,7 +156,7 @@ def end_incoming(session: Session, source_is_whole: bool = False) -> None:
     def end() -> bool:
         waits = query(destination) == "inmigrate"
         if waits or (source_is_whole and split(session.status(destination))):
-            domains.destroy(destination.domain)
+            end_guest(session, destination)
         return True
 
     session.persist(end)
@@ -186,10 +186,19 @@ def end_source(session: Session) -> None:
     def end() -> bool:
         if query(session.source) == RUNNING:
             raise MigrationFailed(f"the guest {session.options.name} still runs on the source after its migration")
-        domains.destroy(session.source.domain)
+        end_guest(session, session.source)
         return True
 
     session.persist(end)
+
+
+def end_guest(session: Session, monitor: Monitor) -> None:
+    """End a side's QEMU, once its telemetry is no longer listened to (`Channel.close`)."""
+    readings = session.readings
+    channel = readings.source_channel if monitor is session.source else readings.destination_channel
+    if channel is not None:
+        channel.close()
+    domains.destroy(monitor.domain)
 
 
 def lift_quota(session: Session) -> None:

@@ -86,6 +86,24 @@ def test_a_libvirtd_that_hangs_is_not_waited_for(opens: Any, monkeypatch: pytest
     released.set()
 
 
+def test_a_client_whose_lock_hangs_is_replaced(opens: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    released = threading.Event()
+
+    class Stuck(Domain):
+        def isAlive(self) -> bool:  # noqa: N802
+            return released.wait(60)
+
+    connections = iter([Stuck(active=True), Domain(active=True)])
+    opens(lambda _uri: next(connections))
+    monkeypatch.setattr(calls, "ANSWER_S", 0.05)
+    host = qmp.Host("source", "test:///")
+    host.connection()
+    assert host.connection().isActive()
+    assert host.connects == 2
+    assert host.alive, "what hangs on the old connection is not held against the new one"
+    released.set()
+
+
 class Domain:
     """A domain on a connection that is its own, with the answers of libvirt's."""
 

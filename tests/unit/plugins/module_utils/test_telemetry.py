@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.vcsp.testbed.plugins.module_utils._guest import telemetry
 from ansible_collections.vcsp.testbed.plugins.module_utils._guest.telemetry import (
     LINE_BYTES,
     SAMPLES_MAX,
@@ -85,10 +87,15 @@ def test_every_sample_is_parsed(time_ns: int, pages: int, stalls: int, stall_ns:
     assert (found.pages, found.stalls) == (pages, stalls)
 
 
+def hear(channel: Channel, piece: bytes) -> None:
+    channel._stream = SimpleNamespace(recv=lambda _size: piece)
+    channel._readable(channel._stream, 0, None)
+
+
 def heard(*pieces: bytes) -> Channel:
     channel = Channel("source")
     for piece in pieces:
-        channel._readable(SimpleNamespace(recv=lambda _size, piece=piece: piece), 0, None)
+        hear(channel, piece)
     return channel
 
 
@@ -108,7 +115,7 @@ def test_samples_of_other_work_are_forgotten() -> None:
 def test_an_endless_line_is_dropped_and_does_not_fill_memory() -> None:
     channel = heard(b"sample a 1 2 3 4", *[b" 5" * 30000] * 20)
     assert len(channel._rest) <= LINE_BYTES + 1
-    channel._readable(SimpleNamespace(recv=lambda _size: b" 6\nsample a 1 7 3 4\n"), 0, None)
+    hear(channel, b" 6\nsample a 1 7 3 4\n")
     assert [sample.pages for sample in channel.samples] == [7]
 
 
@@ -126,6 +133,62 @@ def test_samples_with_other_walkers_are_dropped() -> None:
 @given(st.lists(st.binary(max_size=3000)))
 def test_no_bytes_raise(pieces: list[bytes]) -> None:
     heard(*(piece for piece in pieces if piece))
+
+
+class Stream:
+    """A stream whose steps are noted, and may hang."""
+
+    def __init__(self, hangs: bool = False) -> None:
+        self.steps: list[str] = []
+        self.may_go_on = threading.Event()
+        if not hangs:
+            self.may_go_on.set()
+
+    def recv(self, _size: int) -> bytes:
+        return b""  # the guest has ended
+
+    def eventRemoveCallback(self) -> None:  # noqa: N802 - libvirt's name
+        self.may_go_on.wait(60)
+        self.steps.append("remove callback")
+
+    def abort(self) -> None:
+        self.steps.append("abort")
+
+
+@pytest.fixture
+def libvirt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "libvirt", SimpleNamespace(libvirtError=OSError))
+
+
+def listening(stream: Stream) -> Channel:
+    channel = Channel("source")
+    channel._stream = stream
+    return channel
+
+
+@pytest.mark.usefixtures("libvirt")
+def test_a_channel_is_closed_when_close_returns() -> None:
+    stream = Stream()
+    listening(stream).close()
+    assert stream.steps == ["remove callback", "abort"]
+
+
+@pytest.mark.usefixtures("libvirt")
+def test_a_stream_that_hangs_keeps_neither_the_module_nor_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "CLOSE_S", 0.05)
+    closed, ended = Stream(hangs=True), Stream(hangs=True)
+    listening(closed).close()
+    channel = listening(ended)
+    channel._readable(ended, 0, None)
+    assert channel._stream is None and (closed.steps, ended.steps) == ([], [])
+    for stream in (closed, ended):
+        stream.may_go_on.set()
+
+
+def test_what_a_stream_says_while_it_is_being_closed_is_dropped() -> None:
+    channel = Channel("source")
+    channel._readable(SimpleNamespace(recv=lambda _size: b"ready a\n"), 0, None)
+    assert channel.ready is None
 
 
 def test_the_channel_is_found_by_its_name() -> None:
