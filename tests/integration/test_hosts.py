@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from .conftest import EVERY_METHOD, ROOT, Done, changes, playbook, records, write_scenario
+from .conftest import BIN, EVERY_METHOD, ROOT, Done, changes, environment, playbook, records, write_scenario
 
 pytestmark = pytest.mark.long
 INVENTORY = ROOT / "inventory" / "systemd"
@@ -93,6 +93,14 @@ def test_a_second_run_changes_nothing(hosts: list[str]) -> None:
         done = playbook(again, *hosts, "-v")
         assert done.returncode == 0, done.stdout
         assert set(changes(done.stdout).values()) == {0}, done.stdout
+
+
+def test_a_libvirtd_that_ended_because_it_was_idle_is_no_change(hosts: list[str]) -> None:
+    stop = ["-m", "ansible.builtin.command", "-a", "systemctl stop libvirtd.service"]
+    subprocess.run([BIN / "ansible", "hypervisors", *hosts, *stop], cwd=ROOT, env=environment(), check=True)
+    done = playbook("playbooks/provision.yml", *hosts, "-v", "--tags", "service")
+    assert done.returncode == 0, done.stdout
+    assert set(changes(done.stdout).values()) == {0}, done.stdout
 
 
 def test_every_method_migrates_a_guest(hosts: list[str], tmp_path: Path) -> None:

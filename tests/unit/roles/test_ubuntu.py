@@ -32,26 +32,35 @@ PROVISION = {"name": "Provision", "ansible.builtin.include_role": {"name": "vcsp
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can have another os-release")
 
 
-def provisioned(playbooks: Any, release: str, packages: dict[str, str], **machine: Any) -> tuple[int, str]:
-    """What check mode says of a host with this release and these packages: exit status and output."""
+# Where no unit of libvirt's is active; in the order in which the role asks for them.
+IDLE = "inactive inactive inactive inactive"
+
+
+def provisioned(
+    playbooks: Any, release: str, packages: dict[str, str], units: str = IDLE, **machine: Any
+) -> tuple[int, str]:
+    """What check mode says of a host with this release, packages and states of units: exit status and output."""
     directory: Path = playbooks.directory
     os_release = directory / "os-release"
     os_release.write_text(
         f'NAME="Ubuntu"\nVERSION_ID="{release}"\nVERSION="{release} LTS"\nID=ubuntu\nID_LIKE=debian\n'
         f"VERSION_CODENAME={CODENAMES[release]}\n"
     )
-    listing = directory / "bin" / "dpkg-query"
-    listing.parent.mkdir()
-    lines = [f"installed amd64 {name}={version}, " for name, version in packages.items()]
-    listing.write_text("#!/bin/sh\ncat <<'END'\n" + "\n".join(lines) + "\nEND\n")
-    listing.chmod(0o755)
+    programs = directory / "bin"
+    programs.mkdir()
+    listing = "\n".join(f"installed amd64 {name}={version}, " for name, version in packages.items())
+    (programs / "dpkg-query").write_text(f"#!/bin/sh\ncat <<'END'\n{listing}\nEND\n")
+    # Whoever asks it for more than the state of units is told nothing.
+    (programs / "systemctl").write_text(f"#!/bin/sh\n[ $1 != is-active ] || printf '%s\\n' {units}\n")
+    for program in programs.iterdir():
+        program.chmod(0o755)
     play = {"name": "Test", "hosts": "localhost", "tasks": [PROVISION]}
     variables = {"hypervisor_dir": str(directory / "none"), "hypervisor_service_managed": False, **machine}
     command = playbooks.command([play], "--check", "-e", json.dumps(variables))
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", 'mount --bind "$0" /etc/os-release && exec "$@"', os_release, *command],
         cwd=directory,
-        env={**playbooks.environment, "PATH": f"{listing.parent}:{playbooks.environment['PATH']}"},
+        env={**playbooks.environment, "PATH": f"{programs}:{playbooks.environment['PATH']}"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -89,6 +98,26 @@ def test_a_host_with_systemd_gets_libvirts_unit_and_has_it_started(playbooks: An
     assert status == 0, output
     assert installed(output) == set(HYPERVISOR)
     assert "Would start libvirtd" in output
+
+
+@pytest.mark.parametrize(
+    ("units", "needless"),
+    [
+        ("inactive inactive active inactive", set()),  # libvirtd ended because it was idle
+        ("active inactive inactive inactive", {"libvirt-daemon", "libvirt-daemon-system"}),
+        ("active active inactive inactive", {"libvirt-daemon", "libvirt-daemon-system"}),
+    ],
+)
+def test_a_daemon_that_serves_is_left_alone_and_gets_no_second_one(
+    playbooks: Any, units: str, needless: set[str]
+) -> None:
+    machine = {"hypervisor_service_managed": True, "_hypervisor_requirements": []}
+    there = {name: version for name, version in {**SERVER, **HYPERVISOR}.items() if name not in needless}
+    status, output = provisioned(playbooks, "24.04", there, units, **machine)
+    assert status == 0, output
+    assert installed(output) == set()
+    start = output.partition("Start it, or restart it after an upgrade")[2].partition("TASK")[0]
+    assert "skipping: [localhost]" in start, output
 
 
 def test_an_older_release_is_refused_for_what_it_is(playbooks: Any) -> None:
