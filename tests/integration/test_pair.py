@@ -93,8 +93,25 @@ def test_the_network_is_measured_as_the_lab_made_it(lab: Path) -> None:
         heal()
 
 
+def test_a_firewall_lets_the_source_through_for_as_long_as_it_is_asked_to(lab: Path, filtered: None) -> None:
+    way = {"peer": OTHER_END, "address": ENDPOINTS["migration_address"]}
+
+    def refused() -> str:
+        return " ".join(look()["problems"])
+
+    before = on("destination", "ip route; nft -s list ruleset")
+    assert "does not get through" in refused()
+    assert module("destination", "migration_network", **way)["changed"]
+    assert refused() == ""
+    assert not module("destination", "migration_network", **way)["changed"]
+    assert module("destination", "migration_network", state="absent")["changed"]
+    assert "does not get through" in refused()
+    assert on("destination", "ip route; nft -s list ruleset") == before
+    assert not module("destination", "migration_network", state="absent")["changed"]
+
+
 def test_all_that_is_wrong_between_two_hosts_is_in_one_list(lab: Path, filtered: None, tmp_path: Path) -> None:
-    wrong = ("-e", "testbed_source_uri=qemu+ssh://root@destination/system")
+    wrong = ("-e", "testbed_source_uri=qemu+ssh://root@destination/system", "-e", "testbed_network_managed=false")
     done = playbook("playbooks/doctor.yml", *REAL, *wrong, "-e", "scenario=smoke", "-e", f"results_dir={tmp_path}")
     assert done.returncode == 2, done.stdout
     assert f"the source does not get through to {ENDPOINTS['migration_address']}, TCP port 49152: timed out" in words(
@@ -119,7 +136,10 @@ def test_a_host_that_is_source_and_destination_is_refused_as_that(guest: Callabl
 
 
 @pytest.mark.long
-def test_every_record_of_real_hosts_has_their_link(lab: Path, tmp_path: Path) -> None:
+def test_an_experiment_comes_through_a_firewall_and_every_record_has_the_link(
+    lab: Path, filtered: None, tmp_path: Path
+) -> None:
+    before = on("destination", "ip route; nft -s list ruleset")
     scenario = write_scenario(tmp_path, methods=["post-copy-prefetching"])
     variables = ("-e", f"scenario={scenario}", "-e", f"results_dir={tmp_path / 'results'}")
     done = playbook("experiment.yml", *REAL, *variables, timeout_s=1200)
@@ -129,3 +149,4 @@ def test_every_record_of_real_hosts_has_their_link(lab: Path, tmp_path: Path) ->
     assert record["link"]["proof"]["page_us"] > 180
     report = (tmp_path / "results" / "latest" / "report" / "table3.md").read_text()
     assert "link as found MTU" in report
+    assert on("destination", "ip route; nft -s list ruleset") == before
