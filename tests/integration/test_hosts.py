@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import time
@@ -101,6 +102,48 @@ def test_a_libvirtd_that_ended_because_it_was_idle_is_no_change(hosts: list[str]
     done = playbook("playbooks/provision.yml", *hosts, "-v", "--tags", "service")
     assert done.returncode == 0, done.stdout
     assert set(changes(done.stdout).values()) == {0}, done.stdout
+
+
+# A checkout whose nights are red at once, and who is told of it.
+NIGHT = "#!/bin/sh\n{ pwd; echo $*; } >/run/night\nexit 1\n"
+TELL = "[Service]\nType=oneshot\nExecStart=/usr/bin/touch /run/told\n"
+NIGHTLY = """
+- name: Run a night as systemd does
+  hosts: source_host
+  gather_facts: false
+  tasks:
+    - name: Make folders
+      ansible.builtin.file: {path: /opt/nights/.venv/bin, state: directory, mode: "0755"}
+    - name: Put a program there
+      ansible.builtin.copy: {dest: "{{ item.path }}", content: "{{ item.text }}", mode: "0755"}
+      loop:
+        - {path: /opt/nights/.venv/bin/python, text: "{{ night }}"}
+        - {path: /etc/systemd/system/tell.service, text: "{{ tell }}"}
+    - name: Make service and timer
+      ansible.builtin.include_role: {name: vcsp.testbed.nightly}
+      vars: {nightly_checkout: /opt/nights, nightly_on_failure: tell.service, nightly_scenario: nightly-bare}
+    - name: Run a night
+      ansible.builtin.command: systemctl start vcsp-nightly.service
+      register: run
+      failed_when: run.rc == 0
+    - name: Wait until its end was told
+      ansible.builtin.wait_for: {path: /run/told, timeout: 30}
+    - name: See what ran, and when it will again
+      ansible.builtin.shell: |
+        cat /run/night && systemctl is-active vcsp-nightly.timer && systemctl list-timers --all --no-legend
+      register: seen
+    - name: Say so
+      ansible.builtin.debug: {msg: "{{ seen.stdout_lines }}"}
+"""
+
+
+def test_systemd_runs_the_nights_and_tells_of_a_red_one(hosts: list[str], tmp_path: Path) -> None:
+    (tmp_path / "night.yml").write_text(NIGHTLY)
+    given = json.dumps({"night": NIGHT, "tell": TELL})
+    done = playbook(str(tmp_path / "night.yml"), *hosts, "-e", given)
+    assert done.returncode == 0, done.stdout
+    assert "/opt/nights" in done.stdout and "-m analysis nightly run --scenario nightly-bare" in done.stdout
+    assert re.search(r"\bactive\b", done.stdout) and "vcsp-nightly.timer" in done.stdout
 
 
 def test_every_method_migrates_a_guest(hosts: list[str], tmp_path: Path) -> None:
