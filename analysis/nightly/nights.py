@@ -19,6 +19,7 @@ from ...plugins.plugin_utils._scenario.schema import fill, place_schema
 from ...plugins.plugin_utils._scenario.trials import trial_id
 from ..data.checked import read_checked
 from ..data.likeness import HOSTS, differences, stated
+from ..statistics.processors import stolen_warnings
 from .metrics import METRICS, wished_percent
 
 # Of a scenario, what does not make a night another measurement.
@@ -103,7 +104,10 @@ def read_night(directory: Path) -> Night:
         values,
         _stack(valid),
         tuple(printable(failure) for failure in _failures(experiment, valid, cells)),
-        tuple(_named("invalid", [f"{record.trial_id} ({'; '.join(record.reasons)})" for record in others])),
+        (
+            *_named("invalid", [f"{record.trial_id} ({'; '.join(record.reasons)})" for record in others]),
+            *map(str, stolen_warnings(experiment.records)),
+        ),
     )
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from ...plugins.module_utils._link import NO_QUICKACK
 from ...plugins.plugin_utils._records.printable import printable
 from ...plugins.plugin_utils._records.records import Record
 from .quality import NoiseWarning
@@ -20,4 +21,5 @@ def rate_warnings(records: Iterable[Record]) -> tuple[NoiseWarning, ...]:
         for record in records
         if record.valid
         for caution in record.data["cautions"]
+        if caution != NO_QUICKACK  # a warning of the link's, once for all trials
     )

@@ -1,6 +1,8 @@
 # Copyright: vcsp.testbed contributors
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Instruments on the destination host: how the vCPU threads spent their time, and how long the quota stopped them."""
+"""Instruments on the destination host: how the vCPU threads spent their time, how long the quota stopped them, and how
+much of the host's processors other virtual machines took.
+"""
 
 from __future__ import annotations
 
@@ -98,6 +100,33 @@ def throttled_s(threads: Iterable[int], proc: Path = PROC) -> float | None:
             return None
         total = (total or 0.0) + found
     return total
+
+
+@dataclass(frozen=True)
+class Processors:
+    """What all processors of this host did since it booted, in ticks (proc_stat(5)).
+
+    :ivar stolen: while they were taken away by the hypervisor that runs this host (``steal``).
+    :ivar all: altogether.
+    """
+
+    stolen: int
+    all: int
+
+    @classmethod
+    def read(cls, proc: Path = PROC) -> Processors | None:
+        """What they did until now; None if the kernel does not report it."""
+        try:
+            # The guests' time, which comes after steal, is in user's already.
+            ticks = [int(word) for word in (proc / "stat").read_text().partition("\n")[0].split()[1:9]]
+        except (OSError, ValueError):
+            return None
+        return cls(ticks[7], sum(ticks)) if len(ticks) == 8 else None
+
+    def stolen_percent_since(self, before: Processors) -> float | None:
+        """The share that was taken away since ``before``; None if no time has passed."""
+        passed = self.all - before.all
+        return 100 * (self.stolen - before.stolen) / passed if passed > 0 else None
 
 
 def process_of(tid: int, proc: Path = PROC) -> int:

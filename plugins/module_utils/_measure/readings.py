@@ -10,7 +10,7 @@ from typing import Any
 from .._guest.telemetry import Channel
 from .._host.qmp import Event
 from .clocks import DRIFT
-from .instruments import SchedStat
+from .instruments import Processors, SchedStat
 from .series import Trace
 
 
@@ -20,6 +20,7 @@ class Readings:
 
     :ivar events_before_switch: how many events had arrived at ``switch_requested_s``.
     :ivar clock_offset_s: the source's real-time clock minus ours, with the bound of the error at ``clock_measured_s``.
+    :ivar processors_before: this host's before the baseline, and ``processors_after`` once all was observed.
     :ivar clocks_set: hosts whose real-time clock was set while events were stamped with it.
     """
 
@@ -30,6 +31,8 @@ class Readings:
     clock_measured_s: float = 0.0
     clocks_set: set[str] = field(default_factory=set)
     sched: SchedStat | None = None
+    processors_before: Processors | None = None
+    processors_after: Processors | None = None
     source_channel: Channel | None = None
     destination_channel: Channel | None = None
     source_migrate: dict[str, Any] = field(default_factory=dict)

@@ -147,6 +147,7 @@ def instruments(options: Options, readings: Readings, resumed: float | None) -> 
         None if keeps_vcpus_busy(readings) else idle,
     )
     put("cgroup", {"throttled_ms": _ms(readings.throttled_s)}, "no quota was set, or the kernel does not report it")
+    put("processors", {"stolen_percent": _stolen_percent(readings)}, "the kernel does not report it")
     blocktime = {
         key.replace("-", "_"): value
         for key, value in readings.destination_migrate.items()
@@ -192,6 +193,11 @@ def instruments(options: Options, readings: Readings, resumed: float | None) -> 
         "the kernel does not report them",
     )
     return found
+
+
+def _stolen_percent(readings: Readings) -> float | None:
+    before, after = readings.processors_before, readings.processors_after
+    return None if before is None or after is None else after.stolen_percent_since(before)
 
 
 def _processor(readings: Readings, resumed: float, completed: float) -> dict[str, float]:

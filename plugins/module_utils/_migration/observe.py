@@ -10,6 +10,7 @@ from typing import Any
 
 from .._guest.telemetry import Channel
 from .._host.memory import huge_pages_mb, thp_mode
+from .._measure.instruments import Processors
 from .._measure.moments import resumed_s
 from .._measure.series import trace
 from . import run_state
@@ -55,6 +56,7 @@ def collect(session: Session) -> None:
         ending = session.ending("destination")
         raise MigrationFailed(f"the destination's QEMU ended after the migration had completed{ending}")
     readings.destination_migrate = answer
+    readings.processors_after = Processors.read()
     if readings.run_state == RUNNING:
         run_state.check(session)
     if session.incoming is not None:

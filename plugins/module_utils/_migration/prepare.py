@@ -15,7 +15,7 @@ from .._destination.prefetch import Block, Prefetch, PrefetchError
 from .._guest.telemetry import Channel, has_channel
 from .._host.qmp import Monitor, QmpError
 from .._libvirt import libvirt
-from .._measure.instruments import SchedStat, process_of
+from .._measure.instruments import Processors, SchedStat, process_of
 from .._measure.series import TRACE_MAX
 from . import fitness, journal, out_of_band, run_state, undo
 from .errors import MigrationFailed
@@ -66,6 +66,7 @@ def prepare(session: Session) -> None:
         readings.source_channel = _open_channel(session, source)
         readings.destination_channel = _open_channel(session, destination)
     readings.sched = session.stack.enter_context(SchedStat(readings.vcpu_threads))
+    readings.processors_before = Processors.read()
 
 
 def baseline(session: Session) -> None:

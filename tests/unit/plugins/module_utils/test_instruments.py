@@ -13,6 +13,7 @@ import pytest
 
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.memory import huge_pages_mb, thp_mode
 from ansible_collections.vcsp.testbed.plugins.module_utils._measure.instruments import (
+    Processors,
     SchedStat,
     process_of,
     throttled_s,
@@ -113,3 +114,20 @@ def test_process_of_a_thread(tmp_path: Path) -> None:
 
 def test_a_host_that_does_not_list_its_mounts_reports_no_throttling(tmp_path: Path) -> None:
     assert throttled_s([1], tmp_path) is None
+
+
+def test_the_share_of_the_processors_that_others_took(tmp_path: Path) -> None:
+    write(tmp_path / "stat", "cpu  100 0 50 800 10 5 5 30 40 0\ncpu0 9 9 9 9 9 9 9 9 9 9\n")
+    before = Processors.read(tmp_path)
+    assert before == Processors(stolen=30, all=1000), "the guests' 40 are in the first 100 already"
+    assert before.stolen_percent_since(before) is None
+    write(tmp_path / "stat", "cpu  150 0 60 810 10 5 5 60 70 0\n")
+    after = Processors.read(tmp_path)
+    assert after is not None and after.stolen_percent_since(before) == pytest.approx(30)
+
+
+@pytest.mark.parametrize("text", [None, "", "cpu 1 2 3 4\n", "cpu a b c d e f g h\n"])
+def test_processors_of_which_nothing_is_known(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        write(tmp_path / "stat", text)
+    assert Processors.read(tmp_path) is None

@@ -17,7 +17,7 @@ import pytest
 from ansible_collections.vcsp.testbed.plugins.module_utils._destination.prefetch import Request
 from ansible_collections.vcsp.testbed.plugins.module_utils._guest.telemetry import Sample, Times, Verified
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import Event
-from ansible_collections.vcsp.testbed.plugins.module_utils._measure.instruments import SchedSample
+from ansible_collections.vcsp.testbed.plugins.module_utils._measure.instruments import Processors, SchedSample
 from ansible_collections.vcsp.testbed.plugins.module_utils._measure.readings import Readings
 from ansible_collections.vcsp.testbed.plugins.module_utils._measure.result import build
 from ansible_collections.vcsp.testbed.plugins.module_utils._measure.series import trace
@@ -97,6 +97,8 @@ def readings(**changes: Any) -> Readings:
                 sched(104.5, (3.6, 0.3)),
             ]
         ),
+        "processors_before": Processors(stolen=30, all=1000),
+        "processors_after": Processors(stolen=130, all=1800),
         "source_channel": channel(*(line(s, int((s - 97) * 1000), "source") for s in (97.0, 98.0, 99.0, 99.9))),
         "destination_channel": channel(
             line(100.0, 2900, "destination"), line(101.0, 3400, "destination"), line(104.1, 6500, "destination")
@@ -173,6 +175,7 @@ def test_instruments_events_and_files() -> None:
         schedstat["page_wait_ms"]
     )
     assert found["instruments"]["cgroup"]["values"] == {"throttled_ms": 250.0}
+    assert found["instruments"]["processors"]["values"] == {"stolen_percent": 12.5}
     times = found["instruments"]["visit_times"]["values"]
     assert times["longest_ms"] == 3.5
     assert times["histogram"] == {"14": times["visits"]}
@@ -312,6 +315,7 @@ def test_missing_readings_give_none_and_never_zero() -> None:
         "visit_times",
         "request_trace",
         "cpu_latency",
+        "processors",
     ):
         assert found["instruments"][name]["present"] is False, name
         assert found["instruments"][name]["reason"], name
