@@ -4,8 +4,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from .test_gate import PLAYBOOKS, ROOT, two_hosts, without_our_settings
 
@@ -46,3 +50,16 @@ def test_a_user_learns_at_once_what_root_would(tmp_path: Path) -> None:
     )
     assert [line for line in found if line.startswith("nonsense: no such scenario")]
     assert [line for line in found if "rate_mbit: 0 must be at least 1" in line]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can have a disk of a known size")
+def test_there_must_be_room_for_every_boot_that_is_saved(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1000m", "tmpfs", disk], check=True)
+    try:
+        found = findings("-i", two_hosts(tmp_path), "-e", f"hypervisor_dir={disk}", cwd=tmp_path)
+    finally:
+        subprocess.run(["umount", disk], check=True)
+    # Of "quick": three boots, each with its system four times (once to begin with) and with windows of 8, 16 and 32 MB.
+    assert [line for line in found if f"{disk} has 1000 MB free, and up to 2088 MB will be needed" in line]
