@@ -125,7 +125,7 @@ test-long: $(VENV)/.requirements-dev ## tests that take too long for every chang
 	$(RUN) pytest tests/unit tests/integration -m long $(ARGS)
 
 test-hosts: $(VENV)/.requirements-dev ## tests on embedded hosts with an operating system of their own (as root)
-	$(RUN) pytest tests/integration/test_hosts.py $(ARGS)
+	$(RUN) pytest tests/integration/test_hosts.py tests/integration/test_guide.py $(ARGS)
 
 test-stress: $(VENV)/.requirements-dev browser ## all tests at several speeds, hosts held back, machine busy (as root, an hour and more)
 	$(RUN) tests/stress.sh
