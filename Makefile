@@ -34,6 +34,8 @@ $(if $(strip $(foreach character,$$ " ' : `,$(findstring $(character),$(CURDIR))
 
 VENV := .venv
 BIN := $(CURDIR)/$(VENV)/bin
+# Another one, with an Ansible that .venv does not have.
+NEWEST := build/newest
 # Do not compile ahead of use: hardly any of the thousands of files in Ansible's package is ever imported.
 PIP_OPTIONS := --quiet --disable-pip-version-check --no-compile
 # Nobody is there to answer: no question, no restart of services, and a wait for whoever else installs.
@@ -60,8 +62,8 @@ endif
 
 .DEFAULT_GOAL := help
 .PHONY: help experiment smoke report compare nightly doctor lab provision teardown \
-  test test-unit test-integration test-long test-hosts test-stress faults soak lint docs bench bench-policies \
-  bench-nights build browser venv clean
+  test test-unit test-integration test-long test-hosts test-newest test-stress faults soak lint docs bench \
+  bench-policies bench-nights build browser venv clean
 
 help: ## list the targets
 	@echo 'usage: make TARGET [SCENARIO=quick] [ARGS="options of the command, such as -i inventory/mylab or -v"]'
@@ -126,6 +128,19 @@ test-long: $(VENV)/.requirements-dev ## tests that take too long for every chang
 
 test-hosts: $(VENV)/.requirements-dev ## tests on embedded hosts with an operating system of their own (as root)
 	$(RUN) pytest tests/integration/test_hosts.py tests/integration/test_guide.py $(ARGS)
+
+test-newest: ## unit tests and migrations with the newest Ansible that PYTHON (3.12 or later) takes (as root)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 12))' || { \
+	  echo 'Newer Ansible than in requirements.txt needs Python 3.12: make test-newest PYTHON=python3.13' >&2; exit 1; }
+	@echo 'Installing the newest Ansible into $(NEWEST) ...'
+	@$(PYTHON) -m venv $(NEWEST)
+	@for file in requirements.txt requirements-dev.txt; do \
+	  sed -E 's/^(ansible|ansible-core)==.*/\1/' $$file >$(NEWEST)/$$file; done
+	@$(NEWEST)/bin/python -m pip install $(PIP_OPTIONS) --upgrade -r $(NEWEST)/requirements-dev.txt
+	@touch $(NEWEST)/.requirements $(NEWEST)/.requirements-dev
+	@$(NEWEST)/bin/python -c 'from importlib.metadata import version; print("ansible-core", version("ansible-core"))'
+	@$(MAKE) --no-print-directory VENV=$(NEWEST) test-unit
+	@$(MAKE) --no-print-directory VENV=$(NEWEST) test-integration ARGS='-k test_migration'
 
 test-stress: $(VENV)/.requirements-dev browser ## all tests at several speeds, hosts held back, machine busy (as root, an hour and more)
 	$(RUN) tests/stress.sh

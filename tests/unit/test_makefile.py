@@ -13,19 +13,23 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# Stands in for the system's Python: makes a .venv whose programs only report.
+(RUNNER,) = re.findall(r"^ansible-runner==.*", (ROOT / "requirements.txt").read_text(), re.MULTILINE)
+# Stands in for the system's Python: makes virtual environments whose programs only report.
 PYTHON = """#!/bin/sh
 case "$*" in
 *" pip "*) [ ! "$OFFLINE" ] || { echo 'ERROR: No matching distribution found'; exit 1; } ;;
 *" venv "*)
-  mkdir -p .venv/bin; cp "$0" .venv/bin/python
-  [ -e .venv/bin/pip ] || echo "#!$(pwd)/.venv/bin/python" >.venv/bin/pip
-  cat >.venv/bin/ansible-playbook <<'END'
+  for venv; do :; done
+  mkdir -p "$venv/bin"; cp "$0" "$venv/bin/python"
+  [ -e "$venv/bin/pip" ] || echo "#!$(pwd)/$venv/bin/python" >"$venv/bin/pip"
+  cat >"$venv/bin/ansible-playbook" <<'END'
 #!/bin/sh
 echo "played $1 with $(locale charmap) in $PATH, ${TMPDIR-unset}"; sleep 0.2; echo "ended $1"
 END
-  chmod +x .venv/bin/*
+  cp "$venv/bin/ansible-playbook" "$venv/bin/pytest"
+  chmod +x "$venv"/bin/*
   ;;
+*"(3, 12)"*) [ ! "$OLD" ] ;;
 esac
 """
 
@@ -129,6 +133,27 @@ def test_a_virtual_environment_is_made_anew_where_its_python_is_gone(checkout: P
     python.symlink_to("/nowhere/python3.9")
     assert "Installing" in make(checkout, "venv").stdout
     assert "played" in make(checkout, "experiment").stdout
+
+
+def test_the_newest_ansible_has_an_environment_of_its_own(checkout: Path) -> None:
+    make(checkout, "venv")
+    done = make(checkout, "test-newest")
+    assert done.returncode == 0, done.stdout
+    newest = checkout / "build" / "newest"
+    wanted = (newest / "requirements.txt").read_text().splitlines()
+    assert [line for line in wanted if line.startswith("ansible")] == ["ansible-core", "ansible", RUNNER]
+    assert "-r requirements.txt" in (newest / "requirements-dev.txt").read_text()
+    # The unit tests, and the others.
+    assert done.stdout.count(f" in {newest}/bin:") == 2, done.stdout
+    # Nothing brings back what requirements.txt says.
+    assert done.stdout.count("Installing") == 1, done.stdout
+
+
+def test_a_python_that_takes_no_newer_ansible_is_refused_in_one_sentence(checkout: Path) -> None:
+    done = make(checkout, "test-newest", OLD="yes")
+    assert done.returncode == 2
+    assert "make test-newest PYTHON=python3.13" in done.stdout
+    assert not (checkout / "build").exists()
 
 
 def test_a_virtual_environment_that_is_a_link_is_left_alone(checkout: Path, tmp_path: Path) -> None:
