@@ -92,6 +92,8 @@ def to_acknowledge(way: Way) -> list[Command]:
 
     :raises NetworkError: there is no way to the source at all.
     """
+    if shutil.which("ip") is None:  # the host is not provisioned yet
+        return []
     shown = run(["ip", "-o", "route", "get", way.peer, "from", way.address])
     if " quickack 1" in shown:
         return []
@@ -113,7 +115,7 @@ def to_put_back() -> list[Command]:
     ]
     if has_ufw():
         commands += [_ufw_deletion(line) for line in run(["ufw", "show", "added"]).splitlines() if f"'{MARK} " in line]
-    for family in ("-4", "-6"):
+    for family in ("-4", "-6") if shutil.which("ip") else ():
         if run(["ip", family, "route", "show", "proto", ROUTE_PROTOCOL]).strip():
             commands.append(["ip", family, "route", "flush", "proto", ROUTE_PROTOCOL])
     return commands
@@ -126,7 +128,10 @@ def has_ufw() -> bool:
 def _ruleset() -> list[dict[str, Any]]:
     if shutil.which("nft") is None:
         return []
-    found: list[dict[str, Any]] = json.loads(run(["nft", "--json", "list", "ruleset"]))["nftables"]
+    try:
+        found: list[dict[str, Any]] = json.loads(run(["nft", "--json", "list", "ruleset"]))["nftables"]
+    except NetworkError:  # a kernel without nf_tables has no rules of it
+        return []
     return found
 
 
@@ -152,7 +157,9 @@ def _chains(ruleset: list[dict[str, Any]], way: Way, ufw: bool) -> Iterator[dict
 
 
 def _drops(rule: dict[str, Any]) -> bool:
-    return any("drop" in expression or "reject" in expression for expression in rule["expr"])
+    """Whether one of its verdicts is to drop or reject, be it within a map."""
+    text = json.dumps(rule["expr"])
+    return '"drop"' in text or '"reject"' in text
 
 
 def _insert(way: Way, chain: dict[str, Any]) -> Command:

@@ -27,7 +27,7 @@ SITE = (
     "add table inet filter; add chain inet filter input { type filter hook input priority 0; policy drop; };"
     "add rule inet filter input iif lo accept;"
     "add table ip extra; add chain ip extra in { type filter hook input priority 10; };"
-    "add rule ip extra in tcp dport 49160 reject;"
+    "add rule ip extra in tcp dport vmap { 22 : accept, 49160 : drop };"
     "add table ip6 other; add chain ip6 other in { type filter hook input priority 0; policy drop; };"
     "add table ip open; add chain ip open in { type filter hook input priority 20; };"
     "add rule ip open in tcp dport 22 accept"
@@ -134,6 +134,20 @@ def test_ufws_own_tables_are_left_to_it(monkeypatch: pytest.MonkeyPatch) -> None
     assert [command[0] for command in to_let_through(WAY)] == ["ufw"]
     monkeypatch.setattr(migration_network, "run", lambda command: "Status: inactive\n")
     assert [command[0] for command in to_let_through(WAY)] == ["nft"]
+
+
+def test_a_host_without_any_of_the_programs_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _program: None)
+    assert to_let_through(WAY) == to_acknowledge(WAY) == to_put_back() == []
+
+
+def test_a_kernel_without_nftables_needs_no_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(command: list[str]) -> str:
+        raise NetworkError("nft: Protocol not supported")
+
+    monkeypatch.setattr(migration_network, "run", fail)
+    monkeypatch.setattr(migration_network, "has_ufw", lambda: False)
+    assert to_let_through(WAY) == []
 
 
 def test_a_command_that_fails_says_what_it_said() -> None:
