@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -56,11 +57,9 @@ def prepare(session: Session) -> None:
     destination.look_up()
     journal.sign(destination, session.owner)
     _configure(session)
-    uri, port = first_listener(session)
     destination.execute("cont")  # in INMIGRATE: run after the switch
     readings.vcpu_threads = tuple(cpu["thread-id"] for cpu in destination.execute("query-cpus-fast"))
-    session.incoming = Incoming(process_of(readings.vcpu_threads[0]), port, uri)
-    _load_prefetch(session, session.incoming)
+    _load_prefetch(session)
     _throttle(session)
     if has_channel(xml):
         readings.source_channel = _open_channel(session, source)
@@ -128,6 +127,19 @@ def _set_work(session: Session) -> None:
         needs=(session.source, session.destination),
         advice="is the guest's workload running? If not, rebuild the saved states (playbooks/guest.yml)",
     )
+
+
+def open_to_source(session: Session) -> None:
+    """Have the destination listen, now that the source connects at once: until then, nobody else could either.
+
+    :raises MigrationFailed: it cannot.
+    :raises PrefetchError: prefetching is unavailable.
+    """
+    uri, port = first_listener(session)
+    session.incoming = Incoming(process_of(session.readings.vcpu_threads[0]), port, uri)
+    with _dispensable(session):
+        if session.prefetch is not None:
+            session.prefetch.attach(session.incoming.pid, port)
 
 
 def first_listener(session: Session) -> tuple[str, int]:
@@ -198,17 +210,27 @@ def _open_channel(session: Session, monitor: Monitor) -> Channel:
     return channel
 
 
-def _load_prefetch(session: Session, incoming: Incoming) -> None:
+def _load_prefetch(session: Session) -> None:
     """Load the program for prefetching and the request trace. A method without prefetching can do without both."""
     options = session.options
-    try:
+    with _dispensable(session):
         blocks = fitness.blocks(session.source)
         program = Prefetch(options.prefetch_program, blocks, options.method.policy, trace_entries(blocks))
-        session.stack.enter_context(program).attach(incoming.pid, incoming.port)
-        session.prefetch = program
+        session.prefetch = session.stack.enter_context(program)
+
+
+@contextmanager
+def _dispensable(session: Session) -> Iterator[None]:
+    """Go on without the program where the method does not prefetch.
+
+    :raises PrefetchError: it does.
+    """
+    try:
+        yield
     except PrefetchError as error:
-        if options.method.prefetches:
+        if session.options.method.prefetches:
             raise PrefetchError(f"prefetching needs eBPF on the destination: {error}") from error
+        session.prefetch = None
         session.readings.prefetch_absent = str(error)
 
 

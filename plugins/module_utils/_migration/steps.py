@@ -16,7 +16,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, replace
 
-from .phases import Phase, has_switched, phase
+from .phases import SENDING, Phase, has_switched, phase
 
 PAUSED = "postcopy-paused"
 
@@ -124,7 +124,8 @@ def _before_the_switch(now: Situation) -> Step:
         return Step.ROLL_BACK
     if not now.started:
         return Step.START
-    if now.phase is Phase.PRECOPY and not now.homeward:
+    # A source may be sending before the destination has accepted the connection.
+    if now.phase is Phase.PRECOPY and now.destination in SENDING and not now.homeward:
         return Step.SWITCH
     return Step.WAIT
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 """One post-copy migration as a transaction, run on the destination host.
 
-    prepare   the destination's QEMU, capabilities, quota, eBPF program, baseline
+    prepare   the destination's QEMU, capabilities, quota, eBPF program, baseline, and last its listener
     drive     look, take the next step (steps.py), look again, until the guest is home
     observe   the fixed window for throughput, memory verification
     undo      before the switch, a failure leaves the guest running on the source
@@ -27,7 +27,7 @@ from .drive import drive, release_after_failure
 from .errors import MigrationError, MigrationFailed
 from .observe import collect, observe
 from .owner import Owner, busy, only_call, other_call
-from .prepare import baseline, prepare
+from .prepare import baseline, open_to_source, prepare
 from .session import Session
 from .standing import BUSY, Standing
 from .undo import give_back
@@ -150,6 +150,7 @@ def _migrate(session: Session, left_over: bool) -> None:
             give_back(session)
         prepare(session)
         baseline(session)
+        open_to_source(session)
     except BaseException:
         give_back(session)
         raise

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from contextlib import nullcontext
 from dataclasses import replace
@@ -17,6 +18,7 @@ from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import (
     ConnectionFailed,
     QmpError,
 )
+from ansible_collections.vcsp.testbed.plugins.module_utils._method import Method
 from ansible_collections.vcsp.testbed.plugins.module_utils._migration import (
     drive,
     observe,
@@ -99,6 +101,28 @@ def test_ports_that_are_all_taken_are_named() -> None:
         prepare.listen(call, "migrate-incoming")
     with pytest.raises(MigrationFailed, match=r"192\.0\.2\.12, TCP ports 49152-49215: .*in use.*migration_ports"):
         prepare.first_listener(call)
+
+
+@pytest.mark.parametrize("method", [Method(), Method(prefetch_pages=10)], ids=["plain", "prefetching"])
+def test_the_program_waits_for_the_connections_to_the_listener(method: Method) -> None:
+    def refuse(_pid: int, _port: int) -> None:
+        raise PrefetchError("the kernel refuses")
+
+    destination = qemu("destination", "setup", "inmigrate")
+    destination.answers["query_migrate"] |= {"socket-address": [{"port": "49153"}]}
+    call = between(qemu("source", "none"), destination)
+    call.options = replace(call.options, method=method)
+    call.readings.vcpu_threads = (os.getpid(),)
+    attached: list[tuple[int, int]] = []
+    call.prefetch = SimpleNamespace(attach=lambda *where: attached.append(where))
+    prepare.open_to_source(call)
+    assert attached == [(os.getpid(), 49153)]
+    assert call.incoming == session.Incoming(os.getpid(), 49153, "tcp:192.0.2.12:49153")
+    call.prefetch = SimpleNamespace(attach=refuse)
+    with pytest.raises(PrefetchError, match="needs eBPF") if method.prefetches else nullcontext():
+        prepare.open_to_source(call)
+        assert call.prefetch is None
+        assert call.readings.prefetch_absent == "the kernel refuses"
 
 
 @pytest.mark.parametrize(("by_the_guest", "how"), [(True, " (the guest shut down)"), (False, "")])
