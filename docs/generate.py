@@ -44,7 +44,8 @@ def settings() -> str:
     """Return the settings of a method as a table."""
     rows = ["| setting | default | allowed | what it is |", "| --- | --- | --- | --- |"]
     for entry in fields(Method):
-        default = "not set" if entry.default is None else f"`{entry.default}`"
+        shown = str(entry.default).lower() if kind(entry) == "bool" else entry.default
+        default = "not set" if entry.default is None else f"`{shown}`"
         allowed = ", ".join(f"`{value}`" for value in entry.metadata["allowed"] or ("true", "false"))
         if kind(entry) in ("int", "float"):
             allowed = "{:,} to {:,} ".format(*entry.metadata["allowed"]) + entry.metadata["unit"]

@@ -101,6 +101,11 @@ class Method:
         unit="MB/s",
         allowed=(0, 1_000_000),
     )
+    tls: bool = _setting(
+        False,
+        "Whether the migration is encrypted, and each host's certificate verified by the other, with QEMU's TLS.",
+        "Needs certificates on both hosts. Goes without prefetching, because TLS hides page requests from eBPF.",
+    )
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Method:
@@ -149,6 +154,12 @@ class Method:
             self.policy  # noqa: B018 - raises if it cannot be made
         except ValueError as error:
             yield str(error)
+        else:
+            if self.tls and self.prefetches:
+                yield (
+                    "tls: is true, but TLS hides page requests from the eBPF program that lengthens them; use "
+                    "prefetch_pages: 1 with prefetch_policy: fixed, or leave tls out"
+                )
         if self.holds_push and not self.preempt:
             yield (
                 "postcopy_preempt: is false, but transfer: demand cannot do without it (requested pages would be held "

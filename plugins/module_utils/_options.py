@@ -41,6 +41,7 @@ class Options:
     rate_mb_per_s: float | None = None
     force: bool = False
     migration_ports: str = "49152-49215"
+    tls_dir: Path = Path("/etc/pki/qemu/vcsp")
 
     @property
     def ports(self) -> range:

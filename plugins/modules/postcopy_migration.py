@@ -113,6 +113,14 @@ options:
     description: The compiled eBPF program, installed by the role P(vcsp.testbed.hypervisor#role).
     type: path
     default: /var/lib/libvirt/vcsp/prefetch.bpf.o
+  tls_dir:
+    description:
+      - Folder of the certificates for O(method.tls), the same on both hosts, made by the role
+        P(vcsp.testbed.hypervisor#role) or the site's own. QEMU's names hold, C(ca-cert.pem), C(server-cert.pem),
+        C(server-key.pem), C(client-cert.pem) and C(client-key.pem), and its user must be able to read them.
+      - The server's certificate of this host must be for O(migration_address).
+    type: path
+    default: /etc/pki/qemu/vcsp
   timeout_s:
     description:
       - Time without progress, in seconds, after which measuring is given up and the guest is brought home. Progress
@@ -283,6 +291,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "cpu_latency_us": {"type": "int"},
     "run_state": {"type": "str", "default": "keep", "choices": ["keep", "running"]},
     "prefetch_program": {"type": "path", "default": "/var/lib/libvirt/vcsp/prefetch.bpf.o"},
+    "tls_dir": {"type": "path", "default": "/etc/pki/qemu/vcsp"},
     "timeout_s": {"type": "float", "default": 300},
     "total_timeout_s": {"type": "float"},
     "stall_timeout_s": {"type": "float", "default": 15},
@@ -348,7 +357,8 @@ def main() -> None:
         module.fail_json(msg="; ".join(wrong))
     given = {**module.params, "method": methods.Method.of(module.params["method"])}
     files_dir = None if given["files_dir"] is None else Path(given["files_dir"])
-    options = Options(**{**given, "prefetch_program": Path(given["prefetch_program"]), "files_dir": files_dir})
+    paths = {name: Path(given[name]) for name in ("prefetch_program", "tls_dir")}
+    options = Options(**{**given, **paths, "files_dir": files_dir})
     migration = Migration(options, report=module.warn)
     started_at = now()
     try:

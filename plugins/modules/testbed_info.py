@@ -40,6 +40,15 @@ options:
     description: The compiled eBPF program.
     type: path
     default: /var/lib/libvirt/vcsp/prefetch.bpf.o
+  tls_dir:
+    description: Folder of the certificates with which QEMU encrypts migrations.
+    type: path
+    default: /etc/pki/qemu/vcsp
+  migration_address:
+    description:
+      - The address on which this host is a destination, and which its certificate must therefore be for. Empty or
+        omitted for a host that is none.
+    type: str
   cache:
     description:
       - File that keeps what KVM can do until the host reboots, because trying a KVM that hangs takes ten seconds.
@@ -109,6 +118,11 @@ info:
     cgroup:
       description: Version of the cgroup hierarchy with the CPU controller, and whether the controller is available.
       type: dict
+    tls:
+      description:
+        - Whether QEMU can encrypt migrations with the certificates in O(tls_dir), tried in a connection of this host
+          with itself. C(authorities) has the SHA-256 of each certificate of an authority that is trusted.
+      type: dict
     memory:
       description: Total and available memory, in MB.
       type: dict
@@ -138,7 +152,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.vcsp.testbed.plugins.module_utils._host import capabilities, kvm
+from ansible_collections.vcsp.testbed.plugins.module_utils._host import capabilities, certificates, kvm
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.machines import machines
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.memory import memory
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import ConnectionFailed, connect
@@ -173,6 +187,8 @@ def main() -> None:
             "rom": {"type": "path"},
             "host_cpus": {"type": "list", "elements": "str", "default": []},
             "prefetch_program": {"type": "path", "default": "/var/lib/libvirt/vcsp/prefetch.bpf.o"},
+            "tls_dir": {"type": "path", "default": "/etc/pki/qemu/vcsp"},
+            "migration_address": {"type": "str"},
             "cache": {"type": "path", "default": "/var/lib/libvirt/vcsp/accelerator.json"},
         },
         supports_check_mode=True,
@@ -197,6 +213,7 @@ def main() -> None:
         "userfaultfd": capabilities.userfaultfd(),
         "ebpf": capabilities.ebpf(Path(params["prefetch_program"])),
         "cgroup": capabilities.cgroup(),
+        "tls": certificates.look(Path(params["tls_dir"]), params["migration_address"] or None),
         "memory": memory(),
         **capabilities.provenance(),
     }

@@ -19,6 +19,7 @@ from .memory import first_match, thp_mode
 
 UFFD_SYSCTL = Path("/proc/sys/vm/unprivileged_userfaultfd")
 UFFD_DEVICE = Path("/dev/userfaultfd")
+QEMU_CONF = Path("/etc/libvirt/qemu.conf")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -45,7 +46,7 @@ def qemu(binary: str) -> dict[str, Any] | None:
     }
 
 
-def userfaultfd(qemu_conf: Path = Path("/etc/libvirt/qemu.conf")) -> dict[str, Any]:
+def userfaultfd(qemu_conf: Path = QEMU_CONF) -> dict[str, Any]:
     """Whether QEMU, under the user that libvirt runs it as, may use userfaultfd(2)."""
     user = qemu_user(qemu_conf)
     if not UFFD_SYSCTL.exists() and not UFFD_DEVICE.exists():
@@ -54,20 +55,20 @@ def userfaultfd(qemu_conf: Path = Path("/etc/libvirt/qemu.conf")) -> dict[str, A
         return answer(True, "QEMU runs as root")
     if UFFD_SYSCTL.exists() and UFFD_SYSCTL.read_text().strip() == "1":
         return answer(True, "vm.unprivileged_userfaultfd is 1")
-    if may_open(user, UFFD_DEVICE) and libvirt_shows(UFFD_DEVICE, qemu_conf):
+    if may_open(user, UFFD_DEVICE, write=True) and libvirt_shows(UFFD_DEVICE, qemu_conf):
         return answer(True, f"QEMU runs as {user}, which may open {UFFD_DEVICE}")
     return answer(
         False, f"QEMU runs as {user}, which may not open {UFFD_DEVICE}, and vm.unprivileged_userfaultfd is not 1"
     )
 
 
-def may_open(user: str, device: Path) -> bool:
-    """Whether an account may read and write a device, tried under its name and with its groups."""
+def may_open(user: str, path: Path, write: bool = False) -> bool:
+    """Whether an account may read a file, and write it if asked, tried under its name and with its groups."""
     try:
         account = pwd.getpwnam(user)
         return (
             subprocess.run(
-                ["test", "-r", device, "-a", "-w", device],
+                ["test", "-r", path, *(["-a", "-w", path] if write else [])],
                 user=account.pw_uid,
                 group=account.pw_gid,
                 extra_groups=os.getgrouplist(user, account.pw_gid),
@@ -86,7 +87,7 @@ def libvirt_shows(device: Path, qemu_conf: Path) -> bool:
     return devices is None or f'"{device}"' in devices
 
 
-def qemu_user(qemu_conf: Path) -> str:
+def qemu_user(qemu_conf: Path = QEMU_CONF) -> str:
     """User of libvirt's QEMU processes: as set in qemu.conf, else the distribution's account, else root."""
     user = first_match(r'^\s*user\s*=\s*"([^"]+)"', qemu_conf)
     if user is not None:

@@ -43,6 +43,7 @@ class Readings:
     requests_seen: int | None = None
     not_measured: list[str] = field(default_factory=list)
     prefetch_absent: str | None = None
+    encrypted: bool | None = None
     cpu_latency_absent: str | None = None
     observation_end_s: float | None = None
     throttled_s: float | None = None

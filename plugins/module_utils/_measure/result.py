@@ -187,6 +187,7 @@ def instruments(options: Options, readings: Readings, resumed: float | None) -> 
     )
     bound = None if readings.cpu_latency_absent else options.cpu_latency_us
     put("cpu_latency", {"bound_us": bound}, readings.cpu_latency_absent or "not requested")
+    put("tls", {"encrypted": readings.encrypted}, "not requested")
     put(
         "huge_pages",
         {"destination_mb": readings.huge_pages_mb, "destination_thp": readings.thp},
@@ -269,6 +270,8 @@ def validity(options: Options, readings: Readings, measurements: dict[str, float
     reasons += [
         f"the capability {name} was not in force" for name in capabilities if not readings.capabilities.get(name)
     ]
+    if options.method.tls and not readings.encrypted:
+        reasons.append("the migration was not encrypted")
     seen, counted = readings.requests_seen, measurements["page_requests"]
     if seen is not None and counted is not None:
         tolerance = max(REQUESTS_TOLERANCE_MIN, REQUESTS_TOLERANCE * counted)

@@ -202,9 +202,11 @@ def recover(session: Session) -> None:
 
 def _not_switched(session: Session) -> str:
     """Why the guest did not even switch: QEMU failed, or waits for something, such as a connection."""
-    if session.now.phase is Phase.FAILED:
-        return f"the migration failed before the switch: {_reason(session)}"
     options = session.options
+    if session.now.phase is Phase.FAILED:
+        text = f"the migration failed before the switch: {_reason(session)}"
+        advice = "the log of the destination's QEMU says so if it refused the source's certificate"
+        return f"{text} ({advice})" if options.method.tls else text
     if _unanswered(session, session.now) and session.incoming is not None:
         return (
             f"the source cannot connect to {options.migration_address}, TCP port {session.incoming.port}, within "

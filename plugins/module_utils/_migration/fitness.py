@@ -17,13 +17,14 @@ from .._destination.prefetch import (
     parse_ramblocks,
 )
 from .._host import domain as domains
-from .._host import kvm, oob
+from .._host import certificates, kvm, oob
 from .._host.endpoints import own_addresses, virsh
 from .._host.identity import identity
 from .._host.memory import rooms
 from .._host.qmp import GuestGone, Monitor, NoAnswer
 from .._libvirt import libvirt
 from .._options import Options
+from . import encryption
 from .fitness_domain import unfit
 from .phases import Phase
 from .standing import Seen, Standing, standing
@@ -193,16 +194,30 @@ def _check_hosts(options: Options, source: Monitor, destination: Monitor) -> Non
                     f"transfer: demand needs QEMU >= {MIN_QEMU_FOR_PREEMPT} (postcopy-preempt), but the {monitor.role} "
                     f"has {major}: upgrade it, or use transfer: push without postcopy_preempt"
                 )
+    _check_encryption(options, source)
     if options.method.prefetches:
         _check_prefetch(options, source)
     _check_memory(options, source)
 
 
-def _check_prefetch(options: Options, source: Monitor) -> None:
-    if source.execute("query-migrate-parameters").get("tls-creds"):
+def _check_encryption(options: Options, source: Monitor) -> None:
+    """Make sure that the migration is encrypted if that is asked for, and by nobody else's setting."""
+    set_already = encryption.in_use(source)
+    if set_already not in ("", encryption.CREDENTIALS):
         raise Unfit(
-            "prefetching cannot work with TLS, which hides page requests from the kernel: use prefetch_pages: 1"
+            f"the guest {options.name} has the TLS credentials {set_already} set for migrations, which are not this "
+            "collection's: take them away (QMP migrate-set-parameters, tls-creds: ''), and use tls: true to encrypt"
         )
+    if options.method.tls:
+        found = certificates.look(options.tls_dir, options.migration_address)
+        if not found["usable"]:
+            raise Unfit(
+                f"tls: this host's certificates cannot be used: {found['reason']}. Make them anew with "
+                "playbooks/experiment.yml, or correct your own (tls_dir), or migrate with tls: false"
+            )
+
+
+def _check_prefetch(options: Options, source: Monitor) -> None:
     load_libbpf()
     largest = max(block.used_bytes // block.page_bytes for block in blocks(source))
     if options.method.prefetch_pages > largest:

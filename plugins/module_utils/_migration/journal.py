@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 
 from .._host import domain as domains
 from .._host.qmp import Monitor
-from . import fitness
+from . import encryption, fitness
 from .owner import Owner
 
 
@@ -72,6 +72,7 @@ def put_back(monitor: Monitor) -> bool:
     note = read(monitor)
     if note is None:
         return False
+    encryption.withdraw(monitor)
     found = _is_about(note, monitor)
     if found and note.settings is not None:
         fitness.restore(monitor, note.settings)

@@ -18,7 +18,7 @@ from .._host.qmp import Monitor, QmpError
 from .._libvirt import libvirt
 from .._measure.instruments import Processors, SchedStat, process_of
 from .._measure.series import TRACE_MAX
-from . import fitness, journal, out_of_band, run_state, undo
+from . import encryption, fitness, journal, out_of_band, run_state, undo
 from .errors import MigrationFailed
 from .only_measuring import only_measuring
 from .pace import Pace
@@ -187,6 +187,10 @@ def _configure(session: Session) -> None:
         hint = "Can QEMU use userfaultfd? Run playbooks/provision.yml on both hosts"
         raise MigrationFailed(f"{error}. {hint}") from error
     session.readings.capabilities = destination.capabilities()
+    if method.tls:
+        for monitor in (source, destination):
+            encryption.encrypt(monitor, session.options.tls_dir, session.options.migration_address)
+        session.readings.encrypted = all(map(encryption.in_use, (source, destination)))
     session.now = replace(session.now, held=method.holds_push)
     if method.holds_push:
         _guard(session, session.dead_man.start)  # here, where it takes no time from the guest
@@ -211,8 +215,11 @@ def _open_channel(session: Session, monitor: Monitor) -> Channel:
 
 
 def _load_prefetch(session: Session) -> None:
-    """Load the program for prefetching and the request trace. A method without prefetching can do without both."""
+    """Load the program for prefetching and the request trace, unless TLS hides the requests from it."""
     options = session.options
+    if options.method.tls:
+        session.readings.prefetch_absent = "TLS hides page requests"
+        return
     with _dispensable(session):
         blocks = fitness.blocks(session.source)
         program = Prefetch(options.prefetch_program, blocks, options.method.policy, trace_entries(blocks))

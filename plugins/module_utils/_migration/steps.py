@@ -124,7 +124,7 @@ def _before_the_switch(now: Situation) -> Step:
         return Step.ROLL_BACK
     if not now.started:
         return Step.START
-    # A source may be sending before the destination has accepted the connection.
+    # With TLS, a source may be sending before the destination has accepted its certificate.
     if now.phase is Phase.PRECOPY and now.destination in SENDING and not now.homeward:
         return Step.SWITCH
     return Step.WAIT

@@ -32,6 +32,7 @@ def preflight(scenario: Mapping[str, Any], source: Mapping[str, Any], destinatio
     ]
     problems += _accelerator(scenario["guest"], source, destination)
     problems += _destination_only(destination, methods)
+    problems += _encryption(source, destination, methods)
     problems += _together(source, destination, scenario["guest"])
     return problems
 
@@ -178,6 +179,34 @@ def _destination_only(host: Mapping[str, Any], methods: list[Mapping[str, Any]])
             f"{label}: the cgroup CPU controller is not there{_because(cgroup)}, which the CPU quota of "
             f"{', '.join(throttled)} needs; mount it, or use 'vcpu_quota_percent: 100'"
         )
+
+
+def _encryption(
+    source: Mapping[str, Any], destination: Mapping[str, Any], methods: list[Mapping[str, Any]]
+) -> Iterator[str]:
+    """Yield why these hosts cannot encrypt the migrations of the methods that ask for it."""
+    encrypted = ", ".join(method["name"] for method in methods if Method.of(method).tls)
+    if not encrypted:
+        return
+    remedy = "let playbooks/experiment.yml make them, correct your own (hypervisor_tls_dir), or use 'tls: false'"
+    found = [host.get("tls") or {} for host in (source, destination)]
+    for role, host, tls in zip(("source", "destination"), (source, destination), found, strict=True):
+        if not tls.get("usable"):
+            yield (
+                f"{_label(role, host)}: it has no certificates that serve for the TLS of {encrypted}{_because(tls)}; "
+                f"{remedy}"
+            )
+    if all(tls.get("usable") for tls in found) and not _share_an_authority(*found):
+        yield (
+            f"source and destination: the TLS of {encrypted} needs certificates that the other host trusts, and their "
+            f"ca-cert.pem have no authority in common; {remedy}"
+        )
+
+
+def _share_an_authority(source: Mapping[str, Any], destination: Mapping[str, Any]) -> bool:
+    """Whether both hosts trust one authority; what they trust is not known before they have certificates."""
+    here, there = (tls.get("authorities") for tls in (source, destination))
+    return here is None or there is None or not set(here).isdisjoint(there)
 
 
 def _together(source: Mapping[str, Any], destination: Mapping[str, Any], guest: Mapping[str, Any]) -> Iterator[str]:

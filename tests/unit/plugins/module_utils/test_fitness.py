@@ -7,12 +7,13 @@ from __future__ import annotations
 import ipaddress
 import shlex
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from ansible_collections.vcsp.testbed.plugins.module_utils._host import oob
+from ansible_collections.vcsp.testbed.plugins.module_utils._host import certificates, oob
 from ansible_collections.vcsp.testbed.plugins.module_utils._host.qmp import GuestGone, NoAnswer
 from ansible_collections.vcsp.testbed.plugins.module_utils._method import Method
 from ansible_collections.vcsp.testbed.plugins.module_utils._migration import fitness
@@ -48,7 +49,11 @@ class Monitor:
                 getCapabilities=lambda: "<capabilities><host><uuid>u</uuid></host></capabilities>",
             )
         )
-        self.answers = {"query-migrate": {"status": migration}, "query-status": {"status": run_state}}
+        self.answers = {
+            "query-migrate": {"status": migration},
+            "query-status": {"status": run_state},
+            "query-migrate-parameters": {"tls-creds": ""},
+        }
 
     @property
     def domain(self) -> Any:
@@ -134,6 +139,27 @@ def test_what_a_guest_left_on_the_source_is_not_to_be_resumed() -> None:
     assert "has left the source" in str(caught.value)
     assert "must not be resumed" in str(caught.value)
     assert f"virsh -c {SOURCE_URI} destroy" in str(caught.value)
+
+
+def encrypted() -> Options:
+    return replace(asked(), method=Method(transfer="push", tls=True))
+
+
+def test_certificates_that_do_not_serve_are_refused_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {"usable": False, "reason": "/pki: server-cert.pem is refused: certificate has expired"}
+    monkeypatch.setattr(certificates, "look", lambda _directory, address: found if address == "192.0.2.12" else {})
+    fitness.assess(asked(), Monitor(RUNNING), Monitor(None))
+    with pytest.raises(fitness.Unfit, match="tls: this host's certificates cannot be used: .*certificate has expired"):
+        fitness.assess(encrypted(), Monitor(RUNNING), Monitor(None))
+    monkeypatch.setattr(certificates, "look", lambda _directory, _address: {"usable": True})
+    fitness.assess(encrypted(), Monitor(RUNNING), Monitor(None))
+
+
+def test_encryption_that_somebody_else_has_set_is_refused() -> None:
+    source = Monitor(RUNNING)
+    source.answers["query-migrate-parameters"] = {"tls-creds": "theirs"}
+    with pytest.raises(fitness.Unfit, match="has the TLS credentials theirs set for migrations"):
+        fitness.assess(asked(), source, Monitor(None))
 
 
 def test_a_guest_that_is_home_needs_no_address() -> None:

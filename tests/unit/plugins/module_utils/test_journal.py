@@ -15,7 +15,14 @@ import pytest
 
 from ansible_collections.vcsp.testbed.plugins.module_utils._destination import quota
 from ansible_collections.vcsp.testbed.plugins.module_utils._host import domain as domains
-from ansible_collections.vcsp.testbed.plugins.module_utils._migration import drive, journal, session, transaction, undo
+from ansible_collections.vcsp.testbed.plugins.module_utils._migration import (
+    drive,
+    encryption,
+    journal,
+    session,
+    transaction,
+    undo,
+)
 from ansible_collections.vcsp.testbed.plugins.module_utils._migration.errors import MigrationError, MigrationFailed
 from ansible_collections.vcsp.testbed.plugins.module_utils._migration.owner import Owner
 from ansible_collections.vcsp.testbed.plugins.module_utils._migration.session import Session
@@ -202,6 +209,15 @@ def test_the_name_of_the_last_owner_goes_from_the_guest_that_is_home() -> None:
     claimed(call(home))
     transaction._sign_off(call(Guest("source"), home))
     assert home.notes, "it is on its way to a third host, whose call noted this"
+
+
+@pytest.mark.parametrize(("migration", "left"), [("completed", ""), ("postcopy-paused", encryption.CREDENTIALS)])
+def test_credentials_go_with_the_note_unless_a_recovery_needs_them(migration: str, left: str) -> None:
+    home = Guest("destination", migration)
+    journal.sign(home, OTHER)
+    home.parameters["tls-creds"] = encryption.CREDENTIALS
+    transaction._sign_off(call(Guest("source"), home))
+    assert encryption.in_use(home) == left
 
 
 def test_a_guest_given_back_has_no_note_even_if_nothing_was_changed_yet() -> None:

@@ -49,6 +49,8 @@ def test_an_invalid_value_is_refused_with_its_setting(name: str, value: Any) -> 
     [
         ({"vcpu_quota_percent": 5}, "use vcpu_period_us of at least 20000"),
         ({"postcopy_preempt": False}, "transfer: demand cannot do without it"),
+        ({"tls": True, "prefetch_pages": 2}, "TLS hides page requests"),
+        ({"tls": True, "prefetch_policy": "readahead"}, "TLS hides page requests"),
         ({"prefetch_pages": 2, "prefetch_max_pages": 9}, "prefetch_max_pages is for policies that grow"),
         ({"prefetch_policy": "readahead", "prefetch_pages": 9, "prefetch_max_pages": 2}, "raise the maximum"),
     ],

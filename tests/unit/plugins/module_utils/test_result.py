@@ -291,6 +291,14 @@ def test_a_quota_that_was_tighter_already_is_said() -> None:
     ]
 
 
+@pytest.mark.parametrize("encrypted", [True, False, None])
+def test_a_migration_that_was_to_be_encrypted_was(encrypted: bool | None) -> None:
+    changes = {"encrypted": encrypted, "trace": None, "requests_seen": None, "prefetch_absent": "TLS hides them"}
+    found = build(options(method=Method(vcpu_quota_percent=50, tls=True)), readings(**changes))
+    assert found["validity"]["reasons"] == ([] if encrypted else ["the migration was not encrypted"])
+    assert found["instruments"]["tls"]["values"] == ({} if encrypted is None else {"encrypted": encrypted})
+
+
 def test_a_lost_connection_or_a_guest_already_home_is_invalid() -> None:
     lost = build(options(), readings(connections_lost=["source"]))["validity"]
     assert lost["reasons"] == ["the connection to the source's libvirt was lost"]
@@ -314,6 +322,7 @@ def test_missing_readings_give_none_and_never_zero() -> None:
         "guest_stalls",
         "visit_times",
         "request_trace",
+        "tls",
         "cpu_latency",
         "processors",
     ):

@@ -68,7 +68,7 @@ def test_a_qemu_that_seems_gone_before_the_switch_latches_nothing(destination: s
         (Situation("none", "none", started=False), Step.START),
         (Situation("none", "none", started=False, failure="cancelled"), Step.ROLL_BACK),
         (Situation("active", "active"), Step.SWITCH),
-        (Situation("active", "setup"), Step.WAIT),  # it has not accepted the connection
+        (Situation("active", "setup"), Step.WAIT),  # it may still refuse the source's certificate
         (Situation("active", "none"), Step.WAIT),
         (Situation("active", "active", failure="cancelled"), Step.ROLL_BACK),
         (Situation("active", "active", switching=True), Step.SWITCH),  # the command may have been lost

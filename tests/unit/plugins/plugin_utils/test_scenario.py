@@ -40,6 +40,7 @@ METHOD_DEFAULTS: dict[str, Any] = {
     "transfer": "demand",
     "postcopy_preempt": None,
     "max_postcopy_bandwidth_mb_per_s": 0,
+    "tls": False,
 }
 WORKLOAD_DEFAULTS: dict[str, Any] = {
     "window_mb": None,
@@ -106,6 +107,15 @@ def test_method_of_ones_own_and_override() -> None:
     assert methods["methods"] == [
         {**METHOD_DEFAULTS, "name": "gentle", "prefetch_pages": 7},
         {**METHOD_DEFAULTS, "name": "vcsp", "vcpu_quota_percent": 50, "transfer": "push"},
+    ]
+
+
+def test_prefetching_with_tls_is_refused_with_what_to_do() -> None:
+    encrypted = [{"name": "vcsp", "tls": True}, {"name": "vcsp-prefetching", "tls": True}, {"name": "a", "tls": "on"}]
+    assert problems({**good(), "methods": encrypted}) == [
+        'methods[2].tls: is "on"; must be true or false',
+        "methods[1].tls: is true, but TLS hides page requests from the eBPF program that lengthens them; use "
+        "prefetch_pages: 1 with prefetch_policy: fixed, or leave tls out",
     ]
 
 
@@ -294,8 +304,11 @@ METHODS = st.one_of(
             "prefetch_policy": st.sampled_from(["fixed", "around"]),
             "postcopy_preempt": st.sampled_from([None, True]),
             "max_postcopy_bandwidth_mb_per_s": st.integers(0, 1000000) | st.floats(0, 1000000),
+            "tls": st.booleans(),
         },
-    ).filter(lambda method: method.get("vcpu_quota_percent", 100) >= 10 or "vcpu_period_us" in method),
+    )
+    .filter(lambda method: method.get("vcpu_quota_percent", 100) >= 10 or "vcpu_period_us" in method)
+    .filter(lambda method: method.get("prefetch_pages", 1) == 1 or not method.get("tls")),
 )
 WORKLOADS = st.fixed_dictionaries(
     {"window_mb": st.integers(1, 96)},
@@ -453,7 +466,14 @@ def admissible_method(method: Any, memory_mb: int) -> bool:
         and (settings["postcopy_preempt"] is None or isinstance(settings["postcopy_preempt"], bool))
         and not (settings["transfer"] == "demand" and settings["postcopy_preempt"] is False)
         and number(settings["max_postcopy_bandwidth_mb_per_s"], 0, 1000000)
+        and isinstance(settings["tls"], bool)
+        and not (settings["tls"] and prefetches(settings))
     )
+
+
+def prefetches(settings: dict[str, Any]) -> bool:
+    grows = settings["prefetch_policy"] == "readahead" and (settings["prefetch_max_pages"] or 128) > 1
+    return bool(settings["prefetch_pages"] > 1 or grows)
 
 
 def admissible_policy(settings: dict[str, Any]) -> bool:
