@@ -44,6 +44,7 @@ def settings(directory: Path, inventory: dict[str, Any], *arguments: str) -> dic
     hosts = {"localhost": {"ansible_connection": "local"}}
     (directory / "hosts.yml").write_text(yaml.safe_dump({"all": {"hosts": hosts, "vars": inventory}}))
     names = ["scenario_name", "results_dir", "embedded_lab", "guest_name", "image_path", "host_dir", "prefetch_program"]
+    names += ["tls_dir", "tls_made"]
     wanted = ", ".join(f"'{name}': _testbed_{name}" for name in names)
     adhoc: list[str | Path] = [
         "localhost",
@@ -89,9 +90,12 @@ def test_the_roles_and_modules_have_the_same_defaults(tmp_path: Path) -> None:
     ports = default("trial", "trial_migration_ports")
     assert f"testbed_migration_ports | default('{ports}')" in DEFAULTS.read_text()
     assert yaml.safe_load(postcopy_migration.DOCUMENTATION)["options"]["migration_ports"]["default"] == ports
+    tls_dir = default("hypervisor", "hypervisor_tls_dir")
+    assert found["tls_dir"] == default("trial", "trial_tls_dir") == tls_dir
     for module in (postcopy_migration, testbed_info):
         options = yaml.safe_load(module.DOCUMENTATION)["options"]
         assert found["prefetch_program"] == options["prefetch_program"]["default"]
+        assert options["tls_dir"]["default"] == tls_dir
 
 
 def test_the_inventory_and_the_command_line_win(tmp_path: Path) -> None:
@@ -108,6 +112,18 @@ def test_the_inventory_and_the_command_line_win(tmp_path: Path) -> None:
     assert found["prefetch_program"] == "/srv/prefetch.bpf.o"
     found = settings(tmp_path, inventory, "-e", "scenario=smoke", "-e", "testbed_embedded_lab=false")
     assert (found["scenario_name"], found["results_dir"], found["embedded_lab"]) == ("smoke", "/elsewhere", False)
+
+
+@pytest.mark.parametrize(
+    ("methods", "managed", "made"),
+    [([{"tls": False}, {"tls": True}], True, True), ([{"tls": False}], True, False), ([{"tls": True}], "no", False)],
+)
+def test_certificates_are_made_where_the_scenario_needs_them_and_the_site_has_none(
+    tmp_path: Path, methods: list[dict[str, bool]], managed: Any, made: bool
+) -> None:
+    assert settings(tmp_path, {})["tls_made"] is False
+    inventory = {"testbed_scenario": {"methods": methods}, "testbed_tls_managed": managed}
+    assert settings(tmp_path, inventory)["tls_made"] is made
 
 
 @pytest.mark.parametrize("playbook", [PLAYBOOKS / "report.yml", "vcsp.testbed.report"], ids=["path", "collection"])

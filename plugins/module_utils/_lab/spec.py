@@ -20,7 +20,7 @@ from .._link import QUEUES, Link
 _LABEL = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 DEVICE_NAME_MAX = 15
 # Other devices, namespaces and folders of the lab, and the machine itself.
-_TAKEN = ("bridge", "controller", "switch", "lo", "ssh", "hosts", "localhost")
+_TAKEN = ("bridge", "controller", "switch", "lo", "ssh", "ca", "link", "hosts", "localhost")
 _EXPECTED = (
     'is not allowed as a name: use at most {} lower-case letters, digits and "-", a letter or digit first and last'
 )
