@@ -44,7 +44,7 @@ EVERY_METHOD = {
 }
 METHOD_SETTINGS = (
     "vcpu_quota_percent", "vcpu_period_us", "vcpu_quota_until", "prefetch_pages", "prefetch_policy",
-    "prefetch_max_pages", "transfer", "postcopy_preempt", "max_postcopy_bandwidth_mb_per_s",
+    "prefetch_max_pages", "transfer", "postcopy_preempt", "max_postcopy_bandwidth_mb_per_s", "tls",
 )  # fmt: skip
 
 
