@@ -11,13 +11,14 @@ say. The interval and the test behind it are those of Table 3 (see ``interval``)
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
+from ..plugins.module_utils._method import Method
 from ..plugins.plugin_utils._records.errors import InputError
 from ..plugins.plugin_utils._records.printable import printable
 from ..plugins.plugin_utils._records.records import Experiment, Record, workload_label
@@ -176,7 +177,8 @@ def _scenario_changes(baseline: Mapping[str, Any], new: Mapping[str, Any]) -> li
 
 
 def _methods(scenario: Mapping[str, Any]) -> dict[str, Any]:
-    return {method["name"]: method for method in scenario["methods"]}
+    # A setting that is newer than an experiment had its default then.
+    return {method["name"]: {**asdict(Method()), **method} for method in scenario["methods"]}
 
 
 def _workloads(scenario: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from ...plugins.module_utils._method import Method
 from ...plugins.plugin_utils._records.errors import InputError
 from ...plugins.plugin_utils._records.printable import printable
 from ...plugins.plugin_utils._records.records import Experiment, Record, workload_label
@@ -24,6 +25,8 @@ from .metrics import METRICS, wished_percent
 
 # Of a scenario, what does not make a night another measurement.
 _FREE_SETTINGS = ("name", "repeats", "seed", "regression")
+# Settings of a method that came after the first nights.
+_NEWER_SETTINGS = ("tls",)
 _MOST_NAMED = 10
 
 
@@ -156,7 +159,7 @@ def _named(what: str, entries: Sequence[str]) -> Iterator[str]:
 def _kind(scenario: Mapping[str, Any], valid: Sequence[Record]) -> str:
     # A setting that is newer than the night had its default then.
     settings = {
-        key: value if key == "methods" else fill(place_schema(key), value)
+        key: [_as_ever(method) for method in value] if key == "methods" else fill(place_schema(key), value)
         for key, value in scenario.items()
         if key not in _FREE_SETTINGS
     }
@@ -170,6 +173,12 @@ def _kind(scenario: Mapping[str, Any], valid: Sequence[Record]) -> str:
     ]
     text = json.dumps([settings, machines], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _as_ever(method: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a method's settings without newer ones at their defaults, since nights that are kept state their kind."""
+    defaults = asdict(Method())
+    return {name: value for name, value in method.items() if name not in _NEWER_SETTINGS or value != defaults[name]}
 
 
 def _stack(valid: Sequence[Record]) -> dict[str, str]:

@@ -177,6 +177,17 @@ def test_unlike_samples_are_refused_unless_allowed(
     assert expected in allowed.allowed[0]
 
 
+@pytest.mark.parametrize(("tls", "status"), [(False, 0), (True, 12)])
+def test_a_setting_that_is_newer_than_the_baseline_had_its_default(tmp_path: Path, tls: bool, status: int) -> None:
+    def newer(experiment: dict[str, Any]) -> None:
+        for method in experiment["scenario"]["methods"]:
+            method["tls"] = tls
+
+    before = _write(tmp_path / "a", {"post-copy": STEADY})
+    after = _write(tmp_path / "b", {"post-copy": STEADY}, (8,), newer)
+    assert compare(before, after, 10).outcome.exit_status == status
+
+
 def test_repeats_seed_and_name_may_differ(tmp_path: Path) -> None:
     before = _write(tmp_path / "a", {"post-copy": STEADY})
     after = _write(

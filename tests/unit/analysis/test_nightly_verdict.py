@@ -179,6 +179,15 @@ def test_nights_of_an_older_record_format_are_held_against(tmp_path: Path) -> No
     assert verdict(factory.night(tmp_path, 9, SLOWER)) == "regression"
 
 
+def test_a_setting_that_is_newer_than_the_nights_had_its_default(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    older = factory.factory.method
+    monkeypatch.setattr(factory.factory, "method", lambda name: {**older(name), "tls": False})
+    assert verdict(factory.night(root, 8)) == "ok"
+    assert len(store.result_of(root, "2026-01-08-night").verdict.baseline) == 7
+    monkeypatch.setattr(factory.factory, "method", lambda name: {**older(name), "tls": True})
+    assert verdict(factory.night(root, 9)) == "learning"
+
+
 def test_a_clock_that_was_set_back_changes_no_order(root: Path) -> None:
     assert verdict(factory.night(root, 20, SLOWER)) == "regression"
     assert verdict(factory.night(root, 8)) == "ok"
