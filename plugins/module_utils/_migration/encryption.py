@@ -58,4 +58,5 @@ def withdraw(monitor: Monitor) -> None:
     if split(status) or status in BUSY or in_use(monitor) != CREDENTIALS:
         return
     monitor.execute("migrate-set-parameters", tls_creds="", tls_hostname="")
-    monitor.execute("object-del", id=CREDENTIALS)
+    with suppress(QmpError):  # unused, it does no harm
+        monitor.execute("object-del", id=CREDENTIALS)
