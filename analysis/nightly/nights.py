@@ -15,10 +15,11 @@ from typing import Any
 from ...plugins.plugin_utils._records.errors import InputError
 from ...plugins.plugin_utils._records.printable import printable
 from ...plugins.plugin_utils._records.records import Experiment, Record, workload_label
+from ...plugins.plugin_utils._records.traits import HOSTS
 from ...plugins.plugin_utils._scenario.schema import fill, place_schema
 from ...plugins.plugin_utils._scenario.trials import trial_id
 from ..data.checked import read_checked
-from ..data.likeness import HOSTS, differences, stated
+from ..data.likeness import differences, stated
 from .metrics import METRICS, wished_percent
 
 # Of a scenario, what does not make a night another measurement.
