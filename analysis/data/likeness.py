@@ -78,4 +78,4 @@ def changes(left: Sequence[Record], right: Sequence[Record]) -> tuple[Difference
     if before.keys() != after.keys():  # none of the hosts is known to be the same
         return _differences([*left[:1], *right[:1]], by_pair=False)
     found = [each for pair in before for each in differences([before[pair], after[pair]])]
-    return tuple({each.what: each for each in reversed(found)}.values())[::-1]
+    return tuple({each.what: each for each in found}.values())

@@ -44,6 +44,10 @@ options:
         same list comes out whenever nothing has been measured between.
     type: dict
     default: {}
+  side_by_side:
+    description: Whether the pairs measure at the same time. Pairs that share a machine are refused then.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - vcsp.testbed.experiment
   - vcsp.testbed.attributes

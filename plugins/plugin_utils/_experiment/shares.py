@@ -15,8 +15,8 @@ def deal(
 ) -> list[dict[str, Any]]:
     """Return ``trials`` in their order, each with the name of its ``pair``.
 
-    A pair gets whole repeats, so that it measures every method on every workload and can be a block of the analysis: one
-    that it has begun, then whichever is next when it has the fewest. Among pairs that have equally many, the seed
+    A pair gets whole repeats, so that it measures every method on every workload and can be a block of the analysis:
+    those that it has begun, then the next one whenever it has the fewest. Among pairs that have equally many, the seed
     decides.
 
     :param begun: repeat -> the pair that ran trials of it, which need not be one of ``pairs``

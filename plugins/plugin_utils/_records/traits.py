@@ -44,6 +44,8 @@ TRAITS = (
     Trait("libvirt", "libvirt version", ("libvirt", "version")),
     Trait("kernel", "kernel", ("kernel",)),
 )
+# The kernel's own, which namespaces and containers share.
+_BOOT = Trait("host", "boot", ("boot_id",))
 
 
 def unlike(pairs: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -61,3 +63,15 @@ def unlike(pairs: Mapping[str, Mapping[str, Any]]) -> list[str]:
                 values = ", ".join(f"{value} ({', '.join(names)})" for value, names in alike.items())
                 found.append(printable(f"{trait.title} of the {host}: {values}", 500))
     return found
+
+
+def shared_machines(pairs: Mapping[str, Mapping[str, Any]]) -> list[list[str]]:
+    """Return the names of pairs that have a host on the same machine, a list for each machine.
+
+    :param pairs: name -> provenance of the ``source`` and the ``destination``
+    """
+    machines: dict[str, list[str]] = {}
+    for name, hosts in pairs.items():
+        for boot_id in {_BOOT.of(hosts.get(host)) for host in HOSTS} - {NOT_STATED}:
+            machines.setdefault(boot_id, []).append(name)
+    return [names for names in machines.values() if len(names) > 1]
