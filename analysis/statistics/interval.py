@@ -46,18 +46,22 @@ class Arm:
     spread: Values
 
 
-def arm(groups: Sequence[Values]) -> Arm:
-    """Return the arm of ``groups``, one array per workload with the repeats as its last axis; other axes are kept."""
+def arm(groups: Sequence[Values], weights: Sequence[float] | None = None) -> Arm:
+    """Return the arm of ``groups``, one array per workload with the repeats as its last axis; other axes are kept.
+
+    :param weights: of the groups in the mean, in any unit; equal by default
+    """
+    shares = np.ones(len(groups)) if weights is None else np.array(weights)
     means, variances, spreads = [], [], []
-    for values in groups:
+    for values, share in zip(groups, shares, strict=True):
         repeats = values.shape[-1]
         means.append(values.mean(axis=-1))
         if repeats < 2:
             variances.append(np.full(values.shape[:-1], np.nan))
         else:
-            variances.append(values.var(axis=-1, ddof=1) / repeats / len(groups) ** 2)
+            variances.append(values.var(axis=-1, ddof=1) / repeats * share**2 / shares.sum() ** 2)
         spreads.append(variances[-1] ** 2 / max(repeats - 1, 1))
-    return Arm(np.mean(means, axis=0), np.sum(variances, axis=0), np.sum(spreads, axis=0))
+    return Arm(np.average(means, axis=0, weights=shares), np.sum(variances, axis=0), np.sum(spreads, axis=0))
 
 
 def t_quantile(freedom: Values | float, confidence: float = CONFIDENCE) -> Values:
