@@ -31,7 +31,7 @@ def values_by_stratum(trials: pd.DataFrame, method: str, metric: Metric) -> dict
     """Return what was measured of ``metric`` in the trials of ``method``; missing values are left out."""
     of_method = trials[trials["method"] == method].dropna(subset=[metric.measurement])
     groups = of_method.groupby(["workload", "pair"], sort=False)[metric.measurement]
-    return {Stratum(*map(str, key)): values.to_numpy(dtype=np.float64) for key, values in groups}
+    return {Stratum(str(workload), str(pair)): of.to_numpy(dtype=np.float64) for (workload, pair), of in groups}
 
 
 def workloads_of(strata: Iterable[Stratum]) -> tuple[str, ...]:

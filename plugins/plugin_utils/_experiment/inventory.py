@@ -58,7 +58,7 @@ def inventory_problems(
     ]
     if not wrong:
         found = pairs(groups, variables)
-        wrong += _parts(groups, found) or _hosts(groups, found, variables, embedded_lab)
+        wrong += [*_parts(groups, found)] or _hosts(groups, found, variables, embedded_lab)
     if wrong:
         return [f"This inventory is no testbed: {'; '.join(wrong)}. {REMEDY}."]
     return [*_caller(groups, in_play, embedded_lab, os.geteuid() if uid is None else uid)]
@@ -68,37 +68,36 @@ def _listed(hosts: Collection[str]) -> str:
     return ", ".join(hosts) if hosts else "no host"
 
 
-def _parts(groups: Mapping[str, Collection[str]], found: Sequence[Pair]) -> list[str]:
-    """Return why the hosts of the pairs are not those of the groups."""
-    wrong = []
+def _parts(groups: Mapping[str, Collection[str]], found: Sequence[Pair]) -> Iterator[str]:
+    """Yield why the hosts of the pairs are not those of the groups."""
+    members = Counter(host for pair in found for host in pair.hosts if host)
+    several = len(found) > 1
     for pair in found:
         for (variable, group), host in zip(MEMBERS.items(), pair.hosts, strict=True):
             if not host:
-                wrong.append(f"pair {pair.runner} has no {variable}, the name of a host of the group {group}")
+                yield f"pair {pair.runner} has no {variable}, the name of a host of the group {group}"
             elif host not in groups.get(group, ()):
-                wrong.append(f"pair {pair.runner}: {variable}: {host} is not in the group {group}")
-    members = [host for pair in found for host in pair.hosts if host]
-    for host, count in Counter(members).items():
-        if count > 1 and len(found) == 1:
-            wrong.append(f"{host} is both source and destination")
-        elif count > 1:
-            names = [f"the {part} of {pair.name}" for pair in found for part, of in _by_part(pair) if of == host]
-            wrong.append(f"{host} is {' and '.join(names)}, and a host has one part in one pair")
-    wrong += [f"{pair.name} is a pair and a host: give the pair a name" for pair in found if pair.name in members]
-    wrong += [
-        f"{host} of the group {group} is in no pair"
-        for group in MEMBERS.values()
-        for host in groups.get(group, ())
-        if host not in members
-    ]
+                yield f"pair {pair.runner}: {variable}: {host} is not in the group {group}"
+        if pair.name in members:
+            yield f"{pair.name} is a pair and a host: give the pair a name"
+    for host in (host for host, count in members.items() if count > 1):
+        yield _twice(host, found) if several else f"{host} is both source and destination"
+    for group in MEMBERS.values():
+        for host in (host for host in groups.get(group, ()) if host not in members):
+            yield f"{host} of the group {group} is in no pair"
     if set(groups.get(HYPERVISORS, ())) != set(members):
-        wanted = "source and the destination" if len(found) == 1 else "sources and the destinations of the pairs"
-        wrong.append(f"group {HYPERVISORS} has {_listed(groups.get(HYPERVISORS, ()))} instead of the {wanted}")
-    return wrong
+        wanted = "sources and the destinations of the pairs" if several else "source and the destination"
+        yield f"group {HYPERVISORS} has {_listed(groups.get(HYPERVISORS, ()))} instead of the {wanted}"
 
 
-def _by_part(pair: Pair) -> tuple[tuple[str, str], ...]:
-    return ("source", pair.source), ("destination", pair.destination)
+def _twice(host: str, found: Sequence[Pair]) -> str:
+    parts = [
+        f"the {part} of {pair.name}"
+        for pair in found
+        for part, member in zip(("source", "destination"), pair.hosts, strict=True)
+        if member == host
+    ]
+    return f"{host} is {' and '.join(parts)}, and a host has one part in one pair"
 
 
 def _hosts(

@@ -32,7 +32,7 @@ def test_every_pair_gets_whole_repeats_and_none_has_two_more_than_another(repeat
     dealt = deal(trials(repeats), pairs, {}, seed)
     assert [{"id": trial["id"], "repeat": trial["repeat"]} for trial in dealt] == trials(repeats)
     assert all(len(names) == 1 for names in owners(dealt).values())
-    counts = Counter({pair: 0 for pair in pairs})
+    counts = Counter(dict.fromkeys(pairs, 0))
     counts.update(pair for names in owners(dealt).values() for pair in names)
     assert max(counts.values()) - min(counts.values()) <= 1
     assert dealt == deal(trials(repeats), pairs[::-1], {}, seed)
