@@ -84,7 +84,7 @@ class Plan:
         """Return what the modules return about it."""
         pending = found.pending
         if self.pairs:
-            pending = deal(pending, self.pairs, found.begun, self.scenario["seed"])
+            pending = deal(pending, self.pairs, found.begun, self.scenario)
         return {
             "experiment_id": self.experiment_id,
             "experiment_dir": str(self.directory),

@@ -9,27 +9,34 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
+from .._scenario.trials import state_of
+
 
 def deal(
-    trials: Iterable[Mapping[str, Any]], pairs: Collection[str], begun: Mapping[int, str], seed: int
+    trials: Iterable[Mapping[str, Any]], pairs: Collection[str], begun: Mapping[int, str], scenario: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """Return ``trials`` in their order, each with the name of its ``pair``.
 
     A pair gets whole repeats, so that it measures every method on every workload and can be a block of the analysis:
-    those that it has begun, then the next one whenever it has the fewest. Among pairs that have equally many, the seed
-    decides.
+    those that it has begun, then the next one whenever it has the fewest. Of pairs that have equally many, the one with
+    the fewest of that boot of the guest gets it, or else its repeats would be copies of one guest; then the seed decides.
 
     :param begun: repeat -> the pair that ran trials of it, which need not be one of ``pairs``
+    :param scenario: normalised scenario
     """
     order = sorted(pairs)
-    random.Random(f"{seed}/pairs").shuffle(order)
+    random.Random(f"{scenario['seed']}/pairs").shuffle(order)
     owners = {repeat: pair for repeat, pair in begun.items() if pair in order}
-    counts = Counter(owners.values())
+    repeats = Counter(owners.values())
+    boots = Counter((pair, state_of(scenario, repeat)) for repeat, pair in owners.items())
     dealt = []
     for trial in trials:
         repeat = trial["repeat"]
         if repeat not in owners:
-            owners[repeat] = min(order, key=lambda pair: counts[pair])
-            counts[owners[repeat]] += 1
+            state = state_of(scenario, repeat)
+            owner = min(order, key=lambda pair: (repeats[pair], boots[pair, state]))
+            owners[repeat] = owner
+            repeats[owner] += 1
+            boots[owner, state] += 1
         dealt.append({**trial, "pair": owners[repeat]})
     return dealt
