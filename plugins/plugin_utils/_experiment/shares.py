@@ -19,7 +19,8 @@ def deal(
 
     A pair gets whole repeats, so that it measures every method on every workload and can be a block of the analysis:
     those that it has begun, then the next one whenever it has the fewest. Of pairs that have equally many, the one with
-    the fewest of that boot of the guest gets it, or else its repeats would be copies of one guest; then the seed decides.
+    the fewest of that boot of the guest gets it, or else its repeats would be copies of one guest. Then the seed
+    decides.
 
     :param begun: repeat -> the pair that ran trials of it, which need not be one of ``pairs``
     :param scenario: normalised scenario
