@@ -145,7 +145,7 @@ def _shared(found: Sequence[Pair], variables: Mapping[str, Mapping[str, Any]], e
     yield from _twins("testbed_migration_address", hosts, variables)
     if len(found) > 1:
         # A host may be reached through another's port.
-        ports = [variables[host].get("ansible_port") for host in hosts]
+        ports = [str(variables[host].get("ansible_port")) for host in hosts]
         for port in dict.fromkeys(ports):
             alike = [host for host, own in zip(hosts, ports, strict=True) if own == port]
             yield from _twins("ansible_host", alike, variables)
