@@ -157,12 +157,26 @@ MISSING = Estimate(None, None, None)
 def means(trials: pd.DataFrame, by: list[str], measurement: str) -> pd.DataFrame:
     """Average ``measurement`` over the valid ``trials`` within each group of the columns ``by``.
 
+    Pairs of hosts have equal weight, and the trials of each scatter around its own mean.
+
     :returns: one row per group with values, in order of appearance: ``by``, ``mean``, ``low``, ``high`` (Student's t
-        interval, in the unit of the measurement; NaN for a single trial) and ``n``
+        interval, in the unit of the measurement; NaN where a pair has a single trial) and ``n``
     """
     values = trials[trials["valid"]].dropna(subset=[measurement])
-    groups = values.groupby(by, sort=False, dropna=False)[measurement]
-    frame = groups.agg(["mean", "sem", "count"]).reset_index()
-    half = frame["sem"] * t_quantile((frame["count"] - 1).to_numpy(dtype="float64"))
-    frame["low"], frame["high"] = frame["mean"] - half, frame["mean"] + half
-    return frame.rename(columns={"count": "n"}).drop(columns="sem")
+    pairs = values.groupby([*by, "pair"], sort=False, dropna=False)[measurement]
+    frame = pairs.agg(["mean", "var", "count"]).reset_index()
+    frame["variance"] = frame["var"] / frame["count"]
+    frame["spread"] = frame["variance"] ** 2 / (frame["count"] - 1)
+    groups = frame.groupby(by, sort=False, dropna=False)
+    found = groups.agg(mean=("mean", "mean"), pairs=("mean", "size"), n=("count", "sum")).reset_index()
+    variance, spread = (groups[part].agg(_sum).to_numpy(dtype="float64") for part in ("variance", "spread"))
+    # Trials that are all equal have no degrees of freedom and need no quantile.
+    freedom = np.divide(variance**2, spread, out=np.full_like(variance, np.inf), where=spread > 0)
+    half = t_quantile(freedom) * np.sqrt(variance) / found.pop("pairs")
+    found["low"], found["high"] = found["mean"] - half, found["mean"] + half
+    return found
+
+
+def _sum(values: pd.Series[float]) -> float:
+    """Return the sum, which is not known if one of the values is not."""
+    return float(values.sum(skipna=False))
