@@ -25,9 +25,10 @@ from ..plugins.plugin_utils._records.records import Experiment, Record, workload
 from .data.checked import read_checked
 from .data.likeness import changes, differences
 from .data.table import tidy
-from .statistics.interval import Values, arm, p_value
+from .statistics.interval import Values, p_value
 from .statistics.metrics import METRICS, Metric
-from .statistics.table3 import cell_of, values_by_workload
+from .statistics.strata import Stratum, arm_over, values_by_stratum
+from .statistics.table3 import cell_of
 
 ALPHA = 0.05
 # Settings that may differ without making it another measurement.
@@ -221,31 +222,32 @@ def _changes(
                 continue
             overall.append(_change(method, metric, None, before, after, True))
             for label in labels if len(labels) > 1 else ():
-                one, other = ({label: values[label]} if label in values else {} for values in (before, after))
+                one, other = (_values(side, method, metric, [label]) for side in sides)
                 if one or other:
                     single.append(_change(method, metric, label, one, other, each_workload))
     families = [overall + single] if each_workload else [overall, single]
     return tuple(_judged(change, threshold_percent) for family in families for change in _corrected(family))
 
 
-def _values(side: pd.DataFrame, method: str, metric: Metric, labels: Sequence[str]) -> dict[str, Values]:
-    values = values_by_workload(side, method, metric)
-    return {label: values[label] for label in labels if label in values}
+def _values(side: pd.DataFrame, method: str, metric: Metric, labels: Sequence[str]) -> dict[Stratum, Values]:
+    values = values_by_stratum(side, method, metric)
+    return {stratum: values[stratum] for label in labels for stratum in values if stratum.workload == label}
 
 
 def _change(
     method: str,
     metric: Metric,
     workload: str | None,
-    before: Mapping[str, Values],
-    after: Mapping[str, Values],
+    before: Mapping[Stratum, Values],
+    after: Mapping[Stratum, Values],
     decides: bool,
 ) -> Change:
     """Return a change with an uncorrected p-value, not judged yet."""
     cell = cell_of(before, after, metric)
     p = None
     if cell.baseline.low is not None:
-        p = float(p_value(*(arm([side[label] for label in cell.workloads]) for side in (before, after))))
+        shared = [stratum for stratum in before if stratum in after]
+        p = float(p_value(*(arm_over(side, shared) for side in (before, after))))
     estimate = cell.baseline
     return Change(
         method,

@@ -25,9 +25,10 @@ from .data.checked import read_checked
 from .data.likeness import ALLOWABLE
 from .data.roles import BASELINE, baseline_of, roles
 from .data.table import tidy
-from .statistics.interval import CONFIDENCE, Arm, Estimate, arm
+from .statistics.interval import CONFIDENCE, Arm, Estimate
 from .statistics.metrics import METRICS, Metric
-from .statistics.table3 import estimate_of, values_by_workload
+from .statistics.strata import arm_over, values_by_stratum, workloads_of
+from .statistics.table3 import estimate_of
 
 # A difference that is certain, but this small, is none: some counts hardly scatter, and no two machines are alike.
 NEGLIGIBLE_POINTS = 5.0
@@ -107,11 +108,16 @@ def _pairs(first: Experiment, second: Experiment) -> tuple[Pair, ...]:
     cells = []
     for method in (name for name in first.methods if name in second.methods and name != baseline):
         for metric in METRICS:
-            sides = [values_by_workload(trials, name, metric) for trials in machines for name in (baseline, method)]
-            shared = [workload for workload in sides[0] if all(workload in side for side in sides)]
+            # Each machine has pairs of its own, if any.
+            sides = [[values_by_stratum(trials, name, metric) for name in (baseline, method)] for trials in machines]
+            own = [[stratum for stratum in base if stratum in new] for base, new in sides]
+            shared = {*workloads_of(own[0])} & {*workloads_of(own[1])}
             if shared:
-                base, new, other_base, other_new = (arm([side[workload] for workload in shared]) for side in sides)
-                cells.append((method, metric, (base, new), (other_base, other_new)))
+                strata = [[stratum for stratum in each if stratum.workload in shared] for each in own]
+                one, other = (
+                    (arm_over(base, over), arm_over(new, over)) for (base, new), over in zip(sides, strata, strict=True)
+                )
+                cells.append((method, metric, one, other))
     return tuple(_pair(*cell, confidence=1 - ALPHA / len(cells)) for cell in cells)
 
 

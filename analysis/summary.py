@@ -23,8 +23,9 @@ from .statistics.factorial import Effect, factorial_effects
 from .statistics.interruptions import interruptions
 from .statistics.latencies import latency_warnings
 from .statistics.links import link_warnings
-from .statistics.quality import NoiseWarning, SelfCheck, noise_warnings, self_checks
+from .statistics.neighbours import neighbour_warnings
 from .statistics.processors import stolen_warnings
+from .statistics.quality import NoiseWarning, SelfCheck, noise_warnings, self_checks
 from .statistics.rates import rate_warnings
 from .statistics.table3 import NoTableError, Table3, build_table3
 
@@ -102,6 +103,7 @@ def summarise(directory: Path) -> Summary:
         else (
             *link_warnings(experiment.records),
             *stolen_warnings(experiment.records),
+            *neighbour_warnings(experiment.records),
             *rate_warnings(experiment.records),
             *disagreements(readings, experiment.scenario["methods"]),
             *latency_warnings(experiment),

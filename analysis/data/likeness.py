@@ -7,37 +7,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from ...plugins.plugin_utils._records.printable import printable
 from ...plugins.plugin_utils._records.records import Record
+from ...plugins.plugin_utils._records.traits import HOSTS, NOT_STATED, TRAITS
 
-HOSTS = ("source", "destination")
-NOT_STATED = "not stated"
-
-
-@dataclass(frozen=True)
-class Trait:
-    """A property of a host that must not vary.
-
-    :ivar factor: what a user may allow to vary
-    :ivar path: where a record's provenance has it
-    """
-
-    factor: str
-    title: str
-    path: tuple[str, ...]
-
-
-TRAITS = (
-    Trait("host", "name", ("hostname",)),
-    Trait("host", "CPU model", ("cpu", "model")),
-    Trait("host", "number of CPUs", ("cpu", "count")),
-    Trait("accelerator", "accelerator", ("accelerator", "name")),
-    Trait("qemu", "QEMU version", ("qemu", "version")),
-    Trait("libvirt", "libvirt version", ("libvirt", "version")),
-    Trait("kernel", "kernel", ("kernel",)),
-)
 # What may be allowed to differ between two experiments that are compared.
 ALLOWABLE = ("scenario", *dict.fromkeys(trait.factor for trait in TRAITS))
 
@@ -62,15 +36,25 @@ class Difference:
 
 
 def differences(records: Iterable[Record]) -> tuple[Difference, ...]:
-    """Return how the hosts of ``records`` differ; empty if the trials may be pooled."""
-    provenances = [record.data["provenance"] for record in records]
+    """Return how the hosts of ``records`` differ; empty if the trials may be pooled.
+
+    Each pair has hosts of its own, which are alike in all but their names.
+    """
+    return _differences(list(records), by_pair=True)
+
+
+def _differences(records: Sequence[Record], by_pair: bool) -> tuple[Difference, ...]:
     found = []
     for host in HOSTS:
         for trait in TRAITS:
-            counts = Counter(_value(provenance[host], trait.path) for provenance in provenances)
-            if len(counts) > 1:
-                values = {printable(value, 100): count for value, count in counts.most_common()}
-                found.append(Difference(trait.factor, f"{trait.title} of the {host}", values))
+            alike: dict[str | None, Counter[str]] = {}
+            for record in records:
+                counts = alike.setdefault(record.pair if by_pair and trait.of_one else None, Counter())
+                counts[trait.of(record.data["provenance"][host])] += 1
+            for counts in alike.values():
+                if len(counts) > 1:
+                    values = {printable(value, 100): count for value, count in counts.most_common()}
+                    found.append(Difference(trait.factor, f"{trait.title} of the {host}", values))
     return tuple(found)
 
 
@@ -80,7 +64,7 @@ def stated(records: Sequence[Record]) -> dict[str, str]:
     for trait in TRAITS:
         values = []
         for host in HOSTS:
-            of_host = dict.fromkeys(_value(record.data["provenance"][host], trait.path) for record in records)
+            of_host = dict.fromkeys(trait.of(record.data["provenance"][host]) for record in records)
             values.append(printable(" or ".join(of_host), 200))
         if set(values) - {NOT_STATED, ""}:
             source, destination = values
@@ -89,11 +73,9 @@ def stated(records: Sequence[Record]) -> dict[str, str]:
 
 
 def changes(left: Sequence[Record], right: Sequence[Record]) -> tuple[Difference, ...]:
-    """Return how the hosts of ``right`` differ from those of ``left``; each side's own trials must be alike."""
-    return differences([*left[:1], *right[:1]])
-
-
-def _value(provenance: Any, path: Sequence[str]) -> str:
-    for key in path:
-        provenance = provenance.get(key) if isinstance(provenance, Mapping) else None
-    return NOT_STATED if provenance is None else str(provenance)
+    """Return how the hosts of ``right`` differ from those of ``left``, pair by pair; each side's own must be alike."""
+    before, after = ({record.pair: record for record in reversed(records)} for records in (left, right))
+    if before.keys() != after.keys():  # none of the hosts is known to be the same
+        return _differences([*left[:1], *right[:1]], by_pair=False)
+    found = [each for pair in before for each in differences([before[pair], after[pair]])]
+    return tuple({each.what: each for each in found}.values())

@@ -16,10 +16,11 @@ from ...plugins.module_utils._method import Method
 from ...plugins.plugin_utils._records.errors import InputError
 from ...plugins.plugin_utils._records.printable import printable
 from ...plugins.plugin_utils._records.records import Experiment, Record, workload_label
+from ...plugins.plugin_utils._records.traits import HOSTS
 from ...plugins.plugin_utils._scenario.schema import fill, place_schema
 from ...plugins.plugin_utils._scenario.trials import trial_id
 from ..data.checked import read_checked
-from ..data.likeness import HOSTS, differences, stated
+from ..data.likeness import differences, stated
 from ..statistics.processors import stolen_warnings
 from .metrics import METRICS, wished_percent
 
@@ -94,10 +95,13 @@ def read_night(directory: Path) -> Night:
     cells = _cells(experiment)
     values: dict[str, dict[str, list[float]]] = {cell: {} for cell in cells.values()}
     for record in sorted(valid, key=lambda each: each.data["trial"]["repeat"]):
+        cell = cells[record.cell.workload, record.cell.method]
+        # A pair is compared with itself alone.
+        of_pair = values.setdefault(cell if record.pair is None else f"{cell} on {record.pair}", {})
         for metric in METRICS:
             value = record.data["measurements"][metric.measurement]
             if value is not None:
-                values[cells[record.cell.workload, record.cell.method]].setdefault(metric.name, []).append(float(value))
+                of_pair.setdefault(metric.name, []).append(float(value))
     others = [record for record in experiment.records if not record.valid and not _is_failure(record)]
     return Night(
         directory.resolve().name,
@@ -163,12 +167,13 @@ def _kind(scenario: Mapping[str, Any], valid: Sequence[Record]) -> str:
         for key, value in scenario.items()
         if key not in _FREE_SETTINGS
     }
+    one_of_each = {record.pair: record for record in reversed(valid)}
     machines = [
         [
-            _at(record, host, path)
+            _at(one_of_each[pair], host, path)
             for path in (("hostname",), ("cpu", "model"), ("cpu", "count"), ("accelerator", "name"))
         ]
-        for record in valid[:1]
+        for pair in sorted(one_of_each, key=str)
         for host in HOSTS
     ]
     text = json.dumps([settings, machines], sort_keys=True)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from ..statistics.agreement import INSTRUMENTS
@@ -70,7 +71,7 @@ def _absolute(summary: Summary) -> Findings:
     counts: dict[tuple[str, str], int] = {}
     for column, title, factor in _ABSOLUTE:
         for row in means(summary.trials, by, column).to_dict("records"):
-            ends = (None, None) if row["n"] < 2 else (max(row["low"] * factor, 0.0), row["high"] * factor)
+            ends = (None, None) if math.isnan(row["low"]) else (max(row["low"] * factor, 0.0), row["high"] * factor)
             key = (row["workload"], row["method"])
             cells.setdefault(key, {})[title] = amount(Mean(row["mean"] * factor, *ends))
             counts[key] = max(counts.get(key, 0), int(row["n"]))

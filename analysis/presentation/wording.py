@@ -138,6 +138,11 @@ def notes(experiment: Experiment, table: Table3 | None) -> list[str]:
         "The paper prints 30.33 for the total migration time of vcsp-prefetching; its authors' raw data give 30.47.",
         "Invalid, skipped and missing trials enter no mean.",
     ]
+    if pairs := sorted({record.pair for record in experiment.records if record.pair is not None}):
+        found.append(
+            f"The pairs of hosts are {printable(', '.join(pairs), 500)}. Each is a block: within a workload, pairs have"
+            " equal weight, and repeats are compared with others of their pair."
+        )
     remarks = experiment.experiment["provenance"].get("remarks")
     if isinstance(remarks, list):
         found += [printable(str(remark), 1000) for remark in remarks]

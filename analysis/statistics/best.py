@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .interval import CONFIDENCE, Mean, Values, arm, mean_of, p_value
+from .interval import CONFIDENCE, Mean, Values, mean_of, p_value
 from .metrics import METRICS, Metric
-from .table3 import values_by_workload
+from .strata import Stratum, arm_over, values_by_stratum, workloads_of
 
 
 @dataclass(frozen=True)
@@ -48,27 +48,24 @@ def leaders(trials: pd.DataFrame, methods: Sequence[str]) -> tuple[Leader, ...]:
 
 
 def _leader(valid: pd.DataFrame, methods: Sequence[str], metric: Metric) -> Leader | None:
-    measured = {method: values_by_workload(valid, method, metric) for method in methods}
-    workloads = list(dict.fromkeys(workload for values in measured.values() for workload in values))
-    whole = {
-        method: [values[workload] for workload in workloads]
-        for method, values in measured.items()
-        if len(values) == len(workloads)
-    }
-    if not workloads or len(whole) < 2:
+    measured = {method: values_by_stratum(valid, method, metric) for method in methods}
+    strata = list(dict.fromkeys(stratum for values in measured.values() for stratum in values))
+    whole = {method: values for method, values in measured.items() if len(values) == len(strata)}
+    if not strata or len(whole) < 2:
         return None
+    workloads = workloads_of(strata)
     several = len(workloads) > 1
     level = (1 - CONFIDENCE) / math.comb(len(whole), 2) / (2 if several else 1)
-    method, p_values = _compared(whole, metric)
+    method, p_values = _compared(whole, strata, metric)
     elsewhere = {}
-    for place, workload in enumerate(workloads if several else []):
-        there, p_there = _compared({name: [groups[place]] for name, groups in whole.items()}, metric)
+    for workload in workloads if several else ():
+        there, p_there = _compared(whole, [each for each in strata if each.workload == workload], metric)
         if p_there.get(method, 1.0) < level / len(workloads):
             elsewhere[workload] = there
     return Leader(
         metric,
         method,
-        mean_of(arm(whole[method])),
+        mean_of(arm_over(whole[method], strata)),
         tuple(name for name, p in p_values.items() if p < level),
         tuple(name for name, p in p_values.items() if p >= level),
         # A p-value is no number where a variance is not known.
@@ -77,9 +74,11 @@ def _leader(valid: pd.DataFrame, methods: Sequence[str], metric: Metric) -> Lead
     )
 
 
-def _compared(of_method: Mapping[str, Sequence[Values]], metric: Metric) -> tuple[str, dict[str, float]]:
-    """Return the method with the best mean, and the p-value of each other's mean being equal to it."""
-    arms = {method: arm(groups) for method, groups in of_method.items()}
+def _compared(
+    of_method: Mapping[str, Mapping[Stratum, Values]], strata: Sequence[Stratum], metric: Metric
+) -> tuple[str, dict[str, float]]:
+    """Return the method with the best mean over ``strata``, and the p-value of each other's mean being equal to it."""
+    arms = {method: arm_over(values, strata) for method, values in of_method.items()}
     choose = max if metric.higher_is_better else min
     best = choose(arms, key=lambda method: float(arms[method].mean))
     return best, {method: float(p_value(arms[best], side)) for method, side in arms.items() if method != best}

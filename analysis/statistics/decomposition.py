@@ -40,15 +40,15 @@ _BY = ["workload", "method"]
 def time_parts(experiment: Experiment) -> pd.DataFrame:
     """Return the parts of each valid trial that has all of them.
 
-    Columns: ``trial_id``, ``workload`` (a label), ``method``, ``repeat``, the columns of `PARTS` (ms, mean of the
+    Columns: ``trial_id``, ``workload`` (a label), ``method``, ``pair``, ``repeat``, the columns of `PARTS` (ms, mean of the
     virtual CPUs), ``total_ms`` (their sum), ``stall_loss_s`` and ``slow_down_percent`` as measured, and
     what of the stall loss is none of the waits: ``kernel_s`` and ``slower_s``, time on a CPU beyond what the same work
     takes at the steady rate, in the kernel and outside of it, and ``unexplained_s``, the rest (NaN where missing).
     """
-    columns = ["trial_id", *_BY, "repeat", *(part.column for part in PARTS), "total_ms", *LOSS_COLUMNS]
+    columns = ["trial_id", *_BY, "pair", "repeat", *(part.column for part in PARTS), "total_ms", *LOSS_COLUMNS]
     rows = [row for record in experiment.records if record.valid and (row := _row(record)) is not None]
     frame = pd.DataFrame(rows, columns=columns)
-    return frame.astype(dict.fromkeys(columns[4:], "float64"))
+    return frame.astype(dict.fromkeys(columns[5:], "float64"))
 
 
 def mean_parts(parts: pd.DataFrame) -> pd.DataFrame:
@@ -97,6 +97,7 @@ def _row(record: Record) -> dict[str, object] | None:
         "trial_id": record.trial_id,
         "workload": record.cell.workload,
         "method": record.cell.method,
+        "pair": record.pair or "",
         "repeat": record.cell.repeat,
         "blackout_ms": blackout_ms,
         "page_wait_ms": wait_ms / vcpus,

@@ -17,9 +17,9 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from .interval import Arm, Estimate, arm, t_quantile
+from .interval import Arm, Estimate, t_quantile
 from .metrics import METRICS, Metric
-from .table3 import values_by_workload
+from .strata import arm_over, values_by_stratum
 
 Factor = Literal["quota", "prefetching", "interaction"]
 
@@ -54,12 +54,12 @@ def factorial_effects(trials: pd.DataFrame, roles: Mapping[str, str]) -> tuple[E
 
 
 def _effects(valid: pd.DataFrame, metric: Metric, roles: Mapping[str, str]) -> list[Effect]:
-    values = {method: values_by_workload(valid, roles.get(method, ""), metric) for method in METHODS}
+    values = {method: values_by_stratum(valid, roles.get(method, ""), metric) for method in METHODS}
     shared = [name for name in values[METHODS[0]] if all(name in values[method] for method in METHODS)]
     if not shared:
         return []
     n = sum(len(values[method][name]) for method in METHODS for name in shared)
-    arms = {method: arm([values[method][name] for name in shared]) for method in METHODS}
+    arms = {method: arm_over(values[method], shared) for method in METHODS}
     if any(each.mean <= 0 for each in arms.values()):  # without a logarithm
         return []
     return [Effect(metric.name, factor, _estimate(weights, arms, metric), n) for factor, weights in CONTRASTS.items()]

@@ -46,18 +46,22 @@ class Arm:
     spread: Values
 
 
-def arm(groups: Sequence[Values]) -> Arm:
-    """Return the arm of ``groups``, one array per workload with the repeats as its last axis; other axes are kept."""
+def arm(groups: Sequence[Values], weights: Sequence[float] | None = None) -> Arm:
+    """Return the arm of ``groups``, one array per workload with the repeats as its last axis; other axes are kept.
+
+    :param weights: of the groups in the mean, in any unit; equal by default
+    """
+    shares = np.ones(len(groups)) if weights is None else np.array(weights)
     means, variances, spreads = [], [], []
-    for values in groups:
+    for values, share in zip(groups, shares, strict=True):
         repeats = values.shape[-1]
         means.append(values.mean(axis=-1))
         if repeats < 2:
             variances.append(np.full(values.shape[:-1], np.nan))
         else:
-            variances.append(values.var(axis=-1, ddof=1) / repeats / len(groups) ** 2)
+            variances.append(values.var(axis=-1, ddof=1) / repeats * share**2 / shares.sum() ** 2)
         spreads.append(variances[-1] ** 2 / max(repeats - 1, 1))
-    return Arm(np.mean(means, axis=0), np.sum(variances, axis=0), np.sum(spreads, axis=0))
+    return Arm(np.average(means, axis=0, weights=shares), np.sum(variances, axis=0), np.sum(spreads, axis=0))
 
 
 def t_quantile(freedom: Values | float, confidence: float = CONFIDENCE) -> Values:
@@ -153,12 +157,26 @@ MISSING = Estimate(None, None, None)
 def means(trials: pd.DataFrame, by: list[str], measurement: str) -> pd.DataFrame:
     """Average ``measurement`` over the valid ``trials`` within each group of the columns ``by``.
 
+    Pairs of hosts have equal weight, and the trials of each scatter around its own mean.
+
     :returns: one row per group with values, in order of appearance: ``by``, ``mean``, ``low``, ``high`` (Student's t
-        interval, in the unit of the measurement; NaN for a single trial) and ``n``
+        interval, in the unit of the measurement; NaN where a pair has a single trial) and ``n``
     """
     values = trials[trials["valid"]].dropna(subset=[measurement])
-    groups = values.groupby(by, sort=False, dropna=False)[measurement]
-    frame = groups.agg(["mean", "sem", "count"]).reset_index()
-    half = frame["sem"] * t_quantile((frame["count"] - 1).to_numpy(dtype="float64"))
-    frame["low"], frame["high"] = frame["mean"] - half, frame["mean"] + half
-    return frame.rename(columns={"count": "n"}).drop(columns="sem")
+    pairs = values.groupby([*by, "pair"], sort=False, dropna=False)[measurement]
+    frame = pairs.agg(["mean", "var", "count"]).reset_index()
+    frame["variance"] = frame["var"] / frame["count"]
+    frame["spread"] = frame["variance"] ** 2 / (frame["count"] - 1)
+    groups = frame.groupby(by, sort=False, dropna=False)
+    found = groups.agg(mean=("mean", "mean"), pairs=("mean", "size"), n=("count", "sum")).reset_index()
+    variance, spread = (groups[part].agg(_sum).to_numpy(dtype="float64") for part in ("variance", "spread"))
+    # Trials that are all equal have no degrees of freedom and need no quantile.
+    freedom = np.divide(variance**2, spread, out=np.full_like(variance, np.inf), where=spread > 0)
+    half = t_quantile(freedom) * np.sqrt(variance) / found.pop("pairs")
+    found["low"], found["high"] = found["mean"] - half, found["mean"] + half
+    return found
+
+
+def _sum(values: pd.Series[float]) -> float:
+    """Return the sum, which is not known if one of the values is not."""
+    return float(values.sum(skipna=False))

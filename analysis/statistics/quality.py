@@ -4,7 +4,8 @@
 
 A repeat is a block: it holds every workload with every method once, in an order drawn at random, so that whatever
 drifts meets all of them alike. Blocks that differ by more than their cells scatter show that something did drift, and
-in which direction. Logarithms are compared, since a slow machine is slow in proportion.
+in which direction. Logarithms are compared, since a slow machine is slow in proportion. Of several pairs of hosts, each
+runs repeats of its own and is compared with itself alone.
 """
 
 from __future__ import annotations
@@ -74,13 +75,13 @@ def self_checks(trials: pd.DataFrame, methods: Sequence[str]) -> tuple[SelfCheck
 def _check(valid: pd.DataFrame, metric: Metric) -> SelfCheck | None:
     measured = valid[valid[metric.measurement] > 0]
     logs = measured.assign(log=np.log(measured[metric.measurement])).pivot_table(
-        index=["workload", "method"], columns="repeat", values="log", sort=False
+        index=["workload", "method", "pair"], columns="repeat", values="log", sort=False
     )
     logs = logs.loc[logs.count(axis=1) > 1].sort_index(axis=1).dropna(axis=1, how="all")
     if logs.shape[1] < 2:
         return None
     values = logs.to_numpy(dtype=np.float64)
-    blocks, p_blocks = _blocks(values)
+    blocks, p_blocks = _blocks(values, logs.index.get_level_values("pair").nunique())
     half = logs.shape[1] // 2
     late = float(blocks[half:].mean() - blocks[:half].mean())
     of_method = [values[logs.index.get_level_values("method") == name] for name in set(logs.index.get_level_values(1))]
@@ -96,8 +97,11 @@ def _check(valid: pd.DataFrame, metric: Metric) -> SelfCheck | None:
     )
 
 
-def _blocks(values: Values) -> tuple[Values, float | None]:
-    """Return the effect of each repeat and the p-value of none; ``values`` are cells by repeats, NaN is missing."""
+def _blocks(values: Values, pairs: int) -> tuple[Values, float | None]:
+    """Return the effect of each repeat and the p-value of none; ``values`` are cells by repeats, NaN is missing.
+
+    :param pairs: how many pairs the repeats are of, each with cells of its own
+    """
     rest = values - np.nanmean(values, axis=1, keepdims=True)
     within = float(np.nansum(rest**2))
     blocks = np.zeros(values.shape[1])
@@ -107,13 +111,13 @@ def _blocks(values: Values) -> tuple[Values, float | None]:
         rest = rest - step
         rest = rest - np.nanmean(rest, axis=1, keepdims=True)
     cells, repeats = values.shape
-    freedom = int(np.isfinite(values).sum()) - cells - repeats + 1
+    freedom = int(np.isfinite(values).sum()) - cells - repeats + pairs
     residual = float(np.nansum(rest**2))
     # Equal values have no scatter to compare with, but that of rounding.
-    if freedom < 1 or within <= 1e-18 * values.size:
+    if freedom < 1 or repeats == pairs or within <= 1e-18 * values.size:
         return blocks, None
-    f = max(within - residual, 0.0) / (repeats - 1) / max(residual / freedom, 1e-18)
-    return blocks, float(fdtrc(repeats - 1, freedom, f))
+    f = max(within - residual, 0.0) / (repeats - pairs) / max(residual / freedom, 1e-18)
+    return blocks, float(fdtrc(repeats - pairs, freedom, f))
 
 
 def _halves(cells: Values, half: int) -> float | None:
@@ -133,11 +137,16 @@ def _outliers(logs: pd.DataFrame) -> list[str]:
     usual = _NORMAL_MAD * float(np.nanmedian(away.to_numpy()))
     found = []
     for number, (_, row) in enumerate(away.iterrows()):
-        workload, method = away.index[number]
+        workload, method, pair = away.index[number]
         factor = math.exp(min(float(row.max()), 50.0))
         if factor >= OUTLIER_FACTOR and row.max() > OUTLIER_DEVIATIONS * usual:
-            found.append(f"{method}, {workload}: repeat {row.idxmax()} is {factor:.0f} times away from the others")
+            cell = f"{method}, {workload}{_on(pair)}"
+            found.append(f"{cell}: repeat {row.idxmax()} is {factor:.0f} times away from the others")
     return found
+
+
+def _on(pair: str) -> str:
+    return f", on {pair}" if pair else ""
 
 
 # Of the repeats of one cell. Quiet machines stay below 15 % even in downtime, which scatters most.
@@ -177,12 +186,12 @@ def _scattered(trials: pd.DataFrame) -> list[NoiseWarning]:
     found = []
     for metric in METRICS:
         values = trials[trials["valid"]].dropna(subset=[metric.measurement])
-        groups = values.groupby(["workload", "method"], sort=False)[metric.measurement]
+        groups = values.groupby(["workload", "method", "pair"], sort=False)[metric.measurement]
         for cell in groups.agg(["mean", "std", "count"]).reset_index().to_dict("records"):
             # A single repeat has no deviation, which is NaN and above nothing.
             if cell["mean"] <= 0 or not 100 * cell["std"] / cell["mean"] > MOST_CV_PERCENT:
                 continue
-            where = f"{metric.title} of {cell['method']}, {cell['workload']}"
+            where = f"{metric.title} of {cell['method']}, {cell['workload']}{_on(cell['pair'])}"
             problem = f"{where}, scatters by {100 * cell['std'] / cell['mean']:.0f} % over {cell['count']} repeats"
             found.append(NoiseWarning(problem, _QUIET))
     return found

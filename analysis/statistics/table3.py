@@ -4,8 +4,9 @@
 
 A cell compares two means over all workloads: the repeats are averaged within each workload, then the workloads are
 averaged with equal weight. Only workloads in which both methods have valid trials count, so that both means are over
-the same work. This is the aggregation that gives the paper's figures from its authors' raw data; averaging the
-percentages of single workloads does not (total migration time of vcsp-prefetching: 29.3 instead of 30.5).
+the same work, and several pairs of hosts are blocks (see ``strata``). This is the aggregation that gives the paper's
+figures from its authors' raw data; averaging the percentages of single workloads does not (total migration time of
+vcsp-prefetching: 29.3 instead of 30.5).
 
 Improvement is positive in both conventions: ``baseline`` divides the difference by the baseline's mean, ``paper`` by
 the larger of the two means. Both follow from the ratio of the two means, and so do their intervals (see ``interval``).
@@ -24,8 +25,9 @@ import pandas as pd
 
 from ...plugins.plugin_utils._records.errors import InputError
 from ..data.roles import BASELINE, PAPER, baseline_of
-from .interval import CONFIDENCE, MISSING, Arm, Estimate, Mean, Values, arm, mean_of, ratio_interval
+from .interval import CONFIDENCE, MISSING, Arm, Estimate, Mean, Values, mean_of, ratio_interval
 from .metrics import METRICS, Metric
+from .strata import Stratum, arm_over, values_by_stratum, workloads_of
 
 Convention = Literal["baseline", "paper"]
 # File name -> convention of the CSV tables.
@@ -122,7 +124,7 @@ def build_table3(trials: pd.DataFrame, methods: Sequence[str], roles: Mapping[st
             lost.get(method, 0),
             {
                 metric.name: cell_of(
-                    values_by_workload(valid, baseline, metric), values_by_workload(valid, method, metric), metric
+                    values_by_stratum(valid, baseline, metric), values_by_stratum(valid, method, metric), metric
                 )
                 for metric in METRICS
             },
@@ -152,25 +154,16 @@ def table3_csv(table: Table3, convention: Convention) -> str:
     return output.getvalue()
 
 
-def values_by_workload(trials: pd.DataFrame, method: str, metric: Metric) -> dict[str, Values]:
-    """Return what was measured of ``metric`` in the trials of ``method``, by workload; missing values are left out."""
-    of_method = trials[trials["method"] == method].dropna(subset=[metric.measurement])
-    groups = of_method.groupby("workload", sort=False)[metric.measurement]
-    return {str(workload): values.to_numpy(dtype=np.float64) for workload, values in groups}
-
-
-def cell_of(base: Mapping[str, Values], new: Mapping[str, Values], metric: Metric) -> Cell:
-    """Compare two sides, given as values by workload, over the workloads that both have."""
-    shared = tuple(workload for workload in base if workload in new)
-    base_groups, new_groups = [base[workload] for workload in shared], [new[workload] for workload in shared]
-    n, n_baseline = sum(map(len, new_groups)), sum(map(len, base_groups))
+def cell_of(base: Mapping[Stratum, Values], new: Mapping[Stratum, Values], metric: Metric) -> Cell:
+    """Compare two sides over the strata that both have."""
+    shared = tuple(stratum for stratum in base if stratum in new)
+    n, n_baseline = (sum(len(side[stratum]) for stratum in shared) for side in (new, base))
     if not shared:
-        return Cell(MISSING, MISSING, n, n_baseline, shared, None)
-    arms = arm(base_groups), arm(new_groups)
+        return Cell(MISSING, MISSING, n, n_baseline, (), None)
+    arms = arm_over(base, shared), arm_over(new, shared)
     baseline, paper = (estimate_of(*arms, metric, convention) for convention in ("baseline", "paper"))
-    return Cell(
-        baseline, paper, n, n_baseline, shared, _best(base, new, shared, metric), mean_of(arms[1]), mean_of(arms[0])
-    )
+    best, workloads = _best(base, new, shared, metric), workloads_of(shared)
+    return Cell(baseline, paper, n, n_baseline, workloads, best, mean_of(arms[1]), mean_of(arms[0]))
 
 
 def improvement(base: Values, new: Values, metric: Metric, convention: Convention = "baseline") -> Values:
@@ -190,10 +183,15 @@ def improvement_interval(
     return np.minimum(*ends), np.maximum(*ends)
 
 
-def _best(base: Mapping[str, Values], new: Mapping[str, Values], shared: Sequence[str], metric: Metric) -> Best | None:
-    if len(shared) < 2:
+def _best(
+    base: Mapping[Stratum, Values], new: Mapping[Stratum, Values], shared: Sequence[Stratum], metric: Metric
+) -> Best | None:
+    strata = {name: [each for each in shared if each.workload == name] for name in workloads_of(shared)}
+    if len(strata) < 2:
         return None
-    estimates = {name: estimate_of(arm([base[name]]), arm([new[name]]), metric, "baseline") for name in shared}
+    estimates = {
+        name: estimate_of(arm_over(base, own), arm_over(new, own), metric, "baseline") for name, own in strata.items()
+    }
     known = {name: estimate.pct for name, estimate in estimates.items() if estimate.pct is not None}
     if not known:
         return None

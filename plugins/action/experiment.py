@@ -36,9 +36,12 @@ class ActionModule(ControllerAction):
 
     def _present(self, arguments: dict[str, Any]) -> dict[str, Any]:
         # Ansible's own kinds of str and dict become Python's.
-        given = json.loads(json.dumps(arguments["provenance"]))
-        plan, pid = Plan.of(arguments), controller.playbook_pid()
-        provenance = {**given, "controller": {**controller.provenance(), **given.get("controller", {})}}
+        given = json.loads(json.dumps({key: arguments[key] for key in ("provenance", "pairs")}))
+        plan, pid = Plan.of({**arguments, **given}), controller.playbook_pid()
+        known = given["provenance"]
+        provenance = {**known, "controller": {**controller.provenance(), **known.get("controller", {})}}
+        if plan.pairs:
+            provenance["pairs"] = plan.pairs
         found = plan.check(pid)
         if not self._task.check_mode:
             purpose, checkout = f"experiment {plan.experiment_id}", str(controller.COLLECTION_ROOT)

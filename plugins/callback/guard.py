@@ -5,12 +5,12 @@ from __future__ import annotations
 DOCUMENTATION = r"""
 name: guard
 type: notification
-short_description: Clean up the running trial when an experiment is interrupted
+short_description: Clean up the running trials when an experiment is interrupted
 version_added: 0.1.0
 description:
   - When C(ansible-playbook) ends in the middle of a trial without finishing its playbook, because of Ctrl-C, SIGTERM,
-    SIGHUP or an internal error, runs a playbook that cleans up after the trial, and waits for it. Then prints how to
-    resume.
+    SIGHUP or an internal error, runs a playbook that cleans up after the trial of each pair, and waits for it. Then
+    prints how to resume.
   - SIGTERM and SIGHUP, which would end Ansible at once, are treated like Ctrl-C. A process started with C(nohup) keeps
     ignoring SIGHUP.
   - During the cleanup, Ctrl-C is ignored. It asks for no passwords, but gets those of the interrupted run, in files
@@ -47,6 +47,7 @@ from typing import Any
 from ansible import context
 from ansible.executor.stats import AggregateStats
 from ansible.executor.task_result import CallbackTaskResult
+from ansible.inventory.host import Host
 from ansible.playbook import Playbook
 from ansible.playbook.play import Play
 from ansible.playbook.play_context import PlayContext
@@ -74,7 +75,7 @@ TIMEOUT_S = 120
 
 
 class CallbackModule(CallbackBase):
-    """Tracks the running trial, and cleans up after it if the process ends early."""
+    """Tracks the running trials, and cleans up after them if the process ends early."""
 
     CALLBACK_VERSION = 2.0
     CALLBACK_TYPE = "notification"
@@ -82,7 +83,8 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self._trial: str | None = None
+        # The host that a play runs for -> the trial that it is at.
+        self._trials: dict[str, str] = {}
         self._experiment_id: str | None = None
         self._pid = os.getpid()
         self._passwords: dict[str, str | None] = {}
@@ -99,18 +101,21 @@ class CallbackModule(CallbackBase):
         """Start watching: this runs in the main thread, with Ansible's own signal handlers already in place."""
         if context.CLIARGS.get("check") or self.get_option("cleanup_playbook") == "":
             return
-        if Interrupter.install(lambda: self._trial is not None):
+        if Interrupter.install(lambda: bool(self._trials)):
             atexit.register(self._at_exit)
             self._vault = playbook.get_loader()._vault.secrets or []
 
     def v2_playbook_on_play_start(self, play: Play) -> None:
-        """Forget the trial: none outlasts its play."""
-        self._trial = None
+        """Forget the trials: none outlasts its play."""
+        self._trials = {}
 
-    def v2_playbook_on_task_start(self, task: Task, is_conditional: bool) -> None:
-        """Note the trial that the task belongs to."""
+    def v2_runner_on_start(self, host: Host, task: Task) -> None:
+        """Note the trial that the task belongs to, if it is not another pair's, whose tasks the host skips."""
         trial = trial_of(task)
-        self._trial = None if trial is None else str(trial["id"])
+        if trial is None or trial.get("pair", host.name) != host.name:
+            self._trials.pop(host.name, None)
+        else:
+            self._trials[host.name] = str(trial["id"])
 
     def v2_runner_on_ok(self, result: CallbackTaskResult) -> None:
         """Note the experiment, for the command that resumes it."""
@@ -119,21 +124,21 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_stats(self, stats: AggregateStats) -> None:
         """Stop watching: the playbook has finished, and every trial has cleaned up after itself."""
-        self._trial = self._experiment_id = None
+        self._trials, self._experiment_id = {}, None
 
     def _at_exit(self) -> None:
         if os.getpid() != self._pid:
             return
-        if self._trial is not None:
+        if self._trials:
             be_patient()
-            self._clean_up(self._trial)
+            self._clean_up(", ".join(sorted(self._trials.values())))
         if self._experiment_id is not None:
             _say(f"resume with: {as_typed(resume_command(sys.argv, self._experiment_id))}")
 
-    def _clean_up(self, trial: str) -> None:
+    def _clean_up(self, trials: str) -> None:
         playbook = self.get_option("cleanup_playbook") or _own_playbook()
         command = cleanup_command(str(playbook), context.CLIARGS)
-        heard = _say(f"interrupted: cleaning up the running trial ({trial}) ...")
+        heard = _say(f"interrupted: cleaning up the running trial ({trials}) ...")
         # Its output goes where ours does, unless that is gone, as a terminal is after SIGHUP. The descriptors are
         # passed explicitly because Ansible has made them non-inheritable.
         outputs = (sys.stdout.fileno(), sys.stderr.fileno()) if heard else (subprocess.DEVNULL, subprocess.DEVNULL)

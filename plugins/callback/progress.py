@@ -8,10 +8,10 @@ type: stdout
 short_description: One line per trial, a progress bar and the time left
 version_added: 0.1.0
 description:
-  - Prints one line per play and one per trial, with the trial's method, workload and migration time, the experiment's
-    progress and the time left. Ends with Table 3.
+  - Prints one line per play and one per trial, with the trial's pair (if it has a name), method, workload and migration
+    time, the experiment's progress and the time left. Ends with Table 3.
   - If a trial does not count, the reasons follow below its line. Failures are shown in full. Long tasks are named.
-  - On a terminal, the last line shows what is currently running.
+  - On a terminal, the last line shows what is currently running, of each pair.
   - With C(-v), and in check mode, the output is that of P(ansible.builtin.default#callback).
 requirements:
   - set as stdout in configuration
@@ -39,7 +39,7 @@ from ansible.playbook.play import Play
 from ansible.playbook.task import Task
 from ansible.plugins.callback.default import CallbackModule as DefaultCallback
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.progress import Course, counter, subject, trial_line
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.progress import Course, counter, trial_line
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._console.running_trial import (
     EXPERIMENT_ACTION,
     RECORD_ACTION,
@@ -68,7 +68,10 @@ class CallbackModule(DefaultCallback):
         self._blocks = _can_print("█░»")
         self._failing = False
         self._course: Course | None = None
-        self._began = self._trial_began = time.monotonic()
+        self._experiment_id: str | None = None
+        # Pair -> the trial that it is at, and the step of it.
+        self._running: dict[str, tuple[Mapping[str, Any], str]] = {}
+        self._began = time.monotonic()
         self._counts: dict[str, int] = {}
         self._named: set[str] = set()
 
@@ -80,6 +83,9 @@ class CallbackModule(DefaultCallback):
             super().v2_playbook_on_play_start(play)
             return
         self._play = play  # the default callback needs it for failures
+        self._running = {}
+        if self._course is not None:
+            self._course.side_by_side = play.strategy.rpartition(".")[2] != "linear"
         self._status.end()
         # A check that several playbooks begin with is named once.
         if play.name and play.name not in self._named:
@@ -98,10 +104,11 @@ class CallbackModule(DefaultCallback):
         if trial is None or self._course is None:
             self._status.begin(f"  {name}", remembered=trial is None)
             return
+        self._running[trial.get("pair", "")] = trial, name.rpartition(" : ")[2]
         number = counter(min(self._course.finished + 1, self._course.total), self._course.total)
-        step = name.rpartition(" : ")[2]
-        label = f"{number} {subject(trial, self._course.method_width)}  {step}"
-        self._status.begin(label, since=self._trial_began, remembered=False)
+        steps = [f"{self._course.subject(each)}  {step}" for each, step in self._running.values()]
+        since = min(self._course.began_s(each) for each, _step in self._running.values())
+        self._status.begin(f"{number} {'  |  '.join(steps)}", since=since, remembered=False)
 
     def _print_task_banner(self, task: Task) -> None:
         """Print banners only for failed tasks."""
@@ -200,18 +207,19 @@ class CallbackModule(DefaultCallback):
             self._status.say(shown if isinstance(shown, str) else self._dump_results(returned).lstrip("\n"))
 
     def _begin_experiment(self, returned: Mapping[str, Any]) -> None:
-        self._course = Course(returned["pending"], len(returned["done"]))
-        self._began = self._trial_began = time.monotonic()
-        self._counts = {}
+        now = time.monotonic()
+        self._course = Course(returned["pending"], len(returned["done"]), now)
+        # The second pass, after a pair has died, goes on with the same.
+        if self._experiment_id != returned["experiment_id"]:
+            self._experiment_id, self._began, self._counts = returned["experiment_id"], now, {}
         again = f", {len(returned['done'])} of them done already" if returned["done"] else ""
         self._status.say(f"Experiment {returned['experiment_id']}: {returned['total']} trials{again}")
 
     def _end_trial(self, returned: Mapping[str, Any]) -> None:
         if self._course is None:  # a record without an experiment around it
-            self._course = Course([returned["trial"]], 0)
-        now = time.monotonic()
-        self._course.end(returned["trial"], now - self._trial_began)
-        self._trial_began = now
+            self._course = Course([returned["trial"]], 0, self._began)
+        self._course.end(returned["trial"], time.monotonic())
+        self._running.pop(returned["trial"].get("pair", ""), None)
         self._counts[returned["status"]] = self._counts.get(returned["status"], 0) + 1
         color = None if returned["valid"] else C.COLOR_ERROR
         self._status.say(trial_line(self._course, returned, self._blocks), color)

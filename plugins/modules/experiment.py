@@ -13,7 +13,9 @@ description:
   - An existing experiment is resumed. Trials with a valid record are not run again.
   - Takes two locks on behalf of the running C(ansible-playbook), one on the experiment and one on the machine, because
     concurrent experiments would disturb each other's measurements.
-  - Refuses a directory that is not writable, holds anything else, or holds an experiment with other settings.
+  - Shares the trials out over O(pairs), each of which gets whole repeats.
+  - Refuses a directory that is not writable, holds anything else, or holds an experiment with other settings, and pairs
+    of unlike hosts, whose trials would not be pooled.
 author:
   - vcsp.testbed contributors (!UNKNOWN)
 options:
@@ -31,9 +33,21 @@ options:
       - Required if O(state=present).
     type: dict
   provenance:
-    description: Facts to store in C(experiment.json). Those about the C(controller) are added.
+    description: Facts to store in C(experiment.json). Those about the C(controller) and the C(pairs) are added.
     type: dict
     default: {}
+  pairs:
+    description:
+      - The pairs of hosts that run the trials, each name with facts about its C(source) and C(destination). Empty where
+        there is one pair that has no name.
+      - A repeat goes to the pair that began it, if that is among them, else to the one that has the fewest, so that the
+        same list comes out whenever nothing has been measured between.
+    type: dict
+    default: {}
+  side_by_side:
+    description: Whether the pairs measure at the same time. Pairs that share a machine are refused then.
+    type: bool
+    default: false
 extends_documentation_fragment:
   - vcsp.testbed.experiment
   - vcsp.testbed.attributes
@@ -79,7 +93,9 @@ resumed:
   type: bool
   returned: when O(state=present)
 pending:
-  description: The trials to run, in order, as P(vcsp.testbed.trials#filter) lists them.
+  description:
+    - The trials to run, in order, as P(vcsp.testbed.trials#filter) lists them. With O(pairs), each also has the name of
+      its C(pair).
   type: list
   elements: dict
   returned: when O(state=present)
@@ -103,7 +119,7 @@ scenario_hash:
   type: str
   returned: when O(state=present)
 provenance:
-  description: O(provenance) with the C(controller) added.
+  description: O(provenance) with the C(controller) and the C(pairs) added.
   type: dict
   returned: when O(state=present)
 """

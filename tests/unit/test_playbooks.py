@@ -64,8 +64,108 @@ def settings(directory: Path, inventory: dict[str, Any], *arguments: str) -> dic
 def test_every_play_names_its_strategy() -> None:
     """Or else the user's own holds, which may not wait for all hosts, or not know any_errors_fatal or run_once."""
     plays = [play for path in OTHERS if path.parent != PLAYBOOKS / "tasks" for play in yaml.safe_load(path.read_text())]
-    free = [play["name"] for play in plays if "hosts" in play and play.get("strategy") != "ansible.builtin.linear"]
-    assert free == []
+    free = [play for play in plays if "hosts" in play and play.get("strategy") != "ansible.builtin.linear"]
+    assert [play["name"] for play in free] == ["Run the trials"]
+    assert "any_errors_fatal" not in free[0] and "run_once" not in str(free[0])
+
+
+def pairs(directory: Path, number: int, **variables: Any) -> Path:
+    """Return an inventory of pairs whose hosts are this machine."""
+    names = [f"pair{index}" for index in range(1, number + 1)]
+    here = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+
+    def hosts(part: str) -> dict[str, Any]:
+        return {"hosts": {f"{name}_{part}": {} for name in names}}
+
+    children = {
+        "source_host": hosts("source"),
+        "destination_host": hosts("destination"),
+        "pairs": {
+            "hosts": {
+                name: {"testbed_source": f"{name}_source", "testbed_destination": f"{name}_destination"}
+                for name in names
+            }
+        },
+    }
+    path = directory / "pairs.yml"
+    path.write_text(yaml.safe_dump({"all": {"vars": {**here, **variables}, "children": children}}))
+    return path
+
+
+# What the role of trials does, with tasks that only write down when, and for which pair.
+NOTED = {
+    "calibrate.yml": """\
+- name: Calibrate
+  ansible.builtin.shell: >-
+    echo begin calibration {{ inventory_hostname }} >>{{ log }}; sleep 0.4;
+    echo end calibration {{ inventory_hostname }} >>{{ log }}
+""",
+    "main.yml": """\
+- name: Begin
+  ansible.builtin.shell: echo begin {{ trial_plan.id }} {{ inventory_hostname }} >>{{ log }}
+- name: Migrate
+  ansible.builtin.shell: sleep 0.4; test {{ inventory_hostname }} != {{ dead }}
+- name: End
+  ansible.builtin.shell: echo end {{ trial_plan.id }} {{ inventory_hostname }} >>{{ log }}
+""",
+}
+
+
+def measured(directory: Path, number: int, dead: str = "none", **variables: Any) -> list[list[str]]:
+    """Run the last play of trials.yml with a role that writes down what it does; return what it wrote."""
+    tasks = directory / "roles" / "noted" / "tasks"
+    tasks.mkdir(parents=True)
+    for name, text in NOTED.items():
+        (tasks / name).write_text(text)
+    (directory / "tasks").mkdir()
+    trial = (PLAYBOOKS / "tasks" / "trial.yml").read_text()
+    (directory / "tasks" / "trial.yml").write_text(trial.replace("vcsp.testbed.trial", "noted"))
+    (directory / "group_vars").symlink_to(PLAYBOOKS / "group_vars")
+    play = yaml.safe_load((PLAYBOOKS / "trials.yml").read_text().replace("vcsp.testbed.trial", "noted"))[-1]
+    names = [f"pair{index}" for index in range(1, number + 1)]
+    pending = [{"id": f"t{index}", "pair": names[index // 2 % number], "workload": {}} for index in range(4 * number)]
+    give = {"ansible.builtin.set_fact": {"testbed_experiment": {"pending": pending}}}
+    # Ansible knows the hosts' variables from its first play on.
+    first = {"name": "Begin", "hosts": play["hosts"], "tasks": [give]}
+    last = {**play, "vars": {"_testbed_share": play["vars"]["_testbed_share"]}, "tasks": play["tasks"][-2:]}
+    (directory / "playbook.yml").write_text(yaml.safe_dump([first, last]))
+    log = directory / "log"
+    inventory = pairs(directory, number, log=str(log), dead=dead, **variables)
+    done = ansible("playbook", directory / "playbook.yml", "-i", inventory, cwd=directory)
+    assert (done.returncode == 0) == (dead == "none"), done.stdout + done.stderr
+    return [line.split() for line in log.read_text().splitlines()]
+
+
+def at_once(found: list[list[str]]) -> int:
+    """Return how many of the things that were noted were going on at once."""
+    running, most = 0, 0
+    for what, _thing, _pair in found:
+        running += 1 if what == "begin" else -1
+        most = max(most, running)
+    return most
+
+
+def test_pairs_of_one_machine_take_turns_in_the_order_of_the_trials(tmp_path: Path) -> None:
+    found = measured(tmp_path, 2, testbed_embedded_lab=True)
+    assert at_once(found) == 1
+    begun = [(thing, pair) for what, thing, pair in found if what == "begin"]
+    assert [pair for thing, pair in begun if thing == "calibration"] == ["pair1", "pair2"]
+    pair_of = ["pair1", "pair1", "pair2", "pair2"] * 2
+    assert begun[2:] == [(f"t{index}", pair) for index, pair in enumerate(pair_of)]
+
+
+def test_other_pairs_measure_side_by_side(tmp_path: Path) -> None:
+    found = measured(tmp_path, 2)
+    assert at_once(found) == 2
+    for name, own in (("pair1", ["t0", "t1", "t4", "t5"]), ("pair2", ["t2", "t3", "t6", "t7"])):
+        assert [thing for what, thing, pair in found if (what, pair) == ("begin", name)] == ["calibration", *own]
+
+
+@pytest.mark.parametrize("embedded", [True, False], ids=["in turns", "side by side"])
+def test_a_dead_pair_does_not_stop_the_others(tmp_path: Path, embedded: bool) -> None:
+    found = measured(tmp_path, 2, dead="pair1", testbed_embedded_lab=embedded)
+    assert [thing for what, thing, pair in found if (what, pair) == ("begin", "pair1")] == ["calibration", "t0"]
+    assert [thing for what, thing, _pair in found if what == "end"][2:] == ["t2", "t3", "t6", "t7"]
 
 
 def test_a_default_stands_in_one_place() -> None:

@@ -17,22 +17,42 @@ class Course:
 
     A trial has a part whose length is known from its settings (baseline and observation) and the rest (restore,
     migration, collection), which is estimated from the trials that ended in this run.
+
+    :ivar side_by_side: whether pairs of hosts run their trials at the same time
     """
 
-    def __init__(self, pending: Sequence[Mapping[str, Any]], done: int) -> None:
-        """Begin with the trials to run and the number of those that an earlier run has done."""
+    def __init__(self, pending: Sequence[Mapping[str, Any]], done: int, began_s: float) -> None:
+        """Begin with the trials to run, the number of those that an earlier run has done, and the time."""
         self.total = len(pending) + done
         self.finished = done
-        self._waiting_s = {trial["id"]: _known_s(trial) for trial in pending}
+        self.side_by_side = False
+        self._waiting = {trial["id"]: trial for trial in pending}
         self._rest_s: list[float] = []
-        self.method_width = max((len(trial["method"]["name"]) for trial in pending), default=0)
+        self._began_s = began_s
+        self._ended_s: dict[str | None, float] = {}
+        self._method_width = max((len(trial["method"]["name"]) for trial in pending), default=0)
+        self._pair_width = max((len(trial.get("pair", "")) for trial in pending), default=0)
 
-    def end(self, trial: Mapping[str, Any], took_s: float) -> None:
+    def began_s(self, trial: Mapping[str, Any]) -> float:
+        """Return when a trial that runs began, which is when the one before it ended."""
+        return self._ended_s.get(self._lane(trial), self._began_s)
+
+    def end(self, trial: Mapping[str, Any], now_s: float) -> None:
         """Note that a trial ended."""
-        known_s = self._waiting_s.pop(trial["id"], None)
-        if known_s is not None:
+        took_s = now_s - self.began_s(trial)
+        self._ended_s[self._lane(trial)] = now_s
+        if self._waiting.pop(trial["id"], None) is not None:
             self.finished += 1
-            self._rest_s.append(took_s - known_s)
+            self._rest_s.append(took_s - _known_s(trial))
+
+    def subject(self, trial: Mapping[str, Any]) -> str:
+        """Return pair, method and workload of a trial in columns; without the pair where the inventory names none."""
+        workload, method = trial["workload"], f"{trial['method']['name']:<{self._method_width}}"
+        pair = f"{trial.get('pair', ''):<{self._pair_width}}  " if self._pair_width else ""
+        return f"{pair}{method}  {workload['window_mb']:>4} MB {workload['pattern']:<10}"
+
+    def _lane(self, trial: Mapping[str, Any]) -> str | None:
+        return trial.get("pair") if self.side_by_side else None
 
     @property
     def left_s(self) -> float | None:
@@ -40,7 +60,11 @@ class Course:
         if not self._rest_s:
             return None
         mean_rest_s = sum(self._rest_s) / len(self._rest_s)
-        return sum(max(known_s + mean_rest_s, 0) for known_s in self._waiting_s.values())
+        left_s: dict[str | None, float] = {}
+        for trial in self._waiting.values():
+            lane = self._lane(trial)
+            left_s[lane] = left_s.get(lane, 0.0) + max(_known_s(trial) + mean_rest_s, 0.0)
+        return max(left_s.values(), default=0.0)
 
 
 def _known_s(trial: Mapping[str, Any]) -> float:
@@ -51,12 +75,6 @@ def counter(number: int, total: int) -> str:
     """Return ``[ 7/48]``."""
     width = len(str(total))
     return f"[{number:{width}d}/{total}]"
-
-
-def subject(trial: Mapping[str, Any], method_width: int) -> str:
-    """Return method and workload of a trial in columns."""
-    workload = trial["workload"]
-    return f"{trial['method']['name']:<{method_width}}  {workload['window_mb']:>4} MB {workload['pattern']:<10}"
 
 
 def bar(fraction: float, blocks: bool) -> str:
@@ -76,7 +94,7 @@ def trial_line(course: Course, result: Mapping[str, Any], blocks: bool) -> str:
     status = "ok" if result["valid"] else str(result["status"]).upper()
     left_s = course.left_s
     parts = [
-        f"{counter(course.finished, course.total)} {subject(result['trial'], course.method_width)}",
+        f"{counter(course.finished, course.total)} {course.subject(result['trial'])}",
         f"{status:<7}",
         f"{taken:>7}",
         bar(course.finished / course.total, blocks),

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +17,7 @@ from .._records.errors import InputError
 from .._records.records import (
     EXPERIMENT_FILE,
     TRIALS_DIRECTORY,
+    Record,
     read_experiment,
     scenario_hash,
     write_experiment,
@@ -38,6 +40,7 @@ class Found:
     :ivar pending: trials to run, in order
     :ivar done: ids of the trials with a valid record, and of those that were lost
     :ivar lost: ids of the trials that did not end inside the observation window
+    :ivar begun: repeat -> the pair that ran most of those trials of it, where the inventory names pairs
     :ivar notes: what was found in the directory but is not used, for the user
     """
 
@@ -45,6 +48,7 @@ class Found:
     pending: list[dict[str, Any]]
     done: list[str]
     lost: list[str]
+    begun: dict[int, str]
     notes: list[str]
 
 
@@ -69,13 +73,13 @@ def find(directory: Path, experiment_id: str, scenario: Mapping[str, Any]) -> Fo
     """
     planned = trials(scenario)
     if not directory.exists():
-        return Found(False, planned, [], [], [])
+        return Found(False, planned, [], [], {}, [])
     try:
         names = sorted(entry.name for entry in directory.iterdir() if entry.name != LOCK_FILE)
     except OSError as error:
         raise ExperimentError(f"{directory}: cannot be read: {error.strerror}; give another results_dir") from error
     if not names:
-        return Found(False, planned, [], [], [])
+        return Found(False, planned, [], [], {}, [])
     if EXPERIMENT_FILE not in names:
         raise ExperimentError(
             f"{directory}: holds {', '.join(names[:3])}{' ...' if len(names) > 3 else ''} instead of an experiment; "
@@ -103,8 +107,17 @@ def find(directory: Path, experiment_id: str, scenario: Mapping[str, Any]) -> Fo
         pending=[trial for trial in planned if trial["id"] not in ended],
         done=[trial["id"] for trial in planned if trial["id"] in ended],
         lost=[trial["id"] for trial in planned if trial["id"] in lost],
+        begun=_begun(record for record in found.records if record.trial_id in ended),
         notes=[f"{directory / TRIALS_DIRECTORY / skip.name}: not used: {skip.reason}" for skip in found.skipped],
     )
+
+
+def _begun(records: Iterable[Record]) -> dict[int, str]:
+    counts: dict[int, Counter[str]] = {}
+    for record in records:
+        if record.pair is not None:
+            counts.setdefault(record.data["trial"]["repeat"], Counter())[record.pair] += 1
+    return {repeat: of_pair.most_common(1)[0][0] for repeat, of_pair in counts.items()}
 
 
 def check_place(directory: Path) -> None:

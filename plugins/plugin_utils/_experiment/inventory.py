@@ -5,14 +5,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...module_utils._host import endpoints
 from .controller import COLLECTION_ROOT
+from .pairs import GROUP, MEMBERS, Pair, pairs
 
-# Groups of one host each: the guest leaves the first for the second; its image is built on the third.
-PARTS = ("source_host", "destination_host", "image_builder")
+BUILDER = "image_builder"
+# Groups of one host each, the first two of one per pair: the guest leaves the first for the second; its image is built
+# on the third.
+PARTS = (*MEMBERS.values(), BUILDER)
 HYPERVISORS = "hypervisors"
 # What the destination must say about itself.
 DESTINATION_VARIABLES = {
@@ -24,6 +28,8 @@ CHECKS = {
     "testbed_migration_ports": endpoints.ports_problem,
     "testbed_source_uri": endpoints.uri_problem,
 }
+# What keeps the embedded labs of pairs apart.
+LAB_VARIABLES = ("local_lab_name", "local_lab_state_dir", "local_lab_run_dir", "local_lab_controller_address")
 REMEDY = (
     f"Give the testbed's inventory with -i: {COLLECTION_ROOT}/inventory/local for the embedded lab, or your own, made "
     f"after {COLLECTION_ROOT}/inventory/lab"
@@ -47,11 +53,12 @@ def inventory_problems(
     """
     wrong = [
         f"group {group} has {_listed(groups.get(group, ()))} instead of one host"
-        for group in PARTS
+        for group in ((BUILDER,) if groups.get(GROUP) else PARTS)
         if len(groups.get(group, ())) != 1
     ]
     if not wrong:
-        wrong += _hosts(groups, variables, embedded_lab)
+        found = pairs(groups, variables)
+        wrong += [*_parts(groups, found)] or _hosts(groups, found, variables, embedded_lab)
     if wrong:
         return [f"This inventory is no testbed: {'; '.join(wrong)}. {REMEDY}."]
     return [*_caller(groups, in_play, embedded_lab, os.geteuid() if uid is None else uid)]
@@ -61,16 +68,59 @@ def _listed(hosts: Collection[str]) -> str:
     return ", ".join(hosts) if hosts else "no host"
 
 
+def _parts(groups: Mapping[str, Collection[str]], found: Sequence[Pair]) -> Iterator[str]:
+    """Yield why the hosts of the pairs are not those of the groups."""
+    members = Counter(host for pair in found for host in pair.hosts if host)
+    several = len(found) > 1
+    for pair in found:
+        for (variable, group), host in zip(MEMBERS.items(), pair.hosts, strict=True):
+            if not host:
+                yield f"pair {pair.runner} has no {variable}, the name of a host of the group {group}"
+            elif host not in groups.get(group, ()):
+                yield f"pair {pair.runner}: {variable}: {host} is not in the group {group}"
+        if pair.name in members:
+            yield f"{pair.name} is a pair and a host: give the pair a name"
+    for host in (host for host, count in members.items() if count > 1):
+        yield _twice(host, found) if several else f"{host} is both source and destination"
+    for group in MEMBERS.values():
+        for host in (host for host in groups.get(group, ()) if host not in members):
+            yield f"{host} of the group {group} is in no pair"
+    if set(groups.get(HYPERVISORS, ())) != set(members):
+        wanted = "sources and the destinations of the pairs" if several else "source and the destination"
+        yield f"group {HYPERVISORS} has {_listed(groups.get(HYPERVISORS, ()))} instead of the {wanted}"
+
+
+def _twice(host: str, found: Sequence[Pair]) -> str:
+    parts = [
+        f"the {part} of {pair.name}"
+        for pair in found
+        for part, member in zip(("source", "destination"), pair.hosts, strict=True)
+        if member == host
+    ]
+    return f"{host} is {' and '.join(parts)}, and a host has one part in one pair"
+
+
 def _hosts(
-    groups: Mapping[str, Collection[str]], variables: Mapping[str, Mapping[str, Any]], embedded_lab: bool
-) -> Iterator[str]:
-    source, destination, builder = (next(iter(groups[part])) for part in PARTS)
-    if source == destination:
-        yield f"{source} is both source and destination"
-    if set(groups.get(HYPERVISORS, ())) != {source, destination}:
-        yield (
-            f"group {HYPERVISORS} has {_listed(groups.get(HYPERVISORS, ()))} instead of the source and the destination"
+    groups: Mapping[str, Collection[str]],
+    found: Sequence[Pair],
+    variables: Mapping[str, Mapping[str, Any]],
+    embedded_lab: bool,
+) -> list[str]:
+    """Return what the variables of the hosts lack."""
+    wrong = [problem for pair in found for problem in _pair(pair, variables, embedded_lab)]
+    wrong += _shared(found, variables, embedded_lab)
+    builder = next(iter(groups[BUILDER]))
+    local = variables[builder].get("ansible_connection", "local" if builder == "localhost" else None) == "local"
+    if not local and not variables[builder].get("testbed_image_transfer_dir"):
+        wrong.append(
+            f"the image builder {builder} is another machine, so testbed_image_transfer_dir must name a folder of this "
+            f"one through which the image reaches the hosts"
         )
+    return wrong
+
+
+def _pair(pair: Pair, variables: Mapping[str, Mapping[str, Any]], embedded_lab: bool) -> Iterator[str]:
+    source, destination = pair.hosts
     for name, meaning in DESTINATION_VARIABLES.items():
         if not variables[destination].get(name):
             yield f"{destination} has no {name}, {meaning}"
@@ -78,18 +128,42 @@ def _hosts(
         value = variables[host].get(name)
         if value and (problem := CHECKS[name](str(value))) is not None:
             yield f"{host}: {name}: {problem}"
-    addresses = [variables[host].get("testbed_migration_address") for host in (source, destination)]
-    if source != destination and addresses[0] and addresses[0] == addresses[1]:
-        yield f"{source} and {destination} have the same testbed_migration_address, {addresses[0]}"
-    local = variables[builder].get("ansible_connection", "local" if builder == "localhost" else None) == "local"
-    if not local and not variables[builder].get("testbed_image_transfer_dir"):
-        yield (
-            f"the image builder {builder} is another machine, so testbed_image_transfer_dir must name a folder of this "
-            f"one through which the image reaches the hosts"
-        )
-    lab_hosts = variables[source].get("local_lab_hosts") or []
-    if embedded_lab and not (lab_hosts and variables[source].get("ansible_host") == lab_hosts[0]["management_address"]):
+    if not embedded_lab:
+        return
+    # Of several labs, each belongs to a pair.
+    of_lab = variables[pair.name or source]
+    lab_hosts = of_lab.get("local_lab_hosts") or []
+    if not (lab_hosts and variables[source].get("ansible_host") == lab_hosts[0]["management_address"]):
         yield f"testbed_embedded_lab is true, but {source} is not a host of the embedded lab"
+    if pair.name and of_lab.get("ansible_connection") != "local":
+        yield f"the lab of pair {pair.name} is made on this machine: give the pair ansible_connection: local"
+
+
+def _shared(found: Sequence[Pair], variables: Mapping[str, Mapping[str, Any]], embedded_lab: bool) -> Iterator[str]:
+    """Yield which hosts have an address in common, and which pairs a lab."""
+    hosts = [host for pair in found for host in pair.hosts]
+    yield from _twins("testbed_migration_address", hosts, variables)
+    if len(found) > 1:
+        # A host may be reached through another's port.
+        ports = [str(variables[host].get("ansible_port")) for host in hosts]
+        for port in dict.fromkeys(ports):
+            alike = [host for host, own in zip(hosts, ports, strict=True) if own == port]
+            yield from _twins("ansible_host", alike, variables)
+        for name in LAB_VARIABLES if embedded_lab else ():
+            yield from _twins(name, [pair.runner for pair in found], variables, "that of the role")
+
+
+def _twins(
+    name: str, hosts: Sequence[str], variables: Mapping[str, Mapping[str, Any]], default: str | None = None
+) -> Iterator[str]:
+    """Yield which hosts have the same value of a variable; without a default, one that lacks it is like no other."""
+    alike = defaultdict(list)
+    for host in hosts:
+        if value := variables[host].get(name) or default:
+            alike[str(value)].append(host)
+    for value, twins in alike.items():
+        if len(twins) > 1:
+            yield f"{' and '.join(twins)} have the same {name}, {value}"
 
 
 def _caller(
@@ -100,7 +174,7 @@ def _caller(
             "The embedded lab needs root, for network namespaces and cgroups: run 'sudo make experiment', or use real "
             "hosts with -i (inventory/lab is an example)."
         )
-    needed = dict.fromkeys(["localhost", *(host for part in PARTS for host in groups[part])])
+    needed = dict.fromkeys(["localhost", *(host for group in (*PARTS, GROUP) for host in groups.get(group, ()))])
     left_out = [host for host in needed if host not in in_play]
     if left_out:
         yield f"--limit leaves out {_listed(left_out)}, but a testbed is used as a whole: do without --limit."

@@ -14,8 +14,10 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 
 from .._records.records import scenario_hash
+from .._records.traits import shared_machines, unlike
 from .._scenario.gate import ScenarioError, load
 from . import experiment, lock
+from .shares import deal
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,16 @@ class Plan:
     """An experiment that is to be begun or resumed.
 
     :ivar locks: the machine's and its own
+    :ivar pairs: name -> provenance of the ``source`` and the ``destination``; empty where the inventory names none
+    :ivar side_by_side: whether they measure at the same time
     """
 
     scenario: Mapping[str, Any]
     experiment_id: str
     directory: Path
     locks: tuple[Path, Path]
+    pairs: Mapping[str, Any]
+    side_by_side: bool
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Plan:
@@ -42,17 +48,28 @@ class Plan:
         experiment.check_id(experiment_id)
         directory = Path(arguments["results_dir"]).absolute() / experiment_id
         machine = Path(arguments["lock_path"] or lock.default_path())
-        return cls(scenario, experiment_id, directory, (machine, directory / experiment.LOCK_FILE))
+        locks = machine, directory / experiment.LOCK_FILE
+        side_by_side = bool(arguments.get("side_by_side"))
+        return cls(scenario, experiment_id, directory, locks, arguments.get("pairs") or {}, side_by_side)
 
     def check(self, pid: int) -> experiment.Found:
         """Return how far the experiment is if a process could go on with it, changing nothing.
 
         :raises ExperimentError: with a line for each reason why it could not: another process holds the locks; the
-            directory cannot be used, or holds something else
+            directory cannot be used, or holds something else; the pairs are unlike, or disturb each other
         :raises LockedError: another process holds the experiment's own lock
         """
         machine, own = self.locks
-        problems = []
+        problems = [
+            f"the pairs are unlike in the {each}, and trials of unlike hosts are not pooled; give each kind of pair an "
+            f"inventory and an experiment of its own"
+            for each in unlike(self.pairs)
+        ]
+        problems += [
+            f"{' and '.join(names)} share a machine, where each would disturb what the other measures; let the pairs "
+            f"take turns with -e testbed_side_by_side=false, or give each machines of its own"
+            for names in (shared_machines(self.pairs) if self.side_by_side else [])
+        ]
         for look in (partial(lock.check, machine, pid), partial(experiment.check_place, self.directory)):
             try:
                 look()
@@ -65,17 +82,29 @@ class Plan:
 
     def describe(self, found: experiment.Found) -> dict[str, Any]:
         """Return what the modules return about it."""
+        pending = found.pending
+        if self.pairs:
+            pending = deal(pending, self.pairs, found.begun, self.scenario)
         return {
             "experiment_id": self.experiment_id,
             "experiment_dir": str(self.directory),
             "resumed": found.resumed,
-            "pending": found.pending,
+            "pending": pending,
             "done": found.done,
             "lost": found.lost,
             "total": len(found.pending) + len(found.done),
             "scenario_hash": scenario_hash(self.scenario),
-            "warnings": found.notes,
+            "warnings": [*found.notes, *self._too_few_repeats()],
         }
+
+    def _too_few_repeats(self) -> list[str]:
+        repeats, least = self.scenario["repeats"], 2 * len(self.pairs)
+        if len(self.pairs) < 2 or repeats >= least:
+            return []
+        return [
+            f"{repeats} repeats are shared out over {len(self.pairs)} pairs, and one that gets a single repeat shows "
+            f"no scatter, so that there is no interval; give the scenario at least {least} repeats"
+        ]
 
 
 @contextmanager

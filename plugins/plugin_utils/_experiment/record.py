@@ -39,7 +39,8 @@ def build(
     :param result: return value of vcsp.testbed.postcopy_migration, for a failed trial as much of it as there is, and
         ``calibration`` and ``link``, both null if they are not known
     :param failure: why the trial failed; None if it did not
-    :param provenance: facts of ``source``, ``destination`` and ``controller``
+    :param provenance: facts of ``source``, ``destination`` and ``controller``; where there are several pairs, those of
+        each one's hosts are under its name in ``pairs``
     :param files_dir: where the files are that the result names as ``stored_files``
     """
     try:
@@ -85,13 +86,14 @@ def unchecked(
 ) -> dict[str, Any]:
     """Return the record; that of a failed trial keeps the evidence (events, instruments) but no measurements."""
     nothing = dict.fromkeys(measurement_names())
+    hosts = {**provenance, **(provenance.get("pairs") or {}).get(trial.get("pair"), {})}
     return {
         "schema_version": SCHEMA_VERSION,
         "experiment_id": experiment_id,
         "trial": trial,
         "started_at": result.get("started_at"),
         "ended_at": result.get("ended_at"),
-        "provenance": {host: provenance.get(host) or {} for host in HOSTS},
+        "provenance": {host: hosts.get(host) or {} for host in HOSTS},
         "events": result.get("events") or [],
         "clock_offset": result.get("clock_offset"),
         "calibration": result.get("calibration"),

@@ -88,6 +88,12 @@ class Record:
         return Cell(trial["repeat"], workload_label(trial["workload"]), trial["method"]["name"])
 
     @property
+    def pair(self) -> str | None:
+        """The pair of hosts that ran it; None where the inventory names none."""
+        name: str | None = self.data["trial"].get("pair")
+        return name
+
+    @property
     def method(self) -> Method:
         """The settings of the trial's method; one that the record does not state has its default."""
         return Method.of(self.data["trial"]["method"])

@@ -22,7 +22,6 @@ def trials(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
     trials begin with one boot of the guest, and the next repeat's with another: all repeats of one boot would be copies
     of one guest.
     """
-    states = saved_states(scenario)
     cells = [(workload, method) for workload in scenario["workloads"] for method in scenario["methods"]]
     result: list[dict[str, Any]] = []
     for repeat in range(1, scenario["repeats"] + 1):
@@ -40,7 +39,7 @@ def trials(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
                     "index": len(result) + 1,
                     "total": len(cells) * scenario["repeats"],
                     "repeat": repeat,
-                    "state": (repeat - 1) % states + 1,
+                    "state": state_of(scenario, repeat),
                     "workload": dict(workload),
                     "method": dict(method),
                     "guest": dict(scenario["guest"]),
@@ -55,6 +54,11 @@ def trials(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
 def saved_states(scenario: Mapping[str, Any]) -> int:
     """Return how many saved states of each workload the scenario uses, each of a boot of its own."""
     return int(min(scenario["saved_states"], scenario["repeats"]))
+
+
+def state_of(scenario: Mapping[str, Any], repeat: int) -> int:
+    """Return the number of the saved state that a repeat begins with."""
+    return (repeat - 1) % saved_states(scenario) + 1
 
 
 def rate_mb_per_s(workload: Mapping[str, Any]) -> float | None:

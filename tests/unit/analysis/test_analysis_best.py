@@ -17,7 +17,7 @@ from ansible_collections.vcsp.testbed.analysis.statistics.metrics import METRICS
 def table(values: Mapping[str, Mapping[str, Sequence[float]]]) -> pd.DataFrame:
     """Trials of methods by workload: downtime as given, other metrics missing."""
     rows = [
-        {"method": method, "workload": workload, "valid": True, "downtime_ms": value}
+        {"method": method, "workload": workload, "pair": "", "valid": True, "downtime_ms": value}
         for method, by_workload in values.items()
         for workload, repeats in by_workload.items()
         for value in repeats

@@ -142,6 +142,7 @@ def _frame(means: dict[str, float], spread: float = 0.01, repeats: int = 5, work
         {
             "method": method,
             "workload": f"{number} MB",
+            "pair": "",
             "valid": True,
             "downtime_ms": mean * 2**number * (1 + spread * (repeat - (repeats - 1) / 2)),
         }

@@ -19,7 +19,7 @@ from ansible_collections.vcsp.testbed.analysis.figures.style import Figure, colo
 from ansible_collections.vcsp.testbed.analysis.figures.throughput import throughput_figure
 from ansible_collections.vcsp.testbed.analysis.figures.workloads import workload_figure
 from ansible_collections.vcsp.testbed.analysis.statistics.curves import largest_curves, thinned
-from ansible_collections.vcsp.testbed.analysis.statistics.interval import means
+from ansible_collections.vcsp.testbed.analysis.statistics.interval import means, t_quantile
 from ansible_collections.vcsp.testbed.analysis.statistics.metrics import METRICS
 from ansible_collections.vcsp.testbed.analysis.summary import summarise
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
@@ -240,13 +240,22 @@ def test_binary_and_absent_telemetry_is_refused(tmp_path: Path) -> None:
 def test_means_carry_students_interval() -> None:
     trials = pd.DataFrame(
         {"method": ["a", "a", "a", "a", "b"], "valid": [True, True, True, False, True], "x": [1.0, 2.0, 3.0, 99.0, 5.0]}
-    )
+    ).assign(pair="")
     three, single = means(trials, ["method"], "x").to_dict("records")
     # t(0.975, 2) = 4.3027, standard error 1 / sqrt(3)
     assert three == pytest.approx({"method": "a", "mean": 2, "low": -0.48414, "high": 4.48414, "n": 3}, abs=1e-4)
     assert (single["mean"], single["n"]) == (5, 1)
     assert np.isnan(single["low"])
     assert np.isnan(single["high"])
+
+
+def test_means_of_pairs_have_equal_weight_and_a_scatter_of_their_own() -> None:
+    trials = pd.DataFrame({"method": "a", "pair": [*"llrrr"], "valid": True, "x": [1.0, 3.0, 11.0, 12.0, 13.0]})
+    (found,) = means(trials, ["method"], "x").to_dict("records")
+    # Variances of the means: 1 and 1/3, so a standard error of sqrt(4/3)/2, with (4/3)^2 / (1/1 + (1/3)^2 / 2) degrees.
+    freedom = (4 / 3) ** 2 / (1 + 1 / 18)
+    half = float(t_quantile(freedom)) * np.sqrt(4 / 3) / 2
+    assert found == pytest.approx({"method": "a", "mean": 7, "low": 7 - half, "high": 7 + half, "n": 5})
 
 
 def test_many_methods_are_all_distinguishable() -> None:

@@ -30,7 +30,7 @@ def _frame(values: dict[tuple[str, str], list[float]]) -> pd.DataFrame:
         for (method, workload), cell in values.items()
         for repeat, value in enumerate(cell, start=1)
     ]
-    return pd.DataFrame(rows).assign(**dict.fromkeys(OTHERS, float("nan")))
+    return pd.DataFrame(rows).assign(pair="", **dict.fromkeys(OTHERS, float("nan")))
 
 
 def _instruments(wait_ms: float | None, stall_ms: Any, blocktime: Any) -> dict[str, Any]:

@@ -289,7 +289,7 @@ def test_what_it_was_measured_on_and_absolute_values_stand_in_the_report(tmp_pat
 
 
 def test_an_interval_of_a_share_ends_at_all_and_of_an_amount_at_nothing() -> None:
-    columns = {"method": ["vcsp"] * 2, "workload": "8 MB", **factory.workload(8)}
+    columns = {"method": ["vcsp"] * 2, "workload": "8 MB", "pair": "", **factory.workload(8)}
     frame = pd.DataFrame({**columns, "valid": True, ACCURACY.measurement: [99.0, 60.0], "downtime_ms": [1.0, 100.0]})
     for metric in (ACCURACY, METRICS[0]):
         (points,) = workload_figure(frame, ["vcsp"], metric, "").spec()["datasets"].values()

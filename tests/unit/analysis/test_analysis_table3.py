@@ -37,12 +37,12 @@ Trials = Mapping[tuple[str, int], Sequence[float | None]]
 def _frame(downtimes_ms: Trials, measurement: str = "downtime_ms") -> pd.DataFrame:
     """Make a table from values by method and window, one per trial; None is an invalid trial."""
     rows = [
-        {"method": method, "workload": f"{window} MB", "valid": value is not None, measurement: value}
+        {"method": method, "workload": f"{window} MB", "pair": "", "valid": value is not None, measurement: value}
         for (method, window), values in downtimes_ms.items()
         for value in values
     ]
     columns = ("downtime_ms", "total_migration_time_s", "page_requests", "throughput_mb_per_s")
-    frame = pd.DataFrame(rows, columns=["method", "workload", "valid", *columns])
+    frame = pd.DataFrame(rows, columns=["method", "workload", "pair", "valid", *columns])
     return frame.astype(dict.fromkeys(columns, "float64"))
 
 

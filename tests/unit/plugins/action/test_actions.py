@@ -53,6 +53,45 @@ def told(directory: Path) -> dict[str, Any]:
     return result
 
 
+def test_trials_are_shared_out_over_pairs_that_are_alike(
+    playbooks: Any, tmp_path: Path, scenario: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
+) -> None:
+    def pairs(**of_right: Any) -> dict[str, Any]:
+        hosts = {name: {"hostname": name, "kernel": "6.12.0", "boot_id": name} for name in ("left", "right")}
+        hosts["right"] |= of_right
+        return {name: {"source": host, "destination": host} for name, host in hosts.items()}
+
+    def begin(**arguments: Any) -> dict[str, Any]:
+        return {**EXPERIMENT, "vcsp.testbed.experiment": {**EXPERIMENT["vcsp.testbed.experiment"], **arguments}}
+
+    variables = {"directory": str(tmp_path), "scenario": {**scenario, "repeats": 2}, "result": trial_result()}
+    for arguments, says in (
+        ({"pairs": pairs(kernel="6.13.1")}, "unlike in the kernel of the source: 6.12.0 (left), 6.13.1 (right)"),
+        ({"pairs": pairs(boot_id="left"), "side_by_side": True}, "left and right share a machine"),
+    ):
+        run = playbooks.run([begin(**arguments)], **variables)
+        assert run.returncode == 2
+        assert says in " ".join(run.stdout.split())
+    assert not (tmp_path / "results").exists()
+    keep = record(trial="{{ experiment.pending[0] }}", result="{{ result }}")
+    run = playbooks.run([begin(pairs=pairs()), TELL, keep], **variables)
+    assert run.returncode == 0, run.stdout
+    assert "give the scenario at least 4 repeats" in " ".join(run.stdout.split())
+    told_of = told(tmp_path)
+    shares = {trial["repeat"]: trial["pair"] for trial in told_of["pending"]}
+    assert set(shares.values()) == {"left", "right"}
+    directory, first = Path(told_of["experiment_dir"]), told_of["pending"][0]
+    assert json.loads((directory / "experiment.json").read_text())["provenance"]["pairs"].keys() == {"left", "right"}
+    written = json.loads((directory / "trials" / first["id"] / "record.json").read_text())
+    assert written["trial"]["pair"] == written["provenance"]["source"]["hostname"] == first["pair"]
+    # One pair is left.
+    living = "left" if first["pair"] == "right" else "right"
+    again = begin(pairs={living: pairs()[living]}, experiment_id=told_of["experiment_id"])
+    run = playbooks.run([again, TELL], **variables)
+    assert run.returncode == 0, run.stdout
+    assert {trial["pair"] for trial in told(tmp_path)["pending"]} == {living}
+
+
 def test_an_experiment_and_its_resume(
     playbooks: Any, tmp_path: Path, scenario: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
 ) -> None:

@@ -143,6 +143,37 @@ def test_interrupted_trial_is_cleaned_up(
     assert run.returncode == 0, run.stdout
 
 
+def test_the_trials_of_all_pairs_are_cleaned_up(playbooks: Any, tmp_path: Path) -> None:
+    command = interruptible(playbooks, tmp_path)
+    hosts = "".join(f"{host} ansible_connection=local\n" for host in ("localhost", "left", "right"))
+    (tmp_path / "inventory").write_text(hosts)
+    first, run, guarded = yaml.safe_load((tmp_path / "playbook.yml").read_text())
+    begin, loop = run["tasks"]
+    begin["vcsp.testbed.experiment"]["scenario"]["repeats"] = 2
+    begin["vcsp.testbed.experiment"]["pairs"] = {"left": {}, "right": {}}
+    share = "{{ hostvars['localhost'].experiment.pending | selectattr('pair', 'equalto', inventory_hostname) }}"
+    side_by_side = {
+        "name": "Run",
+        "hosts": "left:right",
+        "strategy": "ansible.builtin.host_pinned",
+        "tasks": [{**loop, "loop": share}],
+    }
+    plays = [first, {**run, "tasks": [begin]}, side_by_side, guarded]
+    (tmp_path / "playbook.yml").write_text(yaml.safe_dump(plays, sort_keys=False))
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=playbooks.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        deadline = time.monotonic() + 30
+        while processes().count(NAP) < 2:
+            assert time.monotonic() < deadline, "the trials did not begin"
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        output, _nothing = process.communicate(timeout=60)
+    trials = ", ".join(f"r0{repeat}-0008mb-sequential-vcsp" for repeat in (1, 2))
+    assert f"interrupted: cleaning up the running trial ({trials}) ..." in output
+    assert (tmp_path / "cleaned").exists()
+
+
 def processes() -> list[str]:
     return subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout.splitlines()
 

@@ -74,6 +74,22 @@ def test_resumed_without_what_is_valid(
     assert found.notes == [f"{directory}/trials/scrap: not used: no record.json"]
 
 
+def test_a_repeat_is_of_the_pair_that_began_it(
+    directory: Path, normal: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
+) -> None:
+    first, second = find(directory, "mine", normal).pending
+    facts = {"pairs": {"left": {"source": {"kernel": "6.1"}}, "right": {"source": {"kernel": "6.8"}}}}
+    record, files = build("mine", {**first, "pair": "right"}, trial_result(), None, facts)
+    assert (record["trial"]["pair"], record["provenance"]["source"]) == ("right", {"kernel": "6.8"})
+    write_record(directory / "trials", record, files)
+    # A trial that failed was not measured, and says nothing.
+    record, files = build("mine", {**second, "pair": "left"}, {}, "it broke", facts)
+    write_record(directory / "trials", record, files)
+    found = find(directory, "mine", normal)
+    assert found.begun == {first["repeat"]: "right"}
+    assert found.pending == [second]
+
+
 def test_a_loss_is_an_outcome_and_not_run_again(
     directory: Path, normal: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
 ) -> None:

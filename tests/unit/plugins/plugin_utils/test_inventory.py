@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.inventory import inventory_problems
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.pairs import Pair, pair_of
 
 GROUPS = {
     "source_host": ["node1"],
@@ -19,6 +20,18 @@ GROUPS = {
 }
 DESTINATION = {"testbed_migration_address": "192.0.2.12", "testbed_source_uri": "qemu+ssh://root@node1/system"}
 VARIABLES: dict[str, dict[str, Any]] = {"node1": {}, "node2": DESTINATION, "localhost": {}, "node3": {}}
+PAIRS = {
+    "pairs": ["left", "right"],
+    "source_host": ["node1", "node3"],
+    "destination_host": ["node2", "node4"],
+    "hypervisors": ["node1", "node2", "node3", "node4"],
+    "all": ["left", "right", "node1", "node2", "node3", "node4", "localhost"],
+}
+PAIRED: dict[str, dict[str, Any]] = {
+    "left": {"testbed_source": "node1", "testbed_destination": "node2"},
+    "right": {"testbed_source": "node3", "testbed_destination": "node4"},
+    "node4": {"testbed_migration_address": "192.0.2.14", "testbed_source_uri": "qemu+ssh://root@node3/system"},
+}
 LAB_HOSTS = [{"management_address": "198.18.0.11"}, {"management_address": "198.18.0.12"}]
 
 
@@ -34,6 +47,12 @@ def problems(
         {**GROUPS, **(groups or {})}, {**VARIABLES, **variables}, everything, embedded_lab, uid=uid
     )
     return "\n".join(found)
+
+
+def paired(groups: dict[str, list[str]] | None = None, **variables: dict[str, Any]) -> str:
+    """Return the problems of an inventory of two pairs, but for what is given."""
+    given = {**PAIRED, **{host: {**PAIRED.get(host, {}), **of} for host, of in variables.items()}}
+    return problems({**PAIRS, **(groups or {})}, in_play=PAIRS["all"], **given)
 
 
 def test_a_testbed_passes() -> None:
@@ -111,3 +130,73 @@ def test_the_embedded_lab_needs_root_and_says_how_to_get_it() -> None:
 def test_a_limit_must_leave_the_testbed_whole() -> None:
     assert "--limit leaves out node1," in problems(in_play=["node2", "localhost"])
     assert "--limit leaves out localhost," in problems(in_play=["node1", "node2"])
+
+
+def test_any_number_of_pairs_is_a_testbed() -> None:
+    assert paired() == ""
+    assert paired({**GROUPS, "pairs": ["left"]}) == ""
+
+
+@pytest.mark.parametrize(
+    ("pair", "says"),
+    [
+        ({"testbed_source": None}, "pair right has no testbed_source, the name of a host of the group source_host"),
+        ({"testbed_source": "node9"}, "pair right: testbed_source: node9 is not in the group source_host"),
+        ({"testbed_source": "node1"}, "node1 is the source of left and the source of right"),
+        ({"testbed_source": "node1"}, "node3 of the group source_host is in no pair"),
+        ({"testbed_destination": "node1"}, "node1 is the source of left and the destination of right"),
+        ({"testbed_destination": "node3"}, "node3 is the source of right and the destination of right"),
+    ],
+)
+def test_a_host_has_one_part_in_one_pair(pair: dict[str, Any], says: str) -> None:
+    assert says in paired(right=pair)
+
+
+def test_a_pair_is_no_host_and_all_hosts_are_of_pairs() -> None:
+    named_like_a_host = {"pairs": ["left", "node3"]}
+    assert "node3 is a pair and a host" in paired(named_like_a_host, node3=PAIRED["right"])
+    assert "instead of the sources and the destinations of the pairs" in paired({"hypervisors": ["node1", "node2"]})
+    assert "group image_builder has no host" in paired({"image_builder": []})
+
+
+def test_hosts_of_two_pairs_are_two_hosts() -> None:
+    assert "node2 and node4 have the same testbed_migration_address" in paired(
+        node4={"testbed_migration_address": DESTINATION["testbed_migration_address"]}
+    )
+    address = {"ansible_host": "192.0.2.1"}
+    assert "node1 and node4 have the same ansible_host, 192.0.2.1" in paired(node1=address, node4=address)
+    assert paired(node1=address, node4={**address, "ansible_port": 2222}) == ""
+
+
+def test_each_pair_is_checked() -> None:
+    assert "node4 has no testbed_source_uri" in paired(node4={"testbed_source_uri": ""})
+    assert "--limit leaves out right," in problems(PAIRS, in_play=[*PAIRS["all"][:1], *PAIRS["all"][2:]], **PAIRED)
+
+
+def test_each_embedded_pair_has_a_lab_of_its_own() -> None:
+    def labs(**right: Any) -> str:
+        names = ["local_lab_name", "local_lab_state_dir", "local_lab_run_dir", "local_lab_controller_address"]
+        here = {"ansible_connection": "local"}
+        hosts = [{"management_address": "198.18.2.11"}, {"management_address": "198.18.2.12"}]
+        variables = {
+            "left": {**PAIRED["left"], **here, "local_lab_hosts": LAB_HOSTS, **dict.fromkeys(names, "left")},
+            "right": {**PAIRED["right"], **here, "local_lab_hosts": hosts, **dict.fromkeys(names, "right"), **right},
+            "node1": {"ansible_host": "198.18.0.11"},
+            "node3": {"ansible_host": "198.18.2.11"},
+            "node4": PAIRED["node4"],
+        }
+        return problems(PAIRS, in_play=PAIRS["all"], embedded_lab=True, **variables)
+
+    assert labs() == ""
+    assert "left and right have the same local_lab_name, left" in labs(local_lab_name="left")
+    assert "give the pair ansible_connection: local" in labs(ansible_connection="ssh")
+    assert "node3 is not a host of the embedded lab" in labs(local_lab_hosts=LAB_HOSTS)
+
+
+def test_a_host_knows_its_pair() -> None:
+    variables = {**VARIABLES, **PAIRED}
+    right = Pair("right", "right", "node3", "node4")
+    assert {pair_of(PAIRS, variables, host) for host in ("right", "node3", "node4")} == {right}
+    assert pair_of(PAIRS, variables, "localhost").name == "left"
+    only = Pair(None, "localhost", "node1", "node2")
+    assert {pair_of(GROUPS, VARIABLES, host) for host in ("localhost", "node1", "node2")} == {only}
