@@ -40,8 +40,8 @@ _BY = ["workload", "method"]
 def time_parts(experiment: Experiment) -> pd.DataFrame:
     """Return the parts of each valid trial that has all of them.
 
-    Columns: ``trial_id``, ``workload`` (a label), ``method``, ``pair``, ``repeat``, the columns of `PARTS` (ms, mean of the
-    virtual CPUs), ``total_ms`` (their sum), ``stall_loss_s`` and ``slow_down_percent`` as measured, and
+    Columns: ``trial_id``, ``workload`` (a label), ``method``, ``pair``, ``repeat``, the columns of `PARTS` (ms, mean of
+    the virtual CPUs), ``total_ms`` (their sum), ``stall_loss_s`` and ``slow_down_percent`` as measured, and
     what of the stall loss is none of the waits: ``kernel_s`` and ``slower_s``, time on a CPU beyond what the same work
     takes at the steady rate, in the kernel and outside of it, and ``unexplained_s``, the rest (NaN where missing).
     """

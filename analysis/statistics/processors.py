@@ -12,7 +12,9 @@ from .quality import NoiseWarning
 
 # A few percent are lost on any shared machine, and scatter shows them.
 _BOUND_PERCENT = 5.0
-_ADVICE = "measure on a machine of its own, or when its neighbours are quiet: times and rates are those of what was left"
+_ADVICE = (
+    "measure on a machine of its own, or when its neighbours are quiet: times and rates are those of what was left"
+)
 
 
 def stolen_warnings(records: Sequence[Record]) -> tuple[NoiseWarning, ...]:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def test_pairs_of_one_machine_take_turns(tmp_path: Path) -> None:
     assert process.wait(1200) == 0, log.read_text()
     found = measured(results)
     assert Counter(record["trial"]["pair"] for record in found) == {"left": 4, "right": 4}
-    assert all(before["ended_at"] <= after["started_at"] for before, after in zip(found, found[1:], strict=False))
+    assert all(before["ended_at"] <= after["started_at"] for before, after in pairwise(found))
     for record in found:
         for host in ("source", "destination"):
             assert record["provenance"][host]["hostname"].startswith(record["trial"]["pair"])

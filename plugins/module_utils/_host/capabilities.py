@@ -68,7 +68,7 @@ def may_open(user: str, path: Path, write: bool = False) -> bool:
         account = pwd.getpwnam(user)
         return (
             subprocess.run(
-                ["test", "-r", path, *(["-a", "-w", path] if write else [])],
+                ["test", "-r", str(path), *(["-a", "-w", str(path)] if write else [])],
                 user=account.pw_uid,
                 group=account.pw_gid,
                 extra_groups=os.getgrouplist(user, account.pw_gid),

@@ -81,8 +81,10 @@ def to_let_through(way: Way) -> list[Command]:
     if ufw and way.comment not in run(["ufw", "show", "added"]):
         ports = port_range(way.ports)
         commands.append(
-            ["ufw", "prepend", "allow", "proto", "tcp", "from", way.peer, "to", way.address]
-            + ["port", f"{ports[0]}:{ports[-1]}", "comment", way.comment]
+            [
+                *("ufw", "prepend", "allow", "proto", "tcp", "from", way.peer, "to", way.address),
+                *("port", f"{ports[0]}:{ports[-1]}", "comment", way.comment),
+            ]
         )
     return commands
 
@@ -98,9 +100,7 @@ def to_acknowledge(way: Way) -> list[Command]:
     if " quickack 1" in shown:
         return []
     words = [word for pair in _TAKEN_OVER.findall(shown) for word in pair]
-    return [
-        ["ip", "route", "add", way.peer, *words, "src", way.address, "protocol", ROUTE_PROTOCOL, "quickack", "1"]
-    ]
+    return [["ip", "route", "add", way.peer, *words, "src", way.address, "protocol", ROUTE_PROTOCOL, "quickack", "1"]]
 
 
 def to_put_back() -> list[Command]:

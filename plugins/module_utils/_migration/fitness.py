@@ -16,8 +16,8 @@ from .._destination.prefetch import (
     load_libbpf,
     parse_ramblocks,
 )
-from .._host import domain as domains
 from .._host import certificates, kvm, oob
+from .._host import domain as domains
 from .._host.endpoints import own_addresses, virsh
 from .._host.identity import identity
 from .._host.memory import rooms

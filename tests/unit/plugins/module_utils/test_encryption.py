@@ -65,7 +65,7 @@ def test_certificates_that_a_killed_call_had_loaded_are_read_anew() -> None:
 
 
 def test_certificates_that_qemu_cannot_use_are_named_with_the_host() -> None:
-    with pytest.raises(MigrationFailed, match="the source's QEMU cannot use the certificates in /pki: .*ca-cert.pem"):
+    with pytest.raises(MigrationFailed, match=r"the source's QEMU cannot use the certificates in /pki: .*ca-cert.pem"):
         encryption.encrypt(Qemu("source", unreadable=True), Path("/pki"), "192.0.2.12")  # type: ignore[arg-type]
 
 

@@ -149,7 +149,7 @@ def test_certificates_that_do_not_serve_are_refused_with_the_reason(monkeypatch:
     found = {"usable": False, "reason": "/pki: server-cert.pem is refused: certificate has expired"}
     monkeypatch.setattr(certificates, "look", lambda _directory, address: found if address == "192.0.2.12" else {})
     fitness.assess(asked(), Monitor(RUNNING), Monitor(None))
-    with pytest.raises(fitness.Unfit, match="tls: this host's certificates cannot be used: .*certificate has expired"):
+    with pytest.raises(fitness.Unfit, match=r"tls: this host's certificates cannot be used: .*certificate has expired"):
         fitness.assess(encrypted(), Monitor(RUNNING), Monitor(None))
     monkeypatch.setattr(certificates, "look", lambda _directory, _address: {"usable": True})
     fitness.assess(encrypted(), Monitor(RUNNING), Monitor(None))
