@@ -42,7 +42,7 @@ class Host:
 
     def certified(self, **variables: Any) -> int:
         """Make the certificates; returns the number of changed tasks."""
-        done = self.run("certificates.yml", **variables)
+        done = self.run("certificates.yml", "-v", **variables)  # with the recap
         assert done.returncode == 0, done.stdout
         (changed,) = re.findall(r"localhost +: ok=\d+ +changed=(\d+)", done.stdout)
         return int(changed)
@@ -77,6 +77,7 @@ def test_certificates_serve_and_are_made_once(host: Host, monkeypatch: pytest.Mo
     assert host.certificate() == before
 
 
+@pytest.mark.long
 def test_a_certificate_is_renewed_before_it_ends_and_for_another_address(host: Host) -> None:
     host.certified()
     first = host.certificate()
@@ -93,6 +94,7 @@ def test_a_certificate_is_renewed_before_it_ends_and_for_another_address(host: H
     assert (host.folder / "ca-cert.pem").read_bytes() == (host.ca / "ca-cert.pem").read_bytes()
 
 
+@pytest.mark.long
 def test_check_mode_makes_nothing_and_says_what_it_would(host: Host) -> None:
     done = host.run("certificates.yml", "--check")
     assert done.returncode == 0, done.stdout
@@ -106,6 +108,7 @@ def test_check_mode_makes_nothing_and_says_what_it_would(host: Host) -> None:
     assert {path: path.stat().st_mtime_ns for path in (*host.folder.iterdir(), *host.ca.iterdir())} == before
 
 
+@pytest.mark.long
 def test_the_sites_own_certificates_are_neither_replaced_nor_removed(host: Host) -> None:
     host.certified(_hypervisor_tls_ca_name="The site's CA")
     before = host.certificate()
@@ -116,11 +119,12 @@ def test_the_sites_own_certificates_are_neither_replaced_nor_removed(host: Host)
     assert host.certificate() == before
 
 
+@pytest.mark.long
 def test_teardown_removes_what_was_made(host: Host) -> None:
     host.certified()
     assert host.run("teardown.yml", "--check").returncode == 0
     assert host.folder.exists()
     assert host.run("teardown.yml").returncode == 0
     assert not host.folder.exists()
-    done = host.run("teardown.yml")
+    done = host.run("teardown.yml", "-v")
     assert done.returncode == 0 and "changed=0" in done.stdout, done.stdout
