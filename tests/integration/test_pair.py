@@ -114,13 +114,14 @@ def test_all_that_is_wrong_between_two_hosts_is_in_one_list(lab: Path, filtered:
     wrong = ("-e", "testbed_source_uri=qemu+ssh://root@destination/system", "-e", "testbed_network_managed=false")
     done = playbook("playbooks/doctor.yml", *REAL, *wrong, "-e", "scenario=smoke", "-e", f"results_dir={tmp_path}")
     assert done.returncode == 2, done.stdout
-    assert f"the source does not get through to {ENDPOINTS['migration_address']}, TCP port 49152: timed out" in words(
-        done
+    # Processes of looks before may still answer on the first ports.
+    got = (
+        rf"the source does not get through to {re.escape(ENDPOINTS['migration_address'])}, TCP port 491\d\d: timed out"
     )
+    assert re.search(got, words(done))
     assert "leads the destination to the host destination, but the source is source" in words(done)
     done = playbook("playbooks/provision.yml", *REAL, *wrong)
     assert done.returncode == 2, done.stdout
-    # Another port: the first look's process still answers on its own.
     assert re.search(r"TCP port 491\d\d: timed out", words(done)) and "leads the destination to" in words(done)
     assert "Provision the host" not in done.stdout
 

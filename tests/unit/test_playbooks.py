@@ -127,7 +127,11 @@ def measured(directory: Path, number: int, dead: str = "none", **variables: Any)
     give = {"ansible.builtin.set_fact": {"testbed_experiment": {"pending": pending}}}
     # Ansible knows the hosts' variables from its first play on.
     first = {"name": "Begin", "hosts": play["hosts"], "tasks": [give]}
-    last = {**play, "vars": {"_testbed_share": play["vars"]["_testbed_share"]}, "tasks": play["tasks"][-1]["block"][-2:]}
+    last = {
+        **play,
+        "vars": {"_testbed_share": play["vars"]["_testbed_share"]},
+        "tasks": play["tasks"][-1]["block"][-2:],
+    }
     (directory / "playbook.yml").write_text(yaml.safe_dump([first, last]))
     log = directory / "log"
     inventory = pairs(directory, number, log=str(log), dead=dead, **variables)
