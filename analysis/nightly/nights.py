@@ -26,8 +26,8 @@ from .metrics import METRICS, wished_percent
 
 # Of a scenario, what does not make a night another measurement.
 _FREE_SETTINGS = ("name", "repeats", "seed", "regression")
-# Settings of a method that came after the first nights.
-_NEWER_SETTINGS = ("tls",)
+# Settings of a method, and of the guest, that came after the first nights.
+_NEWER_SETTINGS = ("tls", "idle_mb")
 _MOST_NAMED = 10
 
 
@@ -163,10 +163,12 @@ def _named(what: str, entries: Sequence[str]) -> Iterator[str]:
 def _kind(scenario: Mapping[str, Any], valid: Sequence[Record]) -> str:
     # A setting that is newer than the night had its default then.
     settings = {
-        key: [_as_ever(method) for method in value] if key == "methods" else fill(place_schema(key), value)
+        key: value if key == "methods" else fill(place_schema(key), value)
         for key, value in scenario.items()
         if key not in _FREE_SETTINGS
     }
+    settings["methods"] = [_as_ever(method, asdict(Method())) for method in settings["methods"]]
+    settings["guest"] = _as_ever(settings["guest"], fill(place_schema("guest"), {}))
     one_of_each = {record.pair: record for record in reversed(valid)}
     machines = [
         [
@@ -180,10 +182,9 @@ def _kind(scenario: Mapping[str, Any], valid: Sequence[Record]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _as_ever(method: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a method's settings without newer ones at their defaults, since nights that are kept state their kind."""
-    defaults = asdict(Method())
-    return {name: value for name, value in method.items() if name not in _NEWER_SETTINGS or value != defaults[name]}
+def _as_ever(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings without newer ones at their defaults, since nights that are kept state their kind."""
+    return {name: value for name, value in settings.items() if name not in _NEWER_SETTINGS or value != defaults[name]}
 
 
 def _stack(valid: Sequence[Record]) -> dict[str, str]:

@@ -68,6 +68,10 @@ options:
         description: How many of a hundred visits write to the page; the others only read.
         type: int
         default: 100
+      idle_mb:
+        description: Memory that the program has in use beside the window, in MB, and only touches to verify it.
+        type: int
+        default: 0
   number:
     description: Which of the workload's saved states, from 1. Each number is a boot of its own.
     type: int
@@ -161,6 +165,7 @@ def main() -> None:
         "rate_mb_per_s": {"type": "float"},
         "work_per_page": {"type": "int"},
         "writes_percent": {"type": "int", "default": 100},
+        "idle_mb": {"type": "int", "default": 0},
     }
     module = AnsibleModule(
         argument_spec={

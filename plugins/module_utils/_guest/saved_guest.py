@@ -46,6 +46,7 @@ class GuestError(Exception):
 class Workload:
     """What the guest's workload program does.
 
+    :ivar idle_mb: memory that it has in use and never touches, beside the window.
     :ivar rate_mb_per_s: the rate that calibration brings it to; None: the paper's, unless ``work_per_page`` is given.
     """
 
@@ -54,16 +55,18 @@ class Workload:
     work_per_page: int | None = None
     rate_mb_per_s: float | None = None
     writes_percent: int = 100
+    idle_mb: int = 0
 
     @property
     def file_name(self) -> str:
         writes = "" if self.writes_percent == 100 else f"-writes{self.writes_percent}"
-        return f"{self.window_mb:04}mb-{self.pattern}-w{self.work_per_page or WORK_PER_PAGE}{writes}.save"
+        idle = f"-idle{self.idle_mb}" if self.idle_mb else ""
+        return f"{self.window_mb:04}mb-{self.pattern}-w{self.work_per_page or WORK_PER_PAGE}{writes}{idle}.save"
 
     @property
     def command(self) -> str:
         words = (self.work_per_page or WORK_PER_PAGE) * PAGE_BYTES // 8
-        return f"start {self.window_mb} {self.pattern} {words} {self.writes_percent}"
+        return f"start {self.window_mb} {self.pattern} {words} {self.writes_percent} {self.idle_mb}"
 
 
 def is_ours(domain: Any) -> bool:
@@ -235,8 +238,8 @@ def _boot(channel: Channel, connection: Any, name: str, xml: str, timeout_s: flo
 
 
 def _start(channel: Channel, workload: Workload, settle_s: float) -> None:
-    # Filling the window takes an emulated processor a while.
-    timeout_s = 60 + workload.window_mb * 0.2
+    # Filling memory takes an emulated processor a while.
+    timeout_s = 60 + (workload.window_mb + workload.idle_mb) * 0.2
     channel.send(workload.command)
     _wait(
         lambda: channel.samples and channel.samples[-1].time_s - channel.samples[0].time_s >= settle_s,

@@ -182,7 +182,9 @@ class Channel:
             self.ready = item
 
     def send(self, command: str) -> None:
-        """Send a command line: ``start WINDOW_MB PATTERN WORDS WRITES``, ``work WORDS``, ``verify`` or ``stop``.
+        """Send a command line.
+
+        It is ``start WINDOW_MB PATTERN WORDS WRITES IDLE_MB``, ``work WORDS``, ``verify`` or ``stop``.
 
         :raises libvirt.libvirtError: the connection is lost.
         """

@@ -14,7 +14,7 @@ import yaml
 from ...module_utils._method import Method
 from ...module_utils._options import PAGES_PER_MB
 from .schema import fill, known_methods, place_schema, scenario_schema, validator
-from .systems import SYSTEMS, size_problems
+from .systems import SYSTEMS, room_mb, size_problems
 from .text import parse, yaml_problem
 from .words import explain, hint
 
@@ -101,10 +101,9 @@ def _contradictions(document: Mapping[str, Any], faulty: Sequence[tuple[str | in
         return [(i, entry) for i, entry in enumerate(entries) if sound(key, i)] if isinstance(entries, list) else []
 
     guest = document.get("guest", {})
-    memory_mb, own_mb = None, 0
+    filled: dict[str, Any] | None = None
     if isinstance(guest, Mapping) and sound("guest"):
         filled = fill(place_schema("guest"), guest)
-        memory_mb, own_mb = filled["memory_mb"], SYSTEMS[filled["system"]].own_mb
         yield from size_problems(filled)
         if filled["system"] == "bare" and filled["thp"] != place_schema("guest", "thp")["default"]:
             yield "guest.thp: a bare guest has no transparent huge pages; remove it, or use 'system: debian'"
@@ -113,12 +112,8 @@ def _contradictions(document: Mapping[str, Any], faulty: Sequence[tuple[str | in
     for i, workload in workloads.items():
         if workload["rate_mb_per_s"] is not None and workload["work_per_page"] is not None:
             yield f"workloads[{i}]: has both rate_mb_per_s and work_per_page, of which each decides the other; keep one"
-        if memory_mb is not None and workload["window_mb"] > memory_mb - own_mb:
-            yield (
-                f"workloads[{i}].window_mb: is {workload['window_mb']}, but a guest of {memory_mb} MB has "
-                f"{memory_mb - own_mb} MB beside the {own_mb} MB of its system; "
-                f"use a smaller window, or guest.memory_mb of at least {workload['window_mb'] + own_mb}"
-            )
+        if filled is not None:
+            yield from _too_large_window(f"workloads[{i}].window_mb", workload["window_mb"], filled)
     methods: dict[int, dict[str, Any]] = {}
     for i, entry in parts("methods"):
         if isinstance(entry, str) and entry not in known_methods():
@@ -128,7 +123,18 @@ def _contradictions(document: Mapping[str, Any], faulty: Sequence[tuple[str | in
             methods[i] = _method(entry)
     yield from _repeated("methods", {i: method["name"] for i, method in methods.items()})
     for i, method in methods.items():
-        yield from _impossible_method(f"methods[{i}]", method, memory_mb)
+        yield from _impossible_method(f"methods[{i}]", method, None if filled is None else filled["memory_mb"])
+
+
+def _too_large_window(place: str, window_mb: int, guest: Mapping[str, Any]) -> Iterator[str]:
+    left_mb, idle_mb, own_mb = room_mb(guest), guest["idle_mb"], SYSTEMS[guest["system"]].own_mb
+    if 0 < left_mb < window_mb:  # without any room, the guest is what has to change
+        taken = f"the {own_mb} MB of its system" + (f" and {idle_mb} idle ones" if idle_mb else "")
+        less = "a smaller window or guest.idle_mb" if idle_mb else "a smaller window"
+        yield (
+            f"{place}: is {window_mb}, but a guest of {guest['memory_mb']} MB has {left_mb} MB beside {taken}; "
+            f"use {less}, or guest.memory_mb of at least {window_mb + own_mb + idle_mb}"
+        )
 
 
 def _impossible_method(place: str, method: Mapping[str, Any], memory_mb: int | None) -> Iterator[str]:

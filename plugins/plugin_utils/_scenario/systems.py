@@ -32,6 +32,14 @@ SYSTEMS = {
 }
 
 
+def room_mb(guest: Mapping[str, Any]) -> int:
+    """Return the largest window, in MB, that fits in a guest's memory beside its system and its idle memory.
+
+    :param guest: the guest of a scenario, with its defaults
+    """
+    return int(guest["memory_mb"]) - SYSTEMS[guest["system"]].own_mb - int(guest["idle_mb"])
+
+
 def size_problems(guest: Mapping[str, Any]) -> Iterator[str]:
     """Yield what a guest of this kind cannot have; ``guest`` is a scenario's, with its defaults."""
     name, memory_mb = guest["system"], guest["memory_mb"]
@@ -42,4 +50,10 @@ def size_problems(guest: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"guest.memory_mb: is {memory_mb}, but a {name} guest has at most {system.most_mb}, because {system.why}; "
             f"use no more, or 'system: debian'"
+        )
+    idle_mb = guest["idle_mb"]
+    if idle_mb > 0 and room_mb(guest) < 1:
+        yield (
+            f"guest.idle_mb: is {idle_mb}, but a guest of {memory_mb} MB also holds the {system.own_mb} MB of its "
+            f"system and a window; use less, or guest.memory_mb of at least {idle_mb + system.own_mb + 1}"
         )

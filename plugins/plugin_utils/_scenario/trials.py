@@ -96,15 +96,16 @@ def default_observation_s(
 ) -> float:
     """Return the seconds for which a guest is watched after the switch, when the scenario does not say.
 
-    The window's pages and those of the guest's system cross the link. Each of the window's, and of what the system uses
-    meanwhile, is a fault of its own, which takes an exchange over the link and 150 us in the hosts; each of the guest's
-    others, which are empty, takes 3 us.
+    The window's pages, those of the guest's system and its idle ones cross the link. Each of the window's, and of what
+    the system uses meanwhile, is a fault of its own, which takes an exchange over the link and 150 us in the hosts;
+    each of the guest's others, which are empty, takes 3 us.
     Half a second is for the steady rate. A guest of a rate of its own walks the window at half of it, if a quota holds
     it to that.
     """
     memory_mb: int = guest["memory_mb"]
+    idle_mb: int = guest["idle_mb"]
     system = SYSTEMS[guest["system"]]
-    link_s = (window_mb + system.own_mb) * 8.4 / link.rate_mbit
+    link_s = (window_mb + system.own_mb + idle_mb) * 8.4 / link.rate_mbit
     faults_s = (window_mb + system.busy_mb) * PAGES_PER_MB * (150 + link.exchange_us(PAGE_BYTES)) / 1e6
     walk_s = 0 if rate_mb_per_s is None else 2 * window_mb / rate_mb_per_s
     return round(0.5 + link_s + faults_s + walk_s + 0.0007 * memory_mb, 2)

@@ -7,12 +7,14 @@
 // of the page, over and over from its start if they are more than it has, and, if it is one of the WRITES percent that
 // write, counts itself in the page's first word; the rest of the page is pseudo-random and never changes. So the expected
 // content of every page is known at any time, and "verify" proves that migration lost none.
+// Behind the window are IDLE_MB MiB that only "verify" touches, each page with a word of its own, so that none is empty:
+// what a real guest has in use beside what it works on.
 // The hash is one chain, in which each step waits for the one before. So it runs at its own latency, and leaves most of
 // the core unused: a neighbour on the core's other hardware thread, whom the host cannot see, hardly slows it. A plain
 // sum, which needs all of the core, was halved by one for seconds at a time.
 //
 // The protocol on the virtio-serial port, one message per line:
-//   host to guest   start WINDOW_MB sequential|random|zipf WORDS WRITES     verify     stop
+//   host to guest   start WINDOW_MB sequential|random|zipf WORDS WRITES IDLE_MB     verify     stop
 //                   work WORDS                                 goes on with other work
 //   guest to host   ready BOOT                                 every second while no window is walked and the system
 //                                                              is otherwise idle, as after booting
@@ -43,7 +45,8 @@
 #include <unistd.h>
 
 enum { ANSWER_TRIES = 500, ANSWER_PAUSE_US = 10000 };
-enum { PAGE_BYTES = 4096, PAGE_WORDS = PAGE_BYTES / 8, MAX_WALKERS = 64, SAMPLE_MS = 100, STALL_NS_MIN = 50 * 1000 };
+enum { PAGE_BYTES = 4096, PAGE_WORDS = PAGE_BYTES / 8, MB_PAGES = (1 << 20) / PAGE_BYTES };
+enum { MAX_WALKERS = 64, SAMPLE_MS = 100, STALL_NS_MIN = 50 * 1000 };
 enum { TIME_BITS = 40 };  // a visit of 18 minutes and more counts as one of 9
 
 enum pattern { SEQUENTIAL, RANDOM, ZIPF };
@@ -60,8 +63,8 @@ struct walker {
 
 static struct walker walkers[MAX_WALKERS];
 static unsigned walker_count;
-static uint64_t *window;
-static size_t window_bytes;
+static uint64_t *window;             // and the idle pages behind it
+static uint64_t window_pages, used_pages;
 static enum pattern pattern;
 static unsigned writes_percent;
 static _Atomic unsigned work_words;  // words that a visit hashes
@@ -254,6 +257,8 @@ static uint64_t count_bad_pages(void)
         }
         free(writes);
     }
+    for (uint64_t page = window_pages; page < used_pages; page++)
+        bad += window[page * PAGE_WORDS] != expected_word(page, 0);
     return bad;
 }
 
@@ -265,7 +270,7 @@ static void stop_walkers(void)
     resume_walkers();
     for (unsigned n = 0; n < walker_count; n++)
         pthread_join(walkers[n].thread, NULL);
-    munmap(window, window_bytes);
+    munmap(window, used_pages * PAGE_BYTES);
     window = NULL;
     walker_count = 0;
     leave = false;
@@ -283,28 +288,31 @@ static void drop_caches(void)
     close(file);
 }
 
-static const char *start_walkers(unsigned long window_mb)
+static const char *start_walkers(unsigned long window_mb, unsigned long idle_mb)
 {
     drop_caches();
-    window_bytes = window_mb << 20;
-    window = mmap(NULL, window_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+    const size_t bytes = (window_mb + idle_mb) << 20;
+    window = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
     if (window == MAP_FAILED) {
         window = NULL;
-        return "no memory for the window";
+        return "no memory for the window and the idle pages";
     }
-    const uint64_t pages = window_bytes / PAGE_BYTES;
-    for (uint64_t page = 0; page < pages; page++) {
+    window_pages = window_mb * MB_PAGES;
+    used_pages = window_pages + idle_mb * MB_PAGES;
+    for (uint64_t page = 0; page < window_pages; page++) {
         window[page * PAGE_WORDS] = 0;
         for (unsigned i = 1; i < PAGE_WORDS; i++)
             window[page * PAGE_WORDS + i] = expected_word(page, i);
     }
+    for (uint64_t page = window_pages; page < used_pages; page++)
+        window[page * PAGE_WORDS] = expected_word(page, 0);
     const long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     walker_count = cpus < 1 ? 1 : cpus > MAX_WALKERS ? MAX_WALKERS : (unsigned)cpus;
     for (unsigned n = 0; n < walker_count; n++) {
         struct walker *w = &walkers[n];
         memset(w, 0, sizeof *w);
-        w->first_page = pages * n / walker_count;
-        w->pages = pages * (n + 1) / walker_count - w->first_page;
+        w->first_page = window_pages * n / walker_count;
+        w->pages = window_pages * (n + 1) / walker_count - w->first_page;
         w->slice = window + w->first_page * PAGE_WORDS;
         while ((1ull << w->order_bits) < w->pages)
             w->order_bits++;
@@ -338,16 +346,16 @@ static int find_pattern(const char *name)
 static void obey(int port, const char *command)
 {
     char name[16], line[96];
-    unsigned long window_mb;
+    unsigned long window_mb, idle_mb;
     unsigned words, writes;
     int order;
-    if (sscanf(command, "start %lu %15s %u %u", &window_mb, name, &words, &writes) == 4 && writes <= 100 &&
-        (order = find_pattern(name)) >= 0) {
+    if (sscanf(command, "start %lu %15s %u %u %lu", &window_mb, name, &words, &writes, &idle_mb) == 5 &&
+        window_mb > 0 && writes <= 100 && (order = find_pattern(name)) >= 0) {
         stop_walkers();
         pattern = (enum pattern)order;
         work_words = words;
         writes_percent = writes;
-        const char *error = start_walkers(window_mb);
+        const char *error = start_walkers(window_mb, idle_mb);
         if (error) {
             snprintf(line, sizeof line, "error %s\n", error);
             answer(port, line);
@@ -360,7 +368,7 @@ static void obey(int port, const char *command)
         pause_walkers();
         const uint64_t bad = count_bad_pages();
         resume_walkers();
-        snprintf(line, sizeof line, "verified %zu %lu\n", window_bytes / PAGE_BYTES, bad);
+        snprintf(line, sizeof line, "verified %lu %lu\n", used_pages, bad);
         answer(port, line);
     } else if (strcmp(command, "stop") == 0) {
         stop_walkers();

@@ -63,12 +63,15 @@ def aged(directory: Path) -> Path:
     """Rewrite the night in ``directory`` as the first version of the format had it, and return it."""
     document = json.loads((directory / "experiment.json").read_text())
     scenario = document["scenario"]
+    for key in ("system", "accelerator", "idle_mb"):
+        del scenario["guest"][key]
     for workload in scenario["workloads"]:
         del workload["rate_mb_per_s"], workload["writes_percent"]
     document |= {"schema_version": 1, "scenario_hash": factory.scenario_hash(scenario)}
     (directory / "experiment.json").write_text(json.dumps(document))
     for path in directory.glob("trials/*/record.json"):
         record = json.loads(path.read_text())
+        record["trial"]["guest"] = scenario["guest"]
         del record["trial"]["workload"]["rate_mb_per_s"], record["trial"]["workload"]["writes_percent"]
         for key in ("calibration", "link", "window", "cautions"):
             del record[key]

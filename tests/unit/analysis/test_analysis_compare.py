@@ -188,6 +188,15 @@ def test_a_setting_that_is_newer_than_the_baseline_had_its_default(tmp_path: Pat
     assert compare(before, after, 10).outcome.exit_status == status
 
 
+@pytest.mark.parametrize(("idle_mb", "status"), [(0, 0), (64, 12)])
+def test_a_baseline_from_before_idle_memory_had_none(tmp_path: Path, idle_mb: int, status: int) -> None:
+    before = _write(tmp_path / "a", {"post-copy": STEADY}, (8,), lambda e: e["scenario"]["guest"].pop("idle_mb"))
+    after = _write(
+        tmp_path / "b", {"post-copy": STEADY}, (8,), lambda e: e["scenario"]["guest"].update(idle_mb=idle_mb)
+    )
+    assert compare(before, after, 10).outcome.exit_status == status
+
+
 def test_repeats_seed_and_name_may_differ(tmp_path: Path) -> None:
     before = _write(tmp_path / "a", {"post-copy": STEADY})
     after = _write(

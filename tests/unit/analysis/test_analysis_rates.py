@@ -48,12 +48,30 @@ def test_version_1_is_read_and_what_it_could_not_say_is_null(tmp_path: Path) -> 
         assert record.data["trial"]["guest"] == found.scenario["guest"]
         assert found.scenario["guest"]["system"] == "debian"
         assert found.scenario["guest"]["accelerator"] == "auto"
+        assert found.scenario["guest"]["idle_mb"] == 0
     assert {cell.workload for cell in found.planned} == {"8 MB sequential work 4", "64 MB sequential work 4"}
+
+
+def test_a_record_from_before_idle_memory_had_none(tmp_path: Path) -> None:
+    directory = factory.full(tmp_path, ("post-copy", "vcsp"), (8,), repeats=1)
+    one = next(directory.glob("trials/*/record.json"))
+    record = json.loads(one.read_text())
+    del record["trial"]["guest"]["idle_mb"]
+    one.write_text(json.dumps(record))
+    found = read_experiment(directory)
+    assert not found.skipped
+    assert [each.data["trial"]["guest"] for each in found.records] == [found.scenario["guest"]] * 2
+    record["trial"]["guest"]["idle_mb"] = 64
+    one.write_text(json.dumps(record))
+    (skipped,) = read_experiment(directory).skipped
+    assert skipped.reason == "its guest differs from the scenario's"
 
 
 def older(document: dict[str, Any], link: dict[str, Any]) -> dict[str, Any]:
     """The document as version 1 had it."""
     document["schema_version"] = 1
+    for key in ("system", "accelerator", "idle_mb"):
+        del (document.get("scenario") or document["trial"])["guest"][key]
     if "scenario" in document:
         for workload in document["scenario"]["workloads"]:
             del workload["rate_mb_per_s"], workload["writes_percent"]

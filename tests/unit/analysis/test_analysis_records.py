@@ -116,6 +116,7 @@ def _is_named_by_the_schema(path: tuple[Any, ...]) -> bool:
 OPTIONAL = (
     ("measurements", "link_mbit_per_s"),
     *(("trial", "link", setting) for setting in ("delay_us", "queue", "congestion_control")),
+    *(("trial", "guest", setting) for setting in ("system", "accelerator", "idle_mb")),
 )
 NAMED_PATHS = [path for path in _paths(RECORD) if _is_named_by_the_schema(path) and path not in OPTIONAL]
 

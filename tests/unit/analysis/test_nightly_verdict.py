@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from nightly_factory import CELL
 
 from ansible_collections.vcsp.testbed.analysis.command_line import main
 from ansible_collections.vcsp.testbed.analysis.nightly import store
+from ansible_collections.vcsp.testbed.analysis.nightly.nights import read_night
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment import lock
 
 SLOWER = {"total_migration_time_s": 1.3}
@@ -186,6 +188,32 @@ def test_a_setting_that_is_newer_than_the_nights_had_its_default(root: Path, mon
     assert len(store.result_of(root, "2026-01-08-night").verdict.baseline) == 7
     monkeypatch.setattr(factory.factory, "method", lambda name: {**older(name), "tls": True})
     assert verdict(factory.night(root, 9)) == "learning"
+
+
+def test_nights_from_before_idle_memory_had_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    newer = factory.factory.experiment
+
+    def experiment(idle_mb: int | None) -> Callable[..., dict[str, Any]]:
+        def made(*given: Any) -> dict[str, Any]:
+            of = newer(*given)
+            of["scenario"]["guest"]["idle_mb"] = idle_mb
+            if idle_mb is None:
+                del of["scenario"]["guest"]["idle_mb"]
+            return of
+
+        return made
+
+    monkeypatch.setattr(factory.factory, "experiment", experiment(None))
+    for number in range(1, 8):
+        assert verdict(factory.night(tmp_path, number)) == "learning"
+    monkeypatch.setattr(factory.factory, "experiment", experiment(0))
+    assert verdict(factory.night(tmp_path, 8)) == "ok"
+    monkeypatch.setattr(factory.factory, "experiment", experiment(64))
+    assert verdict(factory.night(tmp_path, 9)) == "learning"
+
+
+def test_the_kind_that_kept_nights_state_stays_the_same(root: Path) -> None:
+    assert read_night(root / "2026-01-07-night").kind == "639667ec3ad8ec4c"
 
 
 def test_a_clock_that_was_set_back_changes_no_order(root: Path) -> None:

@@ -118,3 +118,103 @@ def test_by_zipfs_law_few_pages_are_visited_often(walk: Path) -> None:
         assert 0.08 < often[0] < 0.12
         assert 0.035 < often[1] < 0.06 and 0.035 < often[2] < 0.06
         assert len(counts) > 1400
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ROM's program on a machine of 16 MB that never walks: it obeys its arguments and prints its answers.
+
+    The argument "spoil ADDRESS" changes a word, "differ ADDRESS COUNT" prints how many of the pages from there on are
+    different and not empty.
+    """
+    directory = tmp_path_factory.mktemp("bare")
+    (directory / "program.c").write_text("""
+        #define _GNU_SOURCE
+        #include <stdio.h>
+        #include <stdlib.h>
+        #include <string.h>
+        #include <sys/mman.h>
+        #include "bare.c"
+        static char line[LINE_BYTES_MAX];
+        uint32_t machine_memory_mb(void) { return 16; }
+        uint64_t ticks(uint32_t ns) { return ns; }
+        char *begin_line(bool wait) { return line; }
+        void end_line(const char *end) { fwrite(line, 1, end - line, stdout); }
+        void start_clock(void) {}
+        uint64_t now_ns(void) { return 0; }
+        uint64_t ticks_q_ns(uint64_t count) { return count; }
+        uint32_t ns_pairs_per_tick_q32(void) { return 0; }
+        uint32_t boot_number(void) { return 0; }
+        unsigned start_cpus(void) { return 1; }
+        void print(const char *text) {}
+        bool open_port(void) { return true; }
+        const char *next_command(void) { return 0; }
+        static int compare(const void *a, const void *b) { return memcmp(a, b, PAGE_BYTES); }
+        static int differing(unsigned char *pages, unsigned long count)
+        {
+            static const unsigned char empty[PAGE_BYTES];
+            unsigned char *const copy = malloc(count * PAGE_BYTES);
+            int found = 0;
+            qsort(memcpy(copy, pages, count * PAGE_BYTES), count, PAGE_BYTES, compare);
+            for (unsigned long i = 0; i < count; i++)
+                found += compare(copy + i * PAGE_BYTES, i ? copy + (i - 1) * PAGE_BYTES : empty) != 0;
+            return found;
+        }
+        int main(int argc, char **argv)
+        {
+            char *const memory = (char *)COUNTS_START;
+            const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
+            if (mmap(memory, 15 << 20, PROT_READ | PROT_WRITE, flags, -1, 0) != memory)
+                return 77;
+            cpus = 1;
+            for (int i = 1; i < argc; i++) {
+                unsigned long address, count;
+                if (sscanf(argv[i], "spoil %li", &address) == 1)
+                    ++*(uint32_t *)address;
+                else if (sscanf(argv[i], "differ %li %lu", &address, &count) == 2)
+                    printf("%d\\n", differing((unsigned char *)address, count));
+                else
+                    obey(argv[i]);
+            }
+            return 0;
+        }""")
+    # -w: on its own machine, addresses have 32 bits.
+    command = ["gcc", "-w", "-fPIE", "-pie", "-I", SOURCES, "-I", SOURCES / "bare", "-o", directory / "program"]
+    subprocess.run([*command, directory / "program.c", SOURCES / "bare/text.c"], check=True)
+    return directory / "program"
+
+
+def answers(bare: Path, *commands: str) -> list[str]:
+    done = subprocess.run([bare, *commands], capture_output=True, text=True, check=False)
+    if done.returncode == 77:
+        pytest.skip("this system does not give a program the addresses of the ROM's machine")
+    assert done.returncode == 0, done
+    return done.stdout.splitlines()
+
+
+def test_idle_pages_all_differ_and_one_that_is_corrupted_is_noticed(bare: Path) -> None:
+    idle = 0x400000 + 2 * 256 * 4096
+    last_tag = 0x400000 + 5 * 256 * 4096 - 4096 + 4
+    assert answers(
+        bare,
+        "start 2 random 512 100 3",
+        f"differ {idle} {3 * 256}",
+        "verify",
+        f"spoil {last_tag}",
+        "verify",
+        "start 2 random 512 100 0",
+        "verify",
+    ) == ["768", "verified 1280 0", "verified 1280 1", "verified 512 0"]
+
+
+@pytest.mark.parametrize("sizes", [(13, 0), (12, 1), (1, 12), (0, 1), (1, 3999999999), (3999999999, 294967298)])
+def test_more_than_the_machine_has_is_refused(bare: Path, sizes: tuple[int, int]) -> None:
+    window_mb, idle_mb = sizes
+    assert answers(bare, "start 4 random 512 100 8", f"start {window_mb} random 512 100 {idle_mb}", "verify") == [
+        "error no memory for the window and the idle pages",
+        "error unknown command, or no window is walked",
+    ]
+
+
+def test_a_start_without_its_idle_memory_is_refused(bare: Path) -> None:
+    assert answers(bare, "start 4 random 512 100") == ["error unknown command, or no window is walked"]

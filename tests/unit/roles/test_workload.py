@@ -28,7 +28,7 @@ from ansible_collections.vcsp.testbed.plugins.module_utils._guest.telemetry impo
 )
 
 SOURCE = Path(__file__).resolve().parents[3] / "roles" / "guest_image" / "files" / "workload.c"
-WINDOW_PAGES = 8 * 256
+WINDOW_PAGES, IDLE_PAGES = 8 * 256, 3 * 256
 NOBODY = 65534
 MASK = (1 << 64) - 1
 
@@ -140,10 +140,21 @@ def find_window(pid: int) -> int:
     raise AssertionError("the window is not in the program's memory")
 
 
+def spoil(pid: int, offset: int) -> None:
+    """Change a word of the program's window, or of what is behind it."""
+    try:
+        address = find_window(pid)
+        with open(f"/proc/{pid}/mem", "r+b", buffering=0) as memory:
+            memory.seek(address + offset)
+            memory.write(b"\x00\x01\x02\x03\x04\x05\x06\x07")
+    except PermissionError:
+        pytest.skip("this system does not allow writing to another process's memory")
+
+
 @pytest.mark.parametrize("writes", [100, 30, 0])
 @pytest.mark.parametrize("pattern", ["sequential", "random", "zipf"])
 def test_the_window_is_walked_and_verifies(workload: Workload, pattern: str, writes: int) -> None:
-    workload.send(f"start 8 {pattern} 512 {writes}")
+    workload.send(f"start 8 {pattern} 512 {writes} 0")
     first = workload.sample()
     assert first.boot == Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     assert workload.verify() == Verified(WINDOW_PAGES, 0)
@@ -157,24 +168,35 @@ def test_the_window_is_walked_and_verifies(workload: Workload, pattern: str, wri
 
 @pytest.mark.parametrize("pattern", ["sequential", "random", "zipf"])
 def test_a_corrupted_page_is_noticed(workload: Workload, pattern: str) -> None:
-    workload.send(f"start 8 {pattern} 512 50")
+    workload.send(f"start 8 {pattern} 512 50 0")
     workload.sample()
-    try:
-        address = find_window(workload.process.pid)
-        with open(f"/proc/{workload.process.pid}/mem", "r+b", buffering=0) as memory:
-            memory.seek(address + 1000 * PAGE_BYTES + 4000)
-            memory.write(b"\x00\x01\x02\x03\x04\x05\x06\x07")
-    except PermissionError:
-        pytest.skip("this system does not allow writing to another process's memory")
+    spoil(workload.process.pid, 1000 * PAGE_BYTES + 4000)
     assert workload.verify() == Verified(WINDOW_PAGES, 1)
 
 
+def test_idle_pages_all_differ_and_one_that_is_corrupted_is_noticed(workload: Workload) -> None:
+    workload.send("start 8 random 512 50 3")
+    workload.sample()
+    assert workload.verify() == Verified(WINDOW_PAGES + IDLE_PAGES, 0)
+    pid, size = workload.process.pid, IDLE_PAGES * PAGE_BYTES
+    address = find_window(pid) + WINDOW_PAGES * PAGE_BYTES
+    with open(f"/proc/{pid}/mem", "rb") as memory:
+        memory.seek(address)
+        idle = memory.read(size)
+    pages = {idle[start : start + PAGE_BYTES] for start in range(0, size, PAGE_BYTES)}
+    assert len(pages - {bytes(PAGE_BYTES)}) == IDLE_PAGES
+    spoil(pid, (WINDOW_PAGES + IDLE_PAGES - 1) * PAGE_BYTES)
+    assert workload.verify() == Verified(WINDOW_PAGES + IDLE_PAGES, 1)
+    workload.send("start 8 random 512 50 0")
+    assert workload.verify() == Verified(WINDOW_PAGES, 0)
+
+
 def test_a_new_window_starts_over(workload: Workload) -> None:
-    workload.send("start 8 sequential 512 100")
+    workload.send("start 8 sequential 512 100 0")
     before = workload.sample()
     while before.pages < 4 * WINDOW_PAGES:
         before = workload.sample()
-    workload.send("start 1 sequential 512000 100")
+    workload.send("start 1 sequential 512000 100 0")
     assert workload.verify() == Verified(256, 0)
     assert workload.sample().pages < before.pages
 
@@ -198,7 +220,7 @@ def walk_sweeps(workload: Workload, sweeps: int) -> Sample:
 
 @pytest.mark.parametrize("writes", [100, 25, 0])
 def test_the_share_of_visits_that_write_is_the_one_asked_for(workload: Workload, writes: int) -> None:
-    workload.send(f"start 1 random 0 {writes}")
+    workload.send(f"start 1 random 0 {writes} 0")
     before = walk_sweeps(workload, 500)
     written = sum(write_counts(workload.process.pid))
     workload.verify()  # what was reported before that is not read as the next sample
@@ -209,7 +231,7 @@ def test_the_share_of_visits_that_write_is_the_one_asked_for(workload: Workload,
 
 
 def test_zipf_visits_few_pages_often_and_every_page_sometimes(workload: Workload) -> None:
-    workload.send("start 1 zipf 0 100")
+    workload.send("start 1 zipf 0 100 0")
     walk_sweeps(workload, 500)
     pages = 256 // min(64, os.sysconf("SC_NPROCESSORS_ONLN"))  # the first walker's slice
     counts = sorted(write_counts(workload.process.pid)[:pages], reverse=True)
@@ -222,7 +244,7 @@ def test_zipf_visits_few_pages_often_and_every_page_sometimes(workload: Workload
 
 
 def test_work_changes_while_the_window_is_walked(workload: Workload) -> None:
-    workload.send("start 1 sequential 200000 100")
+    workload.send("start 1 sequential 200000 100 0")
     slow = workload.sample(), workload.sample(), workload.sample()
     workload.send("work 512")
     assert parse(workload.wait_for(lambda line: line.startswith("working ")), "source", 0) == Working(512)
@@ -243,18 +265,20 @@ def test_an_invalid_command_is_answered_with_an_error(workload: Workload) -> Non
         "verify",
         "dance",
         "work 1",
-        "start eight sequential 512 100",
-        "start 8 backwards 512 100",
-        "start 8 random 512 101",
+        "start eight sequential 512 100 0",
+        "start 8 backwards 512 100 0",
+        "start 8 random 512 101 0",
+        "start 8 random 512 100",
+        "start 0 random 512 100 8",
     ):
         workload.send(command)
         assert workload.wait_for(lambda line: not line.startswith("ready ")).startswith("error ")
-    workload.send("start 8 sequential 512 100")
+    workload.send("start 8 sequential 512 100 0")
     assert workload.verify() == Verified(WINDOW_PAGES, 0)
 
 
 def test_reporting_costs_no_processor_time_if_nobody_listens(workload: Workload) -> None:
-    workload.send("start 8 sequential 512 100")
+    workload.send("start 8 sequential 512 100 0")
     workload.sample()
     workload.hang_up()
     before_s = workload.thread_cpu_s()
@@ -265,7 +289,7 @@ def test_reporting_costs_no_processor_time_if_nobody_listens(workload: Workload)
 
 
 def test_every_visit_is_timed_once(workload: Workload) -> None:
-    workload.send("start 8 sequential 5120 100")
+    workload.send("start 8 sequential 5120 100 0")
     sample, times = workload.sample(), workload.times()
     # The last visit of the sample may still be under way, and the times are a moment younger.
     assert sample.pages - 1 <= sum(times.counts.values()) <= sample.pages + 1000
@@ -273,7 +297,7 @@ def test_every_visit_is_timed_once(workload: Workload) -> None:
 
 
 def test_the_longest_visit_is_told_once(workload: Workload) -> None:
-    workload.send("start 8 sequential 512 100")
+    workload.send("start 8 sequential 512 100 0")
     workload.times()
     workload.process.send_signal(signal.SIGSTOP)
     time.sleep(0.7)

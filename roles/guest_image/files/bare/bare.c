@@ -40,6 +40,7 @@ struct walker {
 static struct walker walkers[MAX_CPUS];
 static unsigned cpus;
 static uint32_t window_pages;     // 0: no window is walked
+static uint32_t used_pages;       // the window and, behind it, idle pages with a tag each, which only verify touches
 static uint32_t visit_ticks;      // that a visit lasts, or longer
 static volatile bool walk_asked;  // of the processors
 static uint32_t stall_ticks, ns_pairs_per_tick;
@@ -53,7 +54,7 @@ static uint32_t *page_address(uint32_t page) { return (uint32_t *)(WINDOW_START 
 // Different for every page, and never 0.
 static uint32_t page_tag(uint32_t page) { return (page + 1) * 0x9e3779b1u; }
 
-static void fill_window(void)
+static void fill_memory(void)
 {
     for (uint32_t page = 0; page < window_pages; page++) {
         uint32_t *const words = page_address(page);
@@ -64,6 +65,8 @@ static void fill_window(void)
         for (unsigned i = 0; i < TAGS; i++)
             words[FIRST_TAG + i * TAG_STEP] = tag;
     }
+    for (uint32_t page = window_pages; page < used_pages; page++)
+        page_address(page)[FIRST_TAG] = page_tag(page);
 }
 
 // Number of pages whose content does not match the walk so far.
@@ -84,6 +87,8 @@ static uint32_t count_bad_pages(void)
             bad += difference != 0;
         }
     }
+    for (uint32_t page = window_pages; page < used_pages; page++)
+        bad += page_address(page)[FIRST_TAG] != page_tag(page);
     return bad;
 }
 
@@ -272,17 +277,20 @@ static void pause_walkers(void)
             pause_cpu();
 }
 
-static const char *start_walkers(uint32_t window_mb, enum pattern pattern, uint32_t words, uint32_t writes_percent)
+static const char *start_walkers(uint32_t window_mb, enum pattern pattern, uint32_t words, uint32_t writes_percent,
+                                 uint32_t idle_mb)
 {
     pause_walkers();
     window_pages = 0;
-    if (window_mb == 0 || window_mb > machine_memory_mb() - (WINDOW_START >> 20))
-        return "error no memory for the window\n";
+    const uint32_t room_mb = machine_memory_mb() - (WINDOW_START >> 20);
+    if (window_mb == 0 || window_mb > room_mb || idle_mb > room_mb - window_mb)
+        return "error no memory for the window and the idle pages\n";
     if (words > MOST_WORDS)
         return "error so much work takes a visit too long\n";
     window_pages = window_mb * MB_PAGES;
+    used_pages = window_pages + idle_mb * MB_PAGES;
     visit_ticks = (uint32_t)ticks(words * WORD_NS);
-    fill_window();
+    fill_memory();
     for (unsigned n = 0; n < cpus; n++)
         walkers[n] = (struct walker){.slice = make_slice(window_pages, n, cpus, pattern, writes_percent)};
     walk_asked = true;
@@ -295,7 +303,7 @@ static void verify(void)
     const uint32_t bad = count_bad_pages();
     walk_asked = true;
     char *const line = begin_line(true);
-    char *at = put_number(put_text(line, "verified "), window_pages);
+    char *at = put_number(put_text(line, "verified "), used_pages);
     end_line(put_text(put_number(put_text(at, " "), bad), "\n"));
 }
 
@@ -320,12 +328,12 @@ static bool take_pattern(const char **command, enum pattern *pattern)
 
 static void obey(const char *command)
 {
-    uint32_t window_mb, words, writes_percent;
+    uint32_t window_mb, words, writes_percent, idle_mb;
     enum pattern pattern;
     if (take_word(&command, "start")) {
         if (take_number(&command, &window_mb) && take_pattern(&command, &pattern) && take_number(&command, &words) &&
-            take_number(&command, &writes_percent) && writes_percent <= 100) {
-            const char *error = start_walkers(window_mb, pattern, words, writes_percent);
+            take_number(&command, &writes_percent) && writes_percent <= 100 && take_number(&command, &idle_mb)) {
+            const char *error = start_walkers(window_mb, pattern, words, writes_percent, idle_mb);
             if (error)
                 answer(error);
             return;

@@ -12,7 +12,7 @@
 #define DATA_START 0x10000          // variables and stacks, below the legacy devices at 0xa0000
 #define DATA_END 0xa0000
 #define COUNTS_START 0x100000       // of writes to each page of the window, where the walk does not tell
-#define WINDOW_START 0x400000       // all memory above is for the window
+#define WINDOW_START 0x400000       // all memory above is for the window and the idle pages behind it
 
 #define MAX_CPUS 16
 #define STACK_SHIFT 13

@@ -144,7 +144,15 @@ def test_check_mode_refuses_what_the_real_run_would(tmp_path: Path, libvirt: Sim
 
 
 def test_every_workload_has_its_own_file() -> None:
-    every = [Workload(mb, pattern, work) for mb in (8, 64) for pattern in ("sequential", "random") for work in (1, 10)]
+    every = [
+        Workload(mb, pattern, work, idle_mb=idle_mb)
+        for mb in (8, 64)
+        for pattern in ("sequential", "random")
+        for work in (1, 10)
+        for idle_mb in (0, 8, 64)
+    ]
     assert len({workload.file_name for workload in every}) == len(every)
     assert Workload(8, "random", 4).file_name == "0008mb-random-w4.save"
-    assert Workload(8, "random", 4).command == "start 8 random 2048 100"
+    assert Workload(8, "random", 4, idle_mb=64).file_name == "0008mb-random-w4-idle64.save"
+    assert Workload(8, "random", 4).command == "start 8 random 2048 100 0"
+    assert Workload(8, "random", 4, idle_mb=64).command == "start 8 random 2048 100 64"

@@ -72,7 +72,14 @@ def test_defaults() -> None:
         "repeats": 3,
         "saved_states": 3,
         "seed": 1,
-        "guest": {"system": "debian", "accelerator": "auto", "memory_mb": 512, "vcpus": 1, "thp": "madvise"},
+        "guest": {
+            "system": "debian",
+            "accelerator": "auto",
+            "memory_mb": 512,
+            "idle_mb": 0,
+            "vcpus": 1,
+            "thp": "madvise",
+        },
         "link": {"rate_mbit": 1000, "delay_us": 100, "queue": "fair", "congestion_control": "cubic"},
         "baseline_s": 5,
         "observation_s": None,
@@ -209,7 +216,7 @@ BAD = {
     "workloads as mapping": ({"workloads": {"window_mb": 8}}, "workloads: is a mapping; must be a list"),
     "guest as list": (
         {"guest": [1]},
-        "guest: is a list; must be a mapping with the keys system, accelerator, memory_mb, vcpus, thp",
+        "guest: is a list; must be a mapping with the keys system, accelerator, memory_mb, idle_mb, vcpus, thp",
     ),
     "tiny guest": ({"guest": {"memory_mb": 15}}, "guest.memory_mb: is 15; must be"),
     "small guest": ({"guest": {"memory_mb": 255}}, "guest.memory_mb: is 255, but a debian guest needs 256"),
@@ -221,6 +228,22 @@ BAD = {
     "bare guest that is full": (
         {"guest": {"system": "bare", "memory_mb": 64}, "workloads": [{"window_mb": 63}]},
         "workloads[0].window_mb: is 63, but a guest of 64 MB has 60 MB beside the 4 MB of its system",
+    ),
+    "negative idle memory": ({"guest": {"idle_mb": -1}}, "guest.idle_mb: is -1; must be a whole number from 0"),
+    "window that idle memory leaves no room for": (
+        {"guest": {"idle_mb": 345}},
+        "workloads[0].window_mb: is 8, but a guest of 512 MB has 7 MB beside the 160 MB of its system and 345 idle "
+        "ones; use a smaller window or guest.idle_mb, or guest.memory_mb of at least 513",
+    ),
+    "idle memory larger than the guest": (
+        {"guest": {"idle_mb": 352}},
+        "guest.idle_mb: is 352, but a guest of 512 MB also holds the 160 MB of its system and a window; "
+        "use less, or guest.memory_mb of at least 513",
+    ),
+    "idle memory larger than a bare guest": (
+        {"guest": {"system": "bare", "memory_mb": 64, "idle_mb": 1000}},
+        "guest.idle_mb: is 1000, but a guest of 64 MB also holds the 4 MB of its system and a window; "
+        "use less, or guest.memory_mb of at least 1005",
     ),
     "bare guest with THP": ({"guest": {"system": "bare", "thp": "never"}}, "guest.thp: a bare guest has no"),
     "unknown system": ({"guest": {"system": "windows"}}, 'guest.system: is "windows"; must be one of debian, bare'),
@@ -342,12 +365,16 @@ SCENARIOS = st.fixed_dictionaries(
             {},
             optional={
                 "accelerator": st.sampled_from(["auto", "kvm", "tcg"]),
-                "memory_mb": st.integers(256, 4096),
+                "memory_mb": st.integers(256 + 32, 4096),
+                "idle_mb": st.integers(0, 32),
                 "vcpus": st.integers(1, 16),
                 "thp": st.sampled_from(["always", "madvise", "never"]),
             },
         )
-        | st.fixed_dictionaries({"system": st.just("bare")}, optional={"memory_mb": st.integers(98, 3072)}),
+        | st.fixed_dictionaries(
+            {"system": st.just("bare")},
+            optional={"memory_mb": st.integers(100 + 32, 3072), "idle_mb": st.integers(0, 32)},
+        ),
         "link": st.fixed_dictionaries(
             {},
             optional={
@@ -400,11 +427,11 @@ def admissible(document: Any) -> bool:
     ):
         return False
     guest, link = document.get("guest", {}), document.get("link", {})
-    if not only(guest, set(), {"system", "accelerator", "memory_mb", "vcpus", "thp"}):
+    if not only(guest, set(), {"system", "accelerator", "memory_mb", "idle_mb", "vcpus", "thp"}):
         return False
     if not only(link, set(), {"rate_mbit", "delay_us", "queue", "congestion_control"}):
         return False
-    memory_mb, system = guest.get("memory_mb", 512), guest.get("system", "debian")
+    memory_mb, system, idle_mb = guest.get("memory_mb", 512), guest.get("system", "debian"), guest.get("idle_mb", 0)
     if system not in ("debian", "bare"):
         return False
     workloads, methods = document["workloads"], document["methods"]
@@ -415,6 +442,7 @@ def admissible(document: Any) -> bool:
         and whole(document.get("repeats", 3), 1, 1000)
         and whole(document.get("seed", 1), 0, 2**32 - 1)
         and (whole(memory_mb, 16, 3072) if system == "bare" else whole(memory_mb, 256, 2**20))
+        and whole(idle_mb, 0, 2**20)
         and guest.get("accelerator", "auto") in ("auto", "kvm", "tcg")
         and whole(guest.get("vcpus", 1), 1, 16)
         and guest.get("thp", "madvise") in (("madvise",) if system == "bare" else ("always", "madvise", "never"))
@@ -425,7 +453,10 @@ def admissible(document: Any) -> bool:
         and re.fullmatch(r"[a-z][a-z0-9_]{0,14}", link.get("congestion_control", "cubic")) is not None
         and number(document.get("baseline_s", 5), 1, 120)
         and (document.get("observation_s") is None or number(document["observation_s"], 1, 3600))
-        and all(admissible_workload(workload, memory_mb, 2 if system == "bare" else 160) for workload in workloads)
+        and all(
+            admissible_workload(workload, memory_mb - (4 if system == "bare" else 160) - idle_mb)
+            for workload in workloads
+        )
         and all(admissible_method(method, memory_mb) for method in methods)
         and len({workload_key(workload) for workload in workloads}) == len(workloads)
         and len({method if isinstance(method, str) else method["name"] for method in methods}) == len(methods)
@@ -436,10 +467,10 @@ def workload_key(workload: dict[str, Any]) -> tuple[Any, ...]:
     return tuple((WORKLOAD_DEFAULTS | workload).values())
 
 
-def admissible_workload(workload: Any, memory_mb: int, own_mb: int) -> bool:
+def admissible_workload(workload: Any, room_mb: int) -> bool:
     return (
         only(workload, {"window_mb"}, set(WORKLOAD_DEFAULTS) - {"window_mb"})
-        and whole(workload["window_mb"], 1, memory_mb - own_mb)
+        and whole(workload["window_mb"], 1, room_mb)
         and workload.get("pattern", "sequential") in ("sequential", "random", "zipf")
         and (workload.get("work_per_page") is None or whole(workload["work_per_page"], 1, 1000))
         and (workload.get("rate_mb_per_s") is None or number(workload["rate_mb_per_s"], 1, 1000000))

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -71,7 +72,14 @@ def test_a_trial(scenario: dict[str, Any]) -> None:
                 "writes_percent": 100,
             },
             "method": {**load(scenario)["methods"][0], **method},
-            "guest": {"system": "debian", "accelerator": "auto", "memory_mb": 512, "vcpus": 1, "thp": "madvise"},
+            "guest": {
+                "system": "debian",
+                "accelerator": "auto",
+                "memory_mb": 512,
+                "idle_mb": 0,
+                "vcpus": 1,
+                "thp": "madvise",
+            },
             "link": {"rate_mbit": 1000, "delay_us": 100, "queue": "fair", "congestion_control": "cubic"},
             "baseline_s": 5,
             "observation_s": 11.04,
@@ -112,7 +120,8 @@ def test_ids_tell_workloads_apart(scenario: dict[str, Any]) -> None:
 
 def test_observation_grows_with_the_window_unless_told(scenario: dict[str, Any]) -> None:
     large, small, bare = (
-        {"system": system, "memory_mb": mb} for system, mb in (("debian", 2048), ("debian", 512), ("bare", 512))
+        {"system": system, "memory_mb": mb, "idle_mb": 0}
+        for system, mb in (("debian", 2048), ("debian", 512), ("bare", 512))
     )
     assert default_observation_s(large, 64, Link()) > default_observation_s(small, 64, Link())
     assert default_observation_s(bare, 64, Link()) < default_observation_s(small, 64, Link())
@@ -123,6 +132,10 @@ def test_observation_grows_with_the_window_unless_told(scenario: dict[str, Any])
     assert default_observation_s(small, 12, Link(300, delay_us=2000), 110) > 3972 * 4.22e-3 + 0.8
     assert [default_observation_s(small, window_mb, Link()) for window_mb in (8, 64, 512)] == [3.55, 9.53, 57.41]
     assert default_observation_s(small, 8, Link(), 32) == 3.55 + 0.5, "a walk at half the rate must fit in"
+    idle = {**bare, "idle_mb": 64}
+    for rate_mbit in (1000, 100, 10):
+        more_s = default_observation_s(idle, 8, Link(rate_mbit)) - default_observation_s(bare, 8, Link(rate_mbit))
+        assert more_s == pytest.approx(64 * 8.4 / rate_mbit, abs=0.02), "it crosses the link, and is not faulted in"
     told = trials(load({**scenario, "observation_s": 10}))
     assert {trial["observation_s"] for trial in told} == {10}
 
