@@ -140,7 +140,7 @@ class Stream:
 
     def __init__(self, hangs: bool = False) -> None:
         self.steps: list[str] = []
-        self.may_go_on = threading.Event()
+        self.may_go_on, self.aborted = threading.Event(), threading.Event()
         if not hangs:
             self.may_go_on.set()
 
@@ -153,6 +153,7 @@ class Stream:
 
     def abort(self) -> None:
         self.steps.append("abort")
+        self.aborted.set()
 
 
 @pytest.fixture
@@ -183,6 +184,7 @@ def test_a_stream_that_hangs_keeps_neither_the_module_nor_the_event_loop(monkeyp
     assert channel._stream is None and (closed.steps, ended.steps) == ([], [])
     for stream in (closed, ended):
         stream.may_go_on.set()
+        assert stream.aborted.wait(60)
 
 
 def test_what_a_stream_says_while_it_is_being_closed_is_dropped() -> None:
