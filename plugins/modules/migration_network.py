@@ -89,11 +89,7 @@ def main() -> None:
         argument_spec=ARGUMENTS, required_if=[("state", "present", ["peer", "address"])], supports_check_mode=True
     )
     given = module.params
-    wrong = [
-        f"{name}: {problem}"
-        for name, check in CHECKS.items()
-        if given[name] is not None and (problem := check(given[name])) is not None
-    ]
+    wrong = endpoints.problems(given, CHECKS)
     if wrong:
         module.fail_json(msg="; ".join(wrong))
     try:

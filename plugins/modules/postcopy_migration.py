@@ -313,7 +313,7 @@ NOT_NEGATIVE = ("work_words", "baseline_s", "cpu_latency_us")
 
 def problems(params: dict[str, Any]) -> list[str]:
     """Problems with the arguments, found before anything is touched."""
-    found = [f"{name}: {problem}" for name, check in ENDPOINTS.items() if (problem := check(params[name])) is not None]
+    found = endpoints.problems(params, ENDPOINTS)
     if params["source_uri"] == params["destination_uri"]:
         found.append(f"source_uri: {params['source_uri']} is the destination's, too; give the other host's")
     # Negated, so that NaN, which fails every comparison, is refused as well.

@@ -9,7 +9,9 @@ import ipaddress
 import re
 import shlex
 import socket
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -22,6 +24,15 @@ _ARRIVED = ("01", "03", "08")
 
 # libvirt refuses slashes, and XML cannot represent the others. Every other name is fine.
 _INVALID_IN_NAME = re.compile(r"[/\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def problems(given: Mapping[str, Any], checks: Mapping[str, Callable[[str], str | None]]) -> list[str]:
+    """What is wrong with the arguments of a module, each with its name; one that is not given is fine.
+
+    :param checks: argument -> the function below that says why its value is refused.
+    """
+    found = {name: check(given[name]) for name, check in checks.items() if given[name] is not None}
+    return [f"{name}: {problem}" for name, problem in found.items() if problem is not None]
 
 
 def name_problem(name: str) -> str | None:
