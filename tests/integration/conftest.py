@@ -100,6 +100,8 @@ def ssh(host: str, *command: str) -> list[str | Path]:
     return [
         "ssh", "-F", "/dev/null", "-i", LAB_STATE / "ssh/id_ed25519", "-o", "IdentitiesOnly=yes",
         "-o", "LogLevel=ERROR", "-o", f"UserKnownHostsFile={LAB_STATE}/ssh/known_hosts",
+        # A connection of its own for each of thousands of commands would take longer than they do.
+        "-o", "ControlMaster=auto", "-o", "ControlPersist=60", "-o", f"ControlPath={LAB_RUN}/test-%C",
         f"root@{ADDRESS[host]}", *command,
     ]  # fmt: skip
 
