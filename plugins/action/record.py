@@ -17,7 +17,7 @@ from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.action im
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.record import build
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.records import TRIALS_DIRECTORY, write_record
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.validity import rate_error
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.validity import RATE_BOUND, rate_error
 
 
 class ActionModule(ControllerAction):
@@ -28,11 +28,12 @@ class ActionModule(ControllerAction):
     def act(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Do it and return what the documentation describes."""
         # Ansible's own kinds of str and dict become Python's.
-        kept = ("trial", "result", "provenance", "calibration", "link")
+        kept = ("trial", "result", "provenance", "calibration", "link", "missed")
         plain = json.loads(json.dumps({key: arguments[key] for key in kept}))
         trial = plain["trial"]
         failure = arguments["failure"] or None
         result = {**plain["result"], "calibration": plain["calibration"], "link": plain["link"]}
+        result["cautions"] = [*(result.get("cautions") or []), *(f"run again: {reason}" for reason in plain["missed"])]
         there = arguments["files_dir"]
         with TemporaryDirectory() as here:
             if there is not None:
@@ -48,6 +49,7 @@ class ActionModule(ControllerAction):
             **record["validity"],
             "measurements": record["measurements"],
             "off_rate": (rate_error(record) or 0.0) > RATE_CAUTION,
+            "missed_rate": (rate_error(record) or 0.0) > RATE_BOUND and len(record["validity"]["reasons"]) == 1,
         }
         if self._task.check_mode:
             return {**returned, "msg": "check mode: no record was written"}

@@ -25,6 +25,7 @@ seealso:
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
@@ -72,7 +73,8 @@ class CallbackModule(DefaultCallback):
         # Pair -> the trial that it is at, and the step of it.
         self._running: dict[str, tuple[Mapping[str, Any], str]] = {}
         self._began = time.monotonic()
-        self._counts: dict[str, int] = {}
+        # Trial -> how it ended, the last time that it was run.
+        self._ended: dict[str, str] = {}
         self._named: set[str] = set()
 
     # What is running
@@ -185,10 +187,11 @@ class CallbackModule(DefaultCallback):
         self._status.stop()
         if not self._quiet or stats.failures or stats.dark:
             super().v2_playbook_on_stats(stats)
-        if self._counts:
-            parts = ", ".join(f"{self._counts[status]} {status}" for status in sorted(self._counts, reverse=True))
+        if self._ended:
+            counts = Counter(self._ended.values())
+            parts = ", ".join(f"{counts[status]} {status}" for status in sorted(counts, reverse=True))
             took = duration(time.monotonic() - self._began)
-            self._status.say(f"{sum(self._counts.values())} trials in {took}: {parts}")
+            self._status.say(f"{len(self._ended)} trials in {took}: {parts}")
 
     def _ended_well(self, result: CallbackTaskResult) -> None:
         self._handle_warnings_and_exception(result)
@@ -211,7 +214,7 @@ class CallbackModule(DefaultCallback):
         self._course = Course(returned["pending"], len(returned["done"]), now)
         # The second pass, after a pair has died, goes on with the same.
         if self._experiment_id != returned["experiment_id"]:
-            self._experiment_id, self._began, self._counts = returned["experiment_id"], now, {}
+            self._experiment_id, self._began, self._ended = returned["experiment_id"], now, {}
         again = f", {len(returned['done'])} of them done already" if returned["done"] else ""
         self._status.say(f"Experiment {returned['experiment_id']}: {returned['total']} trials{again}")
 
@@ -220,7 +223,7 @@ class CallbackModule(DefaultCallback):
             self._course = Course([returned["trial"]], 0, self._began)
         self._course.end(returned["trial"], time.monotonic())
         self._running.pop(returned["trial"].get("pair", ""), None)
-        self._counts[returned["status"]] = self._counts.get(returned["status"], 0) + 1
+        self._ended[returned["trial"]["id"]] = returned["status"]
         color = None if returned["valid"] else C.COLOR_ERROR
         self._status.say(trial_line(self._course, returned, self._blocks), color)
         indent = " " * (len(counter(0, self._course.total)) + 1)

@@ -49,6 +49,11 @@ options:
   failure:
     description: Why the trial failed. Omitted or empty if it did not.
     type: str
+  missed:
+    description: By what earlier attempts at the trial missed the guest's rate, a sentence each; become cautions.
+    type: list
+    elements: str
+    default: []
   provenance:
     description: Facts about the C(source), the C(destination) and the C(controller).
     type: dict
@@ -115,6 +120,10 @@ off_rate:
   description:
     - Whether the guest began more than 10 % off the rate that it was calibrated to, because the machine became faster
       or slower since. To calibrate it again helps the trials that follow.
+  type: bool
+  returned: success
+missed_rate:
+  description: Whether the trial does not count because the guest missed its rate, and for no other reason.
   type: bool
   returned: success
 """

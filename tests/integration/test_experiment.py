@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -181,3 +183,28 @@ def test_a_trial_that_fails_is_recorded_and_does_not_stop_the_others(lab: Path, 
     assert sorted(found) == ["another", "post-copy"]
     for name, reasons in found.items():
         assert len(reasons) == 1 and "after the observation window" in reasons[0], (name, reasons)
+
+
+def test_a_trial_that_misses_its_rate_is_run_again(lab: Path, tmp_path: Path) -> None:
+    earlier = records(lab)["post-copy"]
+    target = 2 * earlier["calibration"]["target_mb_per_s"]
+    # Given from outside, so that no calibration mends it.
+    wrong = [
+        {"item": earlier["trial"]["workload"], "calibration": {**earlier["calibration"], "target_mb_per_s": target}}
+    ]
+    scenario = write_scenario(tmp_path, observation_s=4, methods=["post-copy"])
+    results = tmp_path / "results"
+    variables = {
+        "scenario": str(scenario),
+        "results_dir": str(results),
+        "trial_calibrations": wrong,
+        "trial_retries": 1,
+    }
+    done = playbook(*BOOKS, "-e", json.dumps(variables))
+    assert done.returncode == 2, done.stdout
+    missed = f"MB/s before the migration instead of {target:.1f}"
+    assert len(re.findall(rf"^ +the guest ran at [0-9.]+ {re.escape(missed)}$", done.stdout, re.MULTILINE)) == 2
+    assert "1 trials in" in done.stdout and ": 1 invalid" in done.stdout
+    record = records(results)["post-copy"]
+    assert len(record["validity"]["reasons"]) == len(record["cautions"]) == 1
+    assert re.fullmatch(rf"run again: the guest ran at [0-9.]+ {re.escape(missed)}", record["cautions"][0])

@@ -178,18 +178,41 @@ def test_a_guest_that_began_off_its_rate_is_told(
     playbooks: Any, tmp_path: Path, scenario: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
 ) -> None:
     baseline = 80.0
+    reasons = ["the guest ran at 80.0 MB/s before the migration instead of 57.1", "the guest's memory check failed"]
     result = trial_result(measurements={"total_migration_time_s": 2.125, "baseline_mb_per_s": baseline})
     calibration = {"rate_mb_per_s": 1.0, "low_mb_per_s": 1.0, "high_mb_per_s": 1.0, "work_words": 9, "took_s": 1.0}
 
-    def check(error: float | None, off: bool) -> list[dict[str, Any]]:
+    def check(error: float | None, off: bool, *, missed: bool = False, valid: bool = True) -> list[dict[str, Any]]:
         found = None if error is None else {**calibration, "target_mb_per_s": baseline / (1 + error)}
-        done = record(trial="{{ experiment.pending[0] }}", result="{{ result }}", calibration=found)
-        that = {"name": "Check", "ansible.builtin.assert": {"that": f"done.off_rate is {str(off).lower()}"}}
+        of = {**result, "validity": {"valid": valid, "reasons": reasons[:1] if missed else [] if valid else reasons}}
+        done = record(trial="{{ experiment.pending[0] }}", result=of, calibration=found)
+        told_of = [f"done.off_rate is {str(off).lower()}", f"done.missed_rate is {str(missed).lower()}"]
+        that = {"name": "Check", "ansible.builtin.assert": {"that": told_of}}
         return [{**done, "register": "done"}, that]
 
-    checks = [*check(None, off=False), *check(0.08, off=False), *check(0.12, off=True), *check(-0.12, off=True)]
+    checks = [
+        *check(None, off=False),
+        *check(0.08, off=False),
+        *check(0.12, off=True),
+        *check(-0.12, off=True),
+        *check(0.4, off=True, missed=True, valid=False),
+        # Invalid for another reason, too, which another attempt would hide.
+        *check(0.4, off=True, valid=False),
+    ]
     run = playbooks.run([EXPERIMENT, *checks], directory=str(tmp_path), scenario=scenario, result=result)
     assert run.returncode == 0, run.stdout
+
+
+def test_the_record_of_a_trial_that_was_run_again_says_why(
+    playbooks: Any, tmp_path: Path, scenario: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
+) -> None:
+    missed = "the guest ran at 39.3 MB/s before the migration instead of 30.0"
+    result = {**trial_result(), "cautions": ["one of its own"]}
+    done = record(trial="{{ experiment.pending[0] }}", result=result, missed=[missed])
+    run = playbooks.run([EXPERIMENT, TELL, done], directory=str(tmp_path), scenario=scenario)
+    assert run.returncode == 0, run.stdout
+    written = Path(told(tmp_path)["experiment_dir"], "trials", told(tmp_path)["pending"][0]["id"], "record.json")
+    assert json.loads(written.read_text())["cautions"] == ["one of its own", f"run again: {missed}"]
 
 
 def test_check_mode_changes_nothing_and_says_so(
