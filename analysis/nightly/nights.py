@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -26,8 +26,17 @@ from .metrics import METRICS, wished_percent
 
 # Of a scenario, what does not make a night another measurement.
 _FREE_SETTINGS = ("name", "repeats", "seed", "regression")
-# Settings of a method, and of the guest, that came after the first nights.
-_NEWER_SETTINGS = ("tls", "idle_mb")
+# What the first nights stated of the parts of a scenario. Nights that are kept state their kind, so a setting that came
+# later belongs to it only where it is not at its default, which is what those nights had.
+_STATED = {
+    "guest": {"system", "accelerator", "memory_mb", "vcpus", "thp"},
+    "methods": {
+        "name", "vcpu_quota_percent", "vcpu_period_us", "vcpu_quota_until", "prefetch_pages", "prefetch_policy",
+        "prefetch_max_pages", "transfer", "postcopy_preempt", "max_postcopy_bandwidth_mb_per_s",
+    },
+    "workloads": {"window_mb", "pattern", "rate_mb_per_s", "work_per_page", "writes_percent"},
+    "link": {"rate_mbit", "delay_us", "queue", "congestion_control"},
+}  # fmt: skip
 _MOST_NAMED = 10
 
 
@@ -161,14 +170,7 @@ def _named(what: str, entries: Sequence[str]) -> Iterator[str]:
 
 
 def _kind(scenario: Mapping[str, Any], valid: Sequence[Record]) -> str:
-    # A setting that is newer than the night had its default then.
-    settings = {
-        key: value if key == "methods" else fill(place_schema(key), value)
-        for key, value in scenario.items()
-        if key not in _FREE_SETTINGS
-    }
-    settings["methods"] = [_as_ever(method, asdict(Method())) for method in settings["methods"]]
-    settings["guest"] = _as_ever(settings["guest"], fill(place_schema("guest"), {}))
+    settings = {key: _as_ever(key, value) for key, value in scenario.items() if key not in _FREE_SETTINGS}
     one_of_each = {record.pair: record for record in reversed(valid)}
     machines = [
         [
@@ -182,9 +184,21 @@ def _kind(scenario: Mapping[str, Any], valid: Sequence[Record]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _as_ever(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings without newer ones at their defaults, since nights that are kept state their kind."""
-    return {name: value for name, value in settings.items() if name not in _NEWER_SETTINGS or value != defaults[name]}
+def _as_ever(part: str, value: Any) -> Any:
+    """Return a part of a scenario without newer settings that are at their defaults."""
+    if part == "methods":
+        return [_kept(method, asdict(Method()), _STATED[part]) for method in value]
+    schema = place_schema(part)
+    filled = fill(schema, value)
+    if part not in _STATED:
+        return filled
+    if isinstance(filled, list):
+        return [_kept(entry, fill(schema["items"], {}), _STATED[part]) for entry in filled]
+    return _kept(filled, fill(schema, {}), _STATED[part])
+
+
+def _kept(settings: Mapping[str, Any], defaults: Mapping[str, Any], stated: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name in stated or value != defaults[name]}
 
 
 def _stack(valid: Sequence[Record]) -> dict[str, str]:
