@@ -125,14 +125,17 @@ def guests(host: str) -> list[str]:
 
 
 def bpf_programs() -> set[str]:
-    """Names of our eBPF programs in the kernel: file descriptors of any process that refer to one."""
+    """Our eBPF programs in the kernel: file descriptors of the lab's processes that refer to one."""
+    networks = {os.stat(path).st_ino for path in glob.glob("/run/netns/vcsp-*")}
     found = set()
     for info in glob.glob("/proc/[0-9]*/fdinfo/*"):  # pathlib's raises where a process ends meanwhile
         try:
             text = Path(info).read_text()
+            ours = os.stat(f"/proc/{info.split('/')[2]}/ns/net").st_ino in networks
         except OSError:
             continue
-        if "prog_type:\t13" in text or "prog_type:\t16" in text:  # BPF_PROG_TYPE_SOCK_OPS, BPF_PROG_TYPE_SK_MSG
+        # BPF_PROG_TYPE_SOCK_OPS, BPF_PROG_TYPE_SK_MSG
+        if ours and ("prog_type:\t13" in text or "prog_type:\t16" in text):
             found.add(info)
     return found
 
