@@ -36,7 +36,7 @@ class ActionModule(ControllerAction):
 
     def _present(self, arguments: dict[str, Any]) -> dict[str, Any]:
         # Ansible's own kinds of str and dict become Python's.
-        given = json.loads(json.dumps({key: arguments[key] for key in ("provenance", "pairs")}))
+        given = json.loads(json.dumps({key: arguments[key] for key in ("provenance", "pairs", "stacks")}))
         plan, pid = Plan.of({**arguments, **given}), controller.playbook_pid()
         known = given["provenance"]
         provenance = {**known, "controller": {**controller.provenance(), **known.get("controller", {})}}
@@ -51,6 +51,8 @@ class ActionModule(ControllerAction):
             lock.acquire(own, purpose, checkout, pid)
             found = plan.check(pid)  # nobody else has changed it since
             if not found.resumed:
-                experiment.begin(plan.directory, plan.experiment_id, plan.scenario, provenance)
+                experiment.begin(
+                    plan.directory, plan.experiment_id, plan.scenario, provenance, plan.compared
+                )
             experiment.link_latest(plan.directory)
         return {"changed": not found.resumed, **plan.describe(found), "provenance": provenance}

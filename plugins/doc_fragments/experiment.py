@@ -26,6 +26,12 @@ options:
       - Defaults to C(/run/lock/vcsp-testbed.lock), or to that name in the temporary directory if the former is not
         writable.
     type: path
+  stacks:
+    description:
+      - Name of each pair of hosts and of its stack, as P(vcsp.testbed.stacks#filter) returns them. The first stack is
+        the reference. Empty if the experiment compares none.
+    type: dict
+    default: {}
 """
 
     DIRECTORY = r"""

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.inventory import inventory_problems
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.pairs import pair_of
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.pairs import pair_of, stacks
 
 
 def pair(
@@ -24,4 +24,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Callable[..., Any]]:
         """Return name -> filter."""
-        return {"inventory_problems": inventory_problems, "pair": pair}
+        return {"inventory_problems": inventory_problems, "pair": pair, "stacks": stacks}

@@ -14,6 +14,7 @@ description:
   - Takes two locks on behalf of the running C(ansible-playbook), one on the experiment and one on the machine, because
     concurrent experiments would disturb each other's measurements.
   - Shares the trials out over O(pairs), each of which gets whole repeats.
+  - With O(stacks), each trial is run once on every stack, by the stack's own pairs.
   - Refuses a directory that is not writable, holds anything else, or holds an experiment with other settings, and pairs
     of unlike hosts, whose trials would not be pooled.
 author:
@@ -95,7 +96,7 @@ resumed:
 pending:
   description:
     - The trials to run, in order, as P(vcsp.testbed.trials#filter) lists them. With O(pairs), each also has the name of
-      its C(pair).
+      its C(pair), and with O(stacks) of its C(stack), whose trials are left out if O(pairs) has none of it.
   type: list
   elements: dict
   returned: when O(state=present)

@@ -31,7 +31,9 @@ class Course:
         self._began_s = began_s
         self._ended_s: dict[str | None, float] = {}
         self._method_width = max((len(trial["method"]["name"]) for trial in pending), default=0)
-        self._pair_width = max((len(trial.get("pair", "")) for trial in pending), default=0)
+        self._widths = {
+            key: max((len(trial.get(key, "")) for trial in pending), default=0) for key in ("pair", "stack")
+        }
 
     def began_s(self, trial: Mapping[str, Any]) -> float:
         """Return when a trial that runs began, which is when the one before it ended."""
@@ -46,10 +48,10 @@ class Course:
             self._rest_s.append(took_s - _known_s(trial))
 
     def subject(self, trial: Mapping[str, Any]) -> str:
-        """Return pair, method and workload of a trial in columns; without the pair where the inventory names none."""
+        """Return what a trial is in columns: pair and stack, where it has them, method and workload."""
         workload, method = trial["workload"], f"{trial['method']['name']:<{self._method_width}}"
-        pair = f"{trial.get('pair', ''):<{self._pair_width}}  " if self._pair_width else ""
-        return f"{pair}{method}  {workload['window_mb']:>4} MB {workload['pattern']:<10}"
+        on = "".join(f"{trial.get(key, ''):<{width}}  " for key, width in self._widths.items() if width)
+        return f"{on}{method}  {workload['window_mb']:>4} MB {workload['pattern']:<10}"
 
     def _lane(self, trial: Mapping[str, Any]) -> str | None:
         return trial.get("pair") if self.side_by_side else None

@@ -7,7 +7,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from .._records.records import (
 )
 from .._records.schema import SCHEMA_VERSION
 from .._scenario.trials import trials
+from .shares import Block
 
 LATEST = "latest"
 LOCK_FILE = ".lock"
@@ -40,7 +41,7 @@ class Found:
     :ivar pending: trials to run, in order
     :ivar done: ids of the trials with a valid record, and of those that were lost
     :ivar lost: ids of the trials that did not end inside the observation window
-    :ivar begun: repeat -> the pair that ran most of those trials of it, where the inventory names pairs
+    :ivar begun: block -> the pair that ran most of those trials of it, where the inventory names pairs
     :ivar notes: what was found in the directory but is not used, for the user
     """
 
@@ -48,7 +49,7 @@ class Found:
     pending: list[dict[str, Any]]
     done: list[str]
     lost: list[str]
-    begun: dict[int, str]
+    begun: dict[Block, str]
     notes: list[str]
 
 
@@ -66,12 +67,15 @@ def check_id(experiment_id: str) -> None:
         )
 
 
-def find(directory: Path, experiment_id: str, scenario: Mapping[str, Any]) -> Found:
+def find(
+    directory: Path, experiment_id: str, scenario: Mapping[str, Any], stacks: Sequence[str] = ()
+) -> Found:
     """Return how far the experiment is, changing nothing.
 
+    :param stacks: those that it compares, the first of which is the reference
     :raises ExperimentError: the directory holds something else
     """
-    planned = trials(scenario)
+    planned = trials(scenario, stacks)
     if not directory.exists():
         return Found(False, planned, [], [], {}, [])
     try:
@@ -100,6 +104,11 @@ def find(directory: Path, experiment_id: str, scenario: Mapping[str, Any]) -> Fo
             f"different settings do not mix; use the scenario that it was begun with, or give another "
             f"experiment_id"
         )
+    if found.stacks != tuple(stacks):
+        raise ExperimentError(
+            f"{directory}: holds an experiment of {_stacks(found.stacks)}, and the inventory names "
+            f"{_stacks(stacks)}; use the inventory that it was begun with, or give another experiment_id"
+        )
     lost = {record.trial_id for record in found.records if record.lost}
     ended = lost | {record.trial_id for record in found.records if record.valid}
     return Found(
@@ -112,12 +121,16 @@ def find(directory: Path, experiment_id: str, scenario: Mapping[str, Any]) -> Fo
     )
 
 
-def _begun(records: Iterable[Record]) -> dict[int, str]:
-    counts: dict[int, Counter[str]] = {}
+def _stacks(names: Sequence[str]) -> str:
+    return f"the stacks {', '.join(names)}" if names else "no stacks to compare"
+
+
+def _begun(records: Iterable[Record]) -> dict[Block, str]:
+    counts: dict[Block, Counter[str]] = {}
     for record in records:
         if record.pair is not None:
-            counts.setdefault(record.data["trial"]["repeat"], Counter())[record.pair] += 1
-    return {repeat: of_pair.most_common(1)[0][0] for repeat, of_pair in counts.items()}
+            counts.setdefault((record.stack, record.data["trial"]["repeat"]), Counter())[record.pair] += 1
+    return {block: of_pair.most_common(1)[0][0] for block, of_pair in counts.items()}
 
 
 def check_place(directory: Path) -> None:
@@ -145,9 +158,16 @@ def prepare(directory: Path) -> None:
         raise ExperimentError(f"{directory}: cannot be created: {error.strerror}; give another results_dir") from error
 
 
-def begin(directory: Path, experiment_id: str, scenario: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
+def begin(
+    directory: Path,
+    experiment_id: str,
+    scenario: Mapping[str, Any],
+    provenance: Mapping[str, Any],
+    stacks: Sequence[str] = (),
+) -> None:
     """Write ``experiment.json``.
 
+    :param stacks: those that it compares, the first of which is the reference
     :raises ExperimentError: it cannot be written
     """
     experiment = {
@@ -155,6 +175,7 @@ def begin(directory: Path, experiment_id: str, scenario: Mapping[str, Any], prov
         "experiment_id": experiment_id,
         "scenario": scenario,
         "scenario_hash": scenario_hash(scenario),
+        **({"stacks": list(stacks)} if stacks else {}),
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "provenance": provenance,
     }

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from ...module_utils._host import endpoints
 from .controller import COLLECTION_ROOT
-from .pairs import GROUP, MEMBERS, Pair, pairs
+from .pairs import GROUP, MEMBERS, STACK, Pair, pairs
 
 BUILDER = "image_builder"
 # Groups of one host each, the first two of one per pair: the guest leaves the first for the second; its image is built
@@ -28,6 +29,8 @@ CHECKS = {
     "testbed_migration_ports": endpoints.ports_problem,
     "testbed_source_uri": endpoints.uri_problem,
 }
+# A stack is part of the names of trials, and a folder of the report.
+_STACK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,39}")
 # What keeps the embedded labs of pairs apart.
 LAB_VARIABLES = ("local_lab_name", "local_lab_state_dir", "local_lab_run_dir", "local_lab_controller_address")
 REMEDY = (
@@ -109,6 +112,7 @@ def _hosts(
     """Return what the variables of the hosts lack."""
     wrong = [problem for pair in found for problem in _pair(pair, variables, embedded_lab)]
     wrong += _shared(found, variables, embedded_lab)
+    wrong += _stacks(groups.get(GROUP, ()), variables)
     builder = next(iter(groups[BUILDER]))
     local = variables[builder].get("ansible_connection", "local" if builder == "localhost" else None) == "local"
     if not local and not variables[builder].get("testbed_image_transfer_dir"):
@@ -137,6 +141,20 @@ def _pair(pair: Pair, variables: Mapping[str, Mapping[str, Any]], embedded_lab: 
         yield f"testbed_embedded_lab is true, but {source} is not a host of the embedded lab"
     if pair.name and of_lab.get("ansible_connection") != "local":
         yield f"the lab of pair {pair.name} is made on this machine: give the pair ansible_connection: local"
+
+
+def _stacks(names: Collection[str], variables: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """Yield what is wrong with the names of the pairs' stacks."""
+    said = {name: str(variables[name].get(STACK) or "") for name in names}
+    silent = [name for name, stack in said.items() if not stack]
+    if silent and len(silent) < len(said):
+        yield f"{_listed(silent)} has no {STACK}, which other pairs have: name the stack of every pair, or of none"
+    for name, stack in said.items():
+        if stack and not _STACK_NAME.fullmatch(stack):
+            yield (
+                f'pair {name}: {STACK}: is "{stack}"; use at most 40 letters, digits, ".", "_" and "-", with a letter '
+                f"or digit first"
+            )
 
 
 def _shared(found: Sequence[Pair], variables: Mapping[str, Mapping[str, Any]], embedded_lab: bool) -> Iterator[str]:

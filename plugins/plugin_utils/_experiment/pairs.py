@@ -12,6 +12,8 @@ from typing import Any
 GROUP = "pairs"
 # What such a host says, and the group of the host that it names.
 MEMBERS = {"testbed_source": "source_host", "testbed_destination": "destination_host"}
+# The name of the software of its hosts, if pairs of unlike software are to be held against each other.
+STACK = "testbed_stack"
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,16 @@ def pairs(groups: Mapping[str, Collection[str]], variables: Mapping[str, Mapping
     if not named:
         return (Pair(None, "localhost", *(next(iter(groups[group])) for group in MEMBERS.values())),)
     return tuple(Pair(name, name, *(str(variables[name].get(each) or "") for each in MEMBERS)) for name in named)
+
+
+def stacks(groups: Mapping[str, Collection[str]], variables: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Return the stack of each pair, by the pair's name and in their order; empty where there are not two to compare.
+
+    :param groups: group -> its hosts
+    :param variables: host -> its variables
+    """
+    found = {name: str(variables[name].get(STACK) or "") for name in groups.get(GROUP, ())}
+    return {name: stack for name, stack in found.items() if stack} if len({*found.values()} - {""}) > 1 else {}
 
 
 def pair_of(groups: Mapping[str, Collection[str]], variables: Mapping[str, Mapping[str, Any]], host: str) -> Pair:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 from ansible.errors import AnsibleActionFail
 
 from .._records.records import scenario_hash
-from .._records.traits import shared_machines, unlike
+from .._records.traits import same_software, shared_machines, unlike
 from .._scenario.gate import ScenarioError, load
 from . import experiment, lock
 from .shares import deal
@@ -27,6 +28,7 @@ class Plan:
     :ivar locks: the machine's and its own
     :ivar pairs: name -> provenance of the ``source`` and the ``destination``; empty where the inventory names none
     :ivar side_by_side: whether they measure at the same time
+    :ivar stacks: name of a pair -> its stack, also of pairs that have died; empty where the experiment compares none
     """
 
     scenario: Mapping[str, Any]
@@ -35,6 +37,7 @@ class Plan:
     locks: tuple[Path, Path]
     pairs: Mapping[str, Any]
     side_by_side: bool
+    stacks: Mapping[str, str]
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> Plan:
@@ -50,7 +53,13 @@ class Plan:
         machine = Path(arguments["lock_path"] or lock.default_path())
         locks = machine, directory / experiment.LOCK_FILE
         side_by_side = bool(arguments.get("side_by_side"))
-        return cls(scenario, experiment_id, directory, locks, arguments.get("pairs") or {}, side_by_side)
+        pairs, stacks = arguments.get("pairs") or {}, arguments.get("stacks") or {}
+        return cls(scenario, experiment_id, directory, locks, pairs, side_by_side, stacks)
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The stacks that the experiment compares, the reference first."""
+        return tuple(dict.fromkeys(self.stacks.values()))
 
     def check(self, pid: int) -> experiment.Found:
         """Return how far the experiment is if a process could go on with it, changing nothing.
@@ -61,9 +70,8 @@ class Plan:
         """
         machine, own = self.locks
         problems = [
-            f"the pairs are unlike in the {each}, and trials of unlike hosts are not pooled; give each kind of pair an "
-            f"inventory and an experiment of its own"
-            for each in unlike(self.pairs)
+            f"the pairs are unlike in the {each}, and trials of unlike hosts are not pooled; {self._advice}"
+            for each in unlike(self.pairs, self.stacks)
         ]
         problems += [
             f"{' and '.join(names)} share a machine, where each would disturb what the other measures; let the pairs "
@@ -78,13 +86,25 @@ class Plan:
         if problems:
             raise experiment.ExperimentError("\n".join(problems))
         lock.check(own, pid)
-        return experiment.find(self.directory, self.experiment_id, self.scenario)
+        return experiment.find(self.directory, self.experiment_id, self.scenario, self.compared)
+
+    @property
+    def _advice(self) -> str:
+        if self.stacks:
+            return (
+                "pairs of different stacks may differ in QEMU, libvirt and kernel, and in nothing else; those of one "
+                "stack are alike"
+            )
+        return (
+            "give each kind of pair an inventory and an experiment of its own, or, to compare QEMU, libvirt or kernel, "
+            "give the pairs a testbed_stack (docs/stacks.md)"
+        )
 
     def describe(self, found: experiment.Found) -> dict[str, Any]:
         """Return what the modules return about it."""
         pending = found.pending
         if self.pairs:
-            pending = deal(pending, self.pairs, found.begun, self.scenario)
+            pending = deal(pending, {name: self.stacks.get(name) for name in self.pairs}, found.begun, self.scenario)
         return {
             "experiment_id": self.experiment_id,
             "experiment_dir": str(self.directory),
@@ -94,17 +114,37 @@ class Plan:
             "lost": found.lost,
             "total": len(found.pending) + len(found.done),
             "scenario_hash": scenario_hash(self.scenario),
-            "warnings": [*found.notes, *self._too_few_repeats()],
+            "warnings": [*found.notes, *self._too_few_repeats(), *self._of_stacks(found, len(pending))],
         }
 
     def _too_few_repeats(self) -> list[str]:
-        repeats, least = self.scenario["repeats"], 2 * len(self.pairs)
-        if len(self.pairs) < 2 or repeats >= least:
+        sizes = Counter(self.stacks.get(name) for name in self.pairs)
+        most = max(sizes.values(), default=0)
+        repeats, least = self.scenario["repeats"], 2 * most
+        if most < 2 or repeats >= least:
             return []
         return [
-            f"{repeats} repeats are shared out over {len(self.pairs)} pairs, and one that gets a single repeat shows "
+            f"{repeats} repeats are shared out over {most} pairs, and one that gets a single repeat shows "
             f"no scatter, so that there is no interval; give the scenario at least {least} repeats"
         ]
+
+
+    def _of_stacks(self, found: experiment.Found, dealt: int) -> list[str]:
+        living = {self.stacks.get(name) for name in self.pairs}
+        dead = [stack for stack in self.compared if stack not in living]
+        if not self.pairs or not self.stacks:
+            return []
+        if dead:
+            return [
+                f"no pair of the stack {' or '.join(dead)} is left: {len(found.pending) - dealt} trials are not run; "
+                f"resume the experiment when its hosts are back"
+            ]
+        if same_software(self.pairs):
+            return [
+                f"the stacks {' and '.join(self.compared)} have the same QEMU, libvirt and kernel, so what they differ "
+                f"in is their hosts and chance"
+            ]
+        return []
 
 
 @contextmanager

@@ -6,14 +6,20 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from .._scenario.trials import state_of
 
+# A repeat of a stack, which is None where the inventory names none: a pair measures it as a whole.
+Block = tuple[str | None, int]
+
 
 def deal(
-    trials: Iterable[Mapping[str, Any]], pairs: Collection[str], begun: Mapping[int, str], scenario: Mapping[str, Any]
+    trials: Iterable[Mapping[str, Any]],
+    pairs: Mapping[str, str | None],
+    begun: Mapping[Block, str],
+    scenario: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """Return ``trials`` in their order, each with the name of its ``pair``.
 
@@ -22,22 +28,27 @@ def deal(
     the fewest of that boot of the guest gets it, or else its repeats would be copies of one guest. Then the seed
     decides.
 
-    :param begun: repeat -> the pair that ran trials of it, which need not be one of ``pairs``
+    Where there are stacks, each is measured by its own pairs alone, and a trial of one that has none left is left out.
+
+    :param pairs: name -> stack, None where the inventory names none
+    :param begun: block -> the pair that ran trials of it, which need not be one of ``pairs``
     :param scenario: normalised scenario
     """
     order = sorted(pairs)
     random.Random(f"{scenario['seed']}/pairs").shuffle(order)
-    owners = {repeat: pair for repeat, pair in begun.items() if pair in order}
+    owners = {block: pair for block, pair in begun.items() if pair in pairs and pairs[pair] == block[0]}
     repeats = Counter(owners.values())
-    boots = Counter((pair, state_of(scenario, repeat)) for repeat, pair in owners.items())
+    boots = Counter((pair, state_of(scenario, repeat)) for (_stack, repeat), pair in owners.items())
     dealt = []
     for trial in trials:
-        repeat = trial["repeat"]
-        if repeat not in owners:
+        stack, repeat = block = trial.get("stack"), trial["repeat"]
+        own = [pair for pair in order if pairs[pair] == stack]
+        if block not in owners and own:
             state = state_of(scenario, repeat)
-            owner = min(order, key=lambda pair: (repeats[pair], boots[pair, state]))
-            owners[repeat] = owner
+            owner = min(own, key=lambda pair: (repeats[pair], boots[pair, state]))
+            owners[block] = owner
             repeats[owner] += 1
             boots[owner, state] += 1
-        dealt.append({**trial, "pair": owners[repeat]})
+        if block in owners:
+            dealt.append({**trial, "pair": owners[block]})
     return dealt

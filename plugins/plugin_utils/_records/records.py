@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -58,11 +58,15 @@ def workload_label(workload: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Cell:
-    """A trial that the scenario asks for; ``workload`` is a label, ``repeat`` counts from 1."""
+    """A trial that the scenario asks for; ``workload`` is a label, ``repeat`` counts from 1.
+
+    :ivar stack: None where the experiment compares none
+    """
 
     repeat: int
     workload: str
     method: str
+    stack: str | None = None
 
 
 @dataclass(frozen=True)
@@ -85,12 +89,18 @@ class Record:
     def cell(self) -> Cell:
         """Which of the scenario's trials this is."""
         trial = self.data["trial"]
-        return Cell(trial["repeat"], workload_label(trial["workload"]), trial["method"]["name"])
+        return Cell(trial["repeat"], workload_label(trial["workload"]), trial["method"]["name"], self.stack)
 
     @property
     def pair(self) -> str | None:
         """The pair of hosts that ran it; None where the inventory names none."""
         name: str | None = self.data["trial"].get("pair")
+        return name
+
+    @property
+    def stack(self) -> str | None:
+        """The stack that it ran on; None where the experiment compares none."""
+        name: str | None = self.data["trial"].get("stack")
         return name
 
     @property
@@ -172,13 +182,24 @@ class Experiment:
         """Names of the methods in the order of the scenario."""
         return tuple(method["name"] for method in self.scenario["methods"])
 
+    @property
+    def stacks(self) -> tuple[str, ...]:
+        """Names of the stacks that it compares, the reference first; empty where it compares none."""
+        return tuple(self.experiment.get("stacks") or ())
+
+    def of_stack(self, stack: str) -> Experiment:
+        """Return what one of its stacks measured, as an experiment of that stack alone."""
+        records = tuple(record for record in self.records if record.stack == stack)
+        return replace(self, experiment={**self.experiment, "stacks": [stack]}, records=records)
+
     @cached_property
     def planned(self) -> tuple[Cell, ...]:
-        """Every trial that the scenario asks for, by workload, method and repeat."""
+        """Every trial that the scenario asks for, by workload, method, stack and repeat."""
         return tuple(
-            Cell(repeat, workload_label(workload), method)
+            Cell(repeat, workload_label(workload), method, stack)
             for workload in self.scenario["workloads"]
             for method in self.methods
+            for stack in self.stacks or (None,)
             for repeat in range(1, self.scenario["repeats"] + 1)
         )
 
@@ -238,7 +259,7 @@ def read_experiment(directory: Path) -> Experiment:
     :raises InputError: ``directory`` holds no readable ``experiment.json`` of a known schema_version
     """
     experiment = _read_experiment_file(directory / EXPERIMENT_FILE)
-    ids = _planned_ids(experiment["scenario"])
+    ids = _planned_ids(experiment)
     names = set(ids.values())
     found: dict[Cell, list[Record]] = defaultdict(list)
     skipped = []
@@ -324,6 +345,8 @@ def _foreign(record: Mapping[str, Any], experiment: Mapping[str, Any]) -> Iterat
         yield f"its workload ({workload_label(trial['workload'])}) is not in the scenario"
     if trial["method"] not in scenario["methods"]:
         yield f"its method {trial['method']['name']} is not in the scenario, or has other settings there"
+    if trial.get("stack") not in (experiment.get("stacks") or (None,)):
+        yield f"its stack ({trial.get('stack') or 'none'}) is not one of the experiment's"
     if trial["repeat"] > scenario["repeats"]:
         yield f"its repeat {trial['repeat']} is beyond the scenario's {scenario['repeats']}"
     for key in ("guest", "link", "baseline_s"):
@@ -333,13 +356,17 @@ def _foreign(record: Mapping[str, Any], experiment: Mapping[str, Any]) -> Iterat
         yield "its observation_s differs from the scenario's"
 
 
-def _planned_ids(scenario: Mapping[str, Any]) -> dict[Cell, str | None]:
-    """Return the name of each trial that the scenario asks for; None in imported data."""
+def _planned_ids(experiment: Mapping[str, Any]) -> dict[Cell, str | None]:
+    """Return the name of each trial that the experiment asks for; None in imported data."""
+    scenario = experiment["scenario"]
     workloads = scenario["workloads"]
     return {
-        Cell(repeat, workload_label(workload), method["name"]): trial_id(workloads, repeat, workload, method["name"])
+        Cell(repeat, workload_label(workload), method["name"], stack): trial_id(
+            workloads, repeat, workload, method["name"], stack
+        )
         for workload in workloads
         for method in scenario["methods"]
+        for stack in experiment.get("stacks") or (None,)
         for repeat in range(1, scenario["repeats"] + 1)
     }
 

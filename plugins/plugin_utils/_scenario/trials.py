@@ -14,41 +14,51 @@ from ...module_utils._options import PAGES_PER_MB
 from .systems import SYSTEMS
 
 
-def trials(scenario: Mapping[str, Any]) -> list[dict[str, Any]]:
+def trials(scenario: Mapping[str, Any], stacks: Sequence[str] = ()) -> list[dict[str, Any]]:
     """Return the trials of a normalised scenario in the order in which they are run.
 
     A repeat holds every workload with every method once, in an order drawn from the seed and the number of the repeat:
     what drifts during an experiment meets all methods alike, and the same scenario always gives the same list. Its
     trials begin with one boot of the guest, and the next repeat's with another: all repeats of one boot would be copies
     of one guest.
+
+    With ``stacks``, each is run on every stack, one right after the other. Which goes first changes from one to the
+    next, and is another one in the next repeat, so that drift favours none.
     """
     cells = [(workload, method) for workload in scenario["workloads"] for method in scenario["methods"]]
     result: list[dict[str, Any]] = []
     for repeat in range(1, scenario["repeats"] + 1):
         order = list(cells)
         random.Random(f"{scenario['seed']}/{repeat}").shuffle(order)
-        for workload, method in order:
+        for place, (workload, method) in enumerate(order):
             observation_s = scenario["observation_s"]
             if observation_s is None:
                 observation_s = default_observation_s(
                     scenario["guest"], workload["window_mb"], Link(**scenario["link"]), rate_mb_per_s(workload)
                 )
-            result.append(
-                {
-                    "id": trial_id(scenario["workloads"], repeat, workload, method["name"]),
-                    "index": len(result) + 1,
-                    "total": len(cells) * scenario["repeats"],
-                    "repeat": repeat,
-                    "state": state_of(scenario, repeat),
-                    "workload": dict(workload),
-                    "method": dict(method),
-                    "guest": dict(scenario["guest"]),
-                    "link": dict(scenario["link"]),
-                    "baseline_s": scenario["baseline_s"],
-                    "observation_s": observation_s,
-                }
-            )
+            for stack in _turned(stacks, repeat - 1 + place) or [None]:
+                result.append(
+                    {
+                        "id": trial_id(scenario["workloads"], repeat, workload, method["name"], stack),
+                        "index": len(result) + 1,
+                        "total": len(cells) * scenario["repeats"] * max(len(stacks), 1),
+                        "repeat": repeat,
+                        "state": state_of(scenario, repeat),
+                        **({} if stack is None else {"stack": stack}),
+                        "workload": dict(workload),
+                        "method": dict(method),
+                        "guest": dict(scenario["guest"]),
+                        "link": dict(scenario["link"]),
+                        "baseline_s": scenario["baseline_s"],
+                        "observation_s": observation_s,
+                    }
+                )
     return result
+
+
+def _turned(stacks: Sequence[str], times: int) -> list[str]:
+    """Return ``stacks`` with as many of them moved from the beginning to the end."""
+    return [stacks[(times + place) % len(stacks)] for place in range(len(stacks))]
 
 
 def saved_states(scenario: Mapping[str, Any]) -> int:
@@ -69,13 +79,18 @@ def rate_mb_per_s(workload: Mapping[str, Any]) -> float | None:
 
 
 def trial_id(
-    workloads: Sequence[Mapping[str, Any]], repeat: int, workload: Mapping[str, Any], method: str
+    workloads: Sequence[Mapping[str, Any]],
+    repeat: int,
+    workload: Mapping[str, Any],
+    method: str,
+    stack: str | None = None,
 ) -> str | None:
     """Return the name of the trial of ``workload``, one of the scenario's ``workloads``; None in imported data."""
     window_mb, pattern = workload["window_mb"], workload["pattern"]
     if window_mb is None:
         return None
-    name = f"r{repeat:02d}-{int(window_mb):04d}mb-{pattern}-{method}"
+    on = "" if stack is None else f"{stack}-"
+    name = f"r{repeat:02d}-{on}{int(window_mb):04d}mb-{pattern}-{method}"
     alike = [each for each in workloads if (each["window_mb"], each["pattern"]) == (window_mb, pattern)]
     return name + _other_settings(workload) if len(alike) > 1 else name
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def test_a_repeat_is_of_the_pair_that_began_it(
     record, files = build("mine", {**second, "pair": "left"}, {}, "it broke", facts)
     write_record(directory / "trials", record, files)
     found = find(directory, "mine", normal)
-    assert found.begun == {first["repeat"]: "right"}
+    assert found.begun == {(None, first["repeat"]): "right"}
     assert found.pending == [second]
 
 
@@ -186,3 +187,28 @@ def test_latest_that_is_not_a_link(tmp_path: Path) -> None:
     (tmp_path / "latest").mkdir()
     with pytest.raises(ExperimentError, match="is not a link"):
         link_latest(tmp_path / "one")
+
+
+def test_an_experiment_of_stacks_goes_on_with_the_same_ones(
+    tmp_path: Path, normal: dict[str, Any], trial_result: Callable[..., dict[str, Any]]
+) -> None:
+    directory, stacks = tmp_path / "mine", ("old", "new")
+    prepare(directory)
+    begin(directory, "mine", normal, {"controller": {}}, stacks)
+    pending = find(directory, "mine", normal, stacks).pending
+    assert Counter(trial["stack"] for trial in pending) == {"old": 2, "new": 2}
+    assert all(f"-{trial['stack']}-" in trial["id"] for trial in pending)
+    record, files = build("mine", {**pending[0], "pair": "left"}, trial_result(), None, {})
+    write_record(directory / "trials", record, files)
+    found = find(directory, "mine", normal, stacks)
+    assert found.begun == {(pending[0]["stack"], 1): "left"}
+    assert found.pending == pending[1:]
+    for other, says in (((), "names no stacks to compare"), (("new", "old"), "names the stacks new, old")):
+        with pytest.raises(ExperimentError, match=f"holds an experiment of the stacks old, new, .* {says}"):
+            find(directory, "mine", normal, other)
+
+
+def test_stacks_are_not_added_to_an_experiment_that_has_none(directory: Path, normal: dict[str, Any]) -> None:
+    with pytest.raises(ExperimentError, match="of no stacks to compare, and the inventory names the stacks old, new"):
+        find(directory, "mine", normal, ("old", "new"))
+    assert "stacks" not in json.loads((directory / "experiment.json").read_text())

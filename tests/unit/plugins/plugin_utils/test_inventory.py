@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.inventory import inventory_problems
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.pairs import Pair, pair_of
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._experiment.pairs import Pair, pair_of, stacks
 
 GROUPS = {
     "source_host": ["node1"],
@@ -200,3 +200,23 @@ def test_a_host_knows_its_pair() -> None:
     assert pair_of(PAIRS, variables, "localhost").name == "left"
     only = Pair(None, "localhost", "node1", "node2")
     assert {pair_of(GROUPS, VARIABLES, host) for host in ("localhost", "node1", "node2")} == {only}
+
+
+def test_every_pair_names_its_stack_or_none_does() -> None:
+    named = {name: {**PAIRED[name], "testbed_stack": stack} for name, stack in (("left", "old"), ("right", "qemu-11.1"))}
+    assert paired(**named) == ""
+    assert "right has no testbed_stack, which other pairs have" in paired(left=named["left"])
+    for name in ("../up", "two words", "-x", "x" * 41):
+        says = f'pair left: testbed_stack: is "{name}"; use at most 40 letters'
+        assert says in paired(**{**named, "left": {**named["left"], "testbed_stack": name}})
+
+
+def test_two_stacks_are_something_to_compare() -> None:
+    def found(*names: object) -> dict[str, str]:
+        said = [{} if name is None else {"testbed_stack": name} for name in names]
+        return stacks({"pairs": ["left", "right", "third"]}, dict(zip(("left", "right", "third"), said, strict=True)))
+
+    assert found("new", "old", "new") == {"left": "new", "right": "old", "third": "new"}
+    # YAML reads a version as a number.
+    assert found(10.2, 11.1, 11.1)["left"] == "10.2"
+    assert found("one", "one", "one") == found(None, None, None) == stacks({}, {}) == {}

@@ -6,7 +6,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.traits import shared_machines, unlike
+from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.traits import (
+    same_software,
+    shared_machines,
+    unlike,
+)
 
 
 def pair(name: str, **facts: Any) -> dict[str, Any]:
@@ -36,3 +40,20 @@ def test_pairs_that_share_a_machine() -> None:
     for host in ("source", "destination"):
         left[host]["boot_id"], right[host]["boot_id"] = "same", None
     assert shared_machines({"left": left, "right": right}) == []
+
+
+def test_pairs_of_two_stacks_differ_in_software_alone() -> None:
+    old, new = pair("a"), pair("b", kernel="6.8", qemu={"version": "11.1.0"}, libvirt={"version": "12.9.0"})
+    stacks = {"left": "old", "right": "new", "third": "new"}
+    assert unlike({"left": old, "right": new}, stacks) == []
+    assert unlike({"left": old, "right": new})
+    (*_, found) = unlike({"left": old, "right": pair("b", cpu={"model": "Xeon", "count": 8})}, stacks)
+    assert found == "number of CPUs of the destination: 4 (left), 8 (right)"
+    found = unlike({"left": old, "right": new, "third": pair("c")}, stacks)
+    assert "kernel of the source: 6.8 (right), 6.1 (third)" in found
+    assert all("left" not in each for each in found)
+
+
+def test_stacks_of_one_software() -> None:
+    assert same_software({"left": pair("a"), "right": pair("b")})
+    assert not same_software({"left": pair("a"), "right": pair("b", kernel="6.8")})

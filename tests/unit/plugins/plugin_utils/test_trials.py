@@ -171,3 +171,32 @@ def test_an_experiment_id_that_is_accepted_is_the_name_of_a_file(experiment_id: 
         return
     assert re.fullmatch(r"(?!latest$)[A-Za-z0-9][A-Za-z0-9._-]*", experiment_id)
     assert Path(experiment_id).name == experiment_id
+
+
+@pytest.mark.parametrize("stacks", [("old", "new"), ("a", "b", "c")])
+def test_every_trial_once_a_stack_one_right_after_the_other(stacks: tuple[str, ...]) -> None:
+    scenario = read(QUICK)
+    plain, listed = trials(scenario), trials(scenario, stacks)
+    number = len(stacks)
+    assert [trial["index"] for trial in listed] == list(range(1, number * len(plain) + 1))
+    assert {trial["total"] for trial in listed} == {number * len(plain)}
+    assert len({trial["id"] for trial in listed}) == len(listed)
+    for place, trial in enumerate(plain):
+        own = listed[number * place : number * (place + 1)]
+        assert sorted(each["stack"] for each in own) == sorted(stacks)
+        for each in own:
+            assert each["id"] == f"{trial['id'][:4]}{each['stack']}-{trial['id'][4:]}"
+            assert {**each, **{key: trial[key] for key in ("id", "index", "total")}} == {**trial, "stack": each["stack"]}
+    # Each goes first as often as the others, in each repeat and over all of them.
+    for repeat in (1, 2, 3):
+        first = Counter(trial["stack"] for trial in listed[::number] if trial["repeat"] == repeat)
+        assert first == dict.fromkeys(stacks, 12 // number)
+
+
+def test_of_a_single_cell_another_stack_goes_first_in_each_repeat(scenario: dict[str, Any]) -> None:
+    scenario |= {"workloads": [{"window_mb": 8}], "methods": ["vcsp"], "repeats": 4}
+    assert [trial["stack"] for trial in trials(load(scenario), ("old", "new"))[::2]] == ["old", "new", "old", "new"]
+
+
+def test_trials_without_stacks_say_nothing_of_them() -> None:
+    assert not any("stack" in trial for trial in trials(read(QUICK)))
