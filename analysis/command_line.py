@@ -25,6 +25,8 @@ _EXAMPLES = """examples:
       the paper's own raw data as an experiment; report then gives the published Table 3
   python -m analysis compare results/last-night results/latest --allow qemu
       whether migration has become worse with a new QEMU (docs/compare.md)
+  python -m analysis compare results/latest
+      whether it is worse on the second of its stacks (docs/stacks.md)
   python -m analysis agree results/here results/there
       whether two machines give the same verdicts (docs/agree.md)
   python -m analysis plan results/nightly
@@ -66,19 +68,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(directory: Path) -> int:
     # Imported here: pandas and Altair take a second, which --help does not need.
     from .presentation.wording import progress
-    from .report import report, text_table
+    from .report import report
 
-    paths = report(directory)
-    for entry in (*paths.summary.experiment.skipped, *paths.summary.curves.skipped):
+    found = report(directory)
+    for entry in found.skipped:
         print(f"skipped {entry}", file=sys.stderr)
-    for warning in paths.summary.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-    if paths.summary.failed:
-        print(f"error: {paths.summary.notice} ({progress(paths.summary.experiment)})", file=sys.stderr)
-    else:
-        print(text_table(paths.summary))
-    print(f"\nReport: {paths.html}")
-    return 2 if paths.summary.failed else 0
+    for summary in found.summaries:
+        on = "".join(f"{stack}: " for stack in summary.experiment.stacks)
+        for warning in summary.warnings:
+            print(f"warning: {on}{warning}", file=sys.stderr)
+        if summary.failed:
+            print(f"error: {on}{summary.notice} ({progress(summary.experiment)})", file=sys.stderr)
+    for obstacle in (each for comparison in found.comparisons for each in comparison.obstacles):
+        print(f"error: {obstacle}", file=sys.stderr)
+    if not found.failed:
+        print(found.text)
+    print(f"\nReport: {found.html}")
+    return 2 if found.failed else 0
 
 
 def _pack(directory: Path, archive: Path) -> int:
@@ -100,14 +106,15 @@ def _import_vcsp(raw_directory: Path, directory: Path) -> int:
 def _compare(options: argparse.Namespace) -> int:
     from .comparison import compare
     from .presentation.comparison import FORMATS
+    from .stacks import compare_in
 
-    comparison = compare(
-        options.baseline_directory,
-        options.new_directory,
-        options.threshold_percent,
-        options.allow,
-        options.each_workload,
-    )
+    baseline, threshold_percent = options.baseline_directory, options.threshold_percent
+    if options.new_directory is None:
+        comparison = compare_in(baseline, options.stack, threshold_percent, options.each_workload)
+    elif options.stack is not None:
+        raise InputError("--stack: is for one experiment that compares stacks; leave it out, or NEW_DIR")
+    else:
+        comparison = compare(baseline, options.new_directory, threshold_percent, options.allow, options.each_workload)
     print(FORMATS[options.format](comparison))
     return comparison.outcome.exit_status
 
@@ -158,7 +165,14 @@ def _parser() -> argparse.ArgumentParser:
     importer.add_argument("directory", type=Path, metavar="DIR", help="directory to create; must be new or empty")
     comparer = commands.add_parser("compare", help="say whether migration has become worse between two experiments")
     comparer.add_argument("baseline_directory", type=Path, metavar="BASELINE_DIR", help="experiment to compare with")
-    comparer.add_argument("new_directory", type=Path, metavar="NEW_DIR", help="experiment in question")
+    comparer.add_argument(
+        "new_directory",
+        type=Path,
+        nargs="?",
+        metavar="NEW_DIR",
+        help="experiment in question; without it, the stacks of the first one are compared",
+    )
+    comparer.add_argument("--stack", metavar="NAME", help="which stack to hold against the first, if there are several")
     comparer.add_argument("--format", choices=["text", "json", "junit"], default="text")
     comparer.add_argument(
         "--threshold-percent",

@@ -16,18 +16,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
 from ..plugins.module_utils._method import Method
 from ..plugins.plugin_utils._records.errors import InputError
 from ..plugins.plugin_utils._records.printable import printable
 from ..plugins.plugin_utils._records.records import Experiment, Record, workload_label
-from .data.checked import read_checked
+from .data.checked import read_one_stack
 from .data.likeness import changes, differences
 from .data.table import tidy
 from .statistics.interval import Values, p_value
 from .statistics.metrics import METRICS, Metric
-from .statistics.strata import Stratum, arm_over, values_by_stratum
+from .statistics.strata import Stratum, arm_over, paired_by_stratum, values_by_stratum
 from .statistics.table3 import cell_of
 
 ALPHA = 0.05
@@ -123,12 +122,13 @@ def compare(
     """
     if baseline_directory.resolve() == new_directory.resolve():
         raise InputError(f"{new_directory}: given twice; give two different experiments")
-    baseline, new = read_checked(baseline_directory), read_checked(new_directory)
+    baseline, new = read_one_stack(baseline_directory), read_one_stack(new_directory)
     obstacles, allowed = likeness(baseline, new, allow)
-    found = () if obstacles else _changes(baseline, new, threshold_percent, each_workload)
+    found = () if obstacles else changes_of(baseline, new, threshold_percent, each_workload)
     if not obstacles and not found:
         obstacles = ("no method has a valid measurement in both experiments",)
-    return Comparison(baseline, new, threshold_percent, found, obstacles, allowed, notes(baseline=baseline, new=new))
+    remarks = notes({"the baseline experiment": baseline, "the new experiment": new})
+    return Comparison(baseline, new, threshold_percent, found, obstacles, allowed, remarks)
 
 
 def likeness(baseline: Experiment, new: Experiment, allow: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -186,15 +186,15 @@ def _workloads(scenario: Mapping[str, Any]) -> dict[str, Any]:
     return {workload_label(workload): workload for workload in scenario["workloads"]}
 
 
-def notes(**experiments: Experiment) -> tuple[str, ...]:
-    """Return what a reader should know of two experiments, which are called by their keywords."""
+def notes(experiments: Mapping[str, Experiment]) -> tuple[str, ...]:
+    """Return what a reader should know of two experiments, given by what they are called."""
     found = []
     for name, experiment in experiments.items():
         invalid = len(experiment.records) - len(_valid(experiment))
         left_out = (invalid, "invalid"), (len(experiment.missing), "missing"), (len(experiment.skipped), "unusable")
         counts = [f"{count} {what}" for count, what in left_out if count]
         if counts:
-            found.append(f"left out of the {name} experiment: {', '.join(counts)}")
+            found.append(f"left out of {name}: {', '.join(counts)}")
     versions = [_testbed(experiment) for experiment in experiments.values()]
     if versions[0] != versions[1]:
         found.append(f"the testbed {_changed(*versions)}")
@@ -208,29 +208,35 @@ def _testbed(experiment: Experiment) -> str:
     return printable(" ".join(stated) or "not stated", 100)
 
 
-def _changes(
-    baseline: Experiment, new: Experiment, threshold_percent: float, each_workload: bool
+def changes_of(
+    baseline: Experiment, new: Experiment, threshold_percent: float, each_workload: bool, paired: bool = False
 ) -> tuple[Change, ...]:
-    """Return the changes over all workloads, then those of each workload if there are several."""
+    """Return the changes over all workloads, then those of each workload if there are several.
+
+    :param paired: whether a repeat of one was run together with that of the other
+    """
     sides = [(frame := tidy(experiment))[frame["valid"]] for experiment in (baseline, new)]
     labels = [label for label in _workloads(baseline.scenario) if label in _workloads(new.scenario)]
     overall, single = [], []
     for method in (name for name in baseline.methods if name in new.methods):
         for metric in METRICS:
-            before, after = (_values(side, method, metric, labels) for side in sides)
+            if paired:
+                measured: Sequence[Mapping[Stratum, Values]] = paired_by_stratum(sides[0], sides[1], method, metric)
+            else:
+                measured = [values_by_stratum(side, method, metric) for side in sides]
+            before, after = (_of_workloads(values, labels) for values in measured)
             if not before and not after:
                 continue
-            overall.append(_change(method, metric, None, before, after, True))
+            overall.append(_change(method, metric, None, before, after, True, paired))
             for label in labels if len(labels) > 1 else ():
-                one, other = (_values(side, method, metric, [label]) for side in sides)
+                one, other = (_of_workloads(values, [label]) for values in measured)
                 if one or other:
-                    single.append(_change(method, metric, label, one, other, each_workload))
+                    single.append(_change(method, metric, label, one, other, each_workload, paired))
     families = [overall + single] if each_workload else [overall, single]
     return tuple(_judged(change, threshold_percent) for family in families for change in _corrected(family))
 
 
-def _values(side: pd.DataFrame, method: str, metric: Metric, labels: Sequence[str]) -> dict[Stratum, Values]:
-    values = values_by_stratum(side, method, metric)
+def _of_workloads(values: Mapping[Stratum, Values], labels: Sequence[str]) -> dict[Stratum, Values]:
     return {stratum: values[stratum] for label in labels for stratum in values if stratum.workload == label}
 
 
@@ -241,13 +247,14 @@ def _change(
     before: Mapping[Stratum, Values],
     after: Mapping[Stratum, Values],
     decides: bool,
+    paired: bool,
 ) -> Change:
     """Return a change with an uncorrected p-value, not judged yet."""
-    cell = cell_of(before, after, metric)
+    cell = cell_of(before, after, metric, paired)
     p = None
     if cell.baseline.low is not None:
         shared = [stratum for stratum in before if stratum in after]
-        p = float(p_value(*(arm_over(side, shared) for side in (before, after))))
+        p = float(p_value(arm_over(before, shared), arm_over(after, shared, before if paired else None)))
     estimate = cell.baseline
     return Change(
         method,

@@ -21,7 +21,7 @@ from typing import Literal
 from ..plugins.plugin_utils._records.errors import InputError
 from ..plugins.plugin_utils._records.records import Experiment
 from .comparison import ALPHA, likeness, notes
-from .data.checked import read_checked
+from .data.checked import read_one_stack
 from .data.likeness import ALLOWABLE
 from .data.roles import BASELINE, baseline_of, roles
 from .data.table import tidy
@@ -91,12 +91,14 @@ def agree(first_directory: Path, second_directory: Path, allow: Collection[str] 
     """
     if first_directory.resolve() == second_directory.resolve():
         raise InputError(f"{second_directory}: given twice; give two different experiments")
-    first, second = read_checked(first_directory), read_checked(second_directory)
+    first, second = read_one_stack(first_directory), read_one_stack(second_directory)
     obstacles, unlike = likeness(first, second, {*ALLOWABLE} - {"scenario"} | {*allow})
     pairs = () if obstacles else _pairs(first, second)
     if not obstacles and not pairs:
         obstacles = (f"no method has valid trials beside those of {BASELINE} on both machines",)
-    return Concordance(first, second, pairs, obstacles, unlike, notes(first=first, second=second))
+    return Concordance(
+        first, second, pairs, obstacles, unlike, notes({"the first experiment": first, "the second experiment": second})
+    )
 
 
 def _pairs(first: Experiment, second: Experiment) -> tuple[Pair, ...]:

@@ -73,7 +73,11 @@ def summarise(directory: Path) -> Summary:
 
     :raises InputError: ``directory`` holds no readable experiment
     """
-    experiment = read_checked(directory)
+    return summary_of(read_checked(directory))
+
+
+def summary_of(experiment: Experiment) -> Summary:
+    """Analyse an experiment of one stack (see `checked.read_checked`)."""
     trials = tidy(experiment)
     unlike = differences(record for record in experiment.records if record.valid)
     pooled = experiment

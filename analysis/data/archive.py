@@ -46,8 +46,8 @@ def pack(directory: Path, archive: Path) -> int:
 
 
 def _kept(directory: Path, experiment: Experiment) -> Iterator[Path]:
-    _workload, typical = typical_records(experiment)
-    traced = {record.trial_id for record in typical.values()}
+    views = [experiment.of_stack(stack) for stack in experiment.stacks] or [experiment]
+    traced = {record.trial_id for view in views for record in typical_records(view)[1].values()}
     yield directory / "experiment.json"
     for record in sorted(experiment.records, key=lambda record: record.trial_id):
         needed = record.valid and (record.method.prefetches or record.trial_id in traced)

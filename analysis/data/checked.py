@@ -50,12 +50,26 @@ def read_checked(directory: Path) -> Experiment:
     :raises InputError: ``directory`` holds no readable experiment
     """
     experiment = read_experiment(directory)
-    cells: dict[tuple[str, str], list[Record]] = defaultdict(list)
+    cells: dict[Cell, list[Record]] = defaultdict(list)
     for record in experiment.records:
         if record.valid:
-            cells[record.cell.workload, record.cell.method].append(record)
+            cells[replace(record.cell, repeat=0)].append(record)
     broken = {record.cell: found for records in cells.values() for record, found in _contradictions(records)}
     return replace(experiment, records=tuple(_with(record, broken) for record in experiment.records))
+
+
+def read_one_stack(directory: Path) -> Experiment:
+    """Read the experiment in ``directory`` as `read_checked` does, if it does not compare stacks itself.
+
+    :raises InputError: it does, or ``directory`` holds no readable experiment
+    """
+    experiment = read_checked(directory)
+    if experiment.stacks:
+        raise InputError(
+            f"{directory}: compares the stacks {', '.join(experiment.stacks)}, and cannot be held against another "
+            f"experiment; python -m analysis compare {directory} holds them against each other"
+        )
+    return experiment
 
 
 def _with(record: Record, broken: dict[Cell, str]) -> Record:

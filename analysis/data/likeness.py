@@ -38,18 +38,20 @@ class Difference:
 def differences(records: Iterable[Record]) -> tuple[Difference, ...]:
     """Return how the hosts of ``records`` differ; empty if the trials may be pooled.
 
-    Each pair has hosts of its own, which are alike in all but their names.
+    Each pair has hosts of its own, which are alike in all but their names, and each stack software of its own.
     """
-    return _differences(list(records), by_pair=True)
+    return _differences(list(records), within=True)
 
 
-def _differences(records: Sequence[Record], by_pair: bool) -> tuple[Difference, ...]:
+def _differences(records: Sequence[Record], within: bool) -> tuple[Difference, ...]:
+    """Return how the hosts differ: with ``within``, those of a pair in their names, those of a stack in software."""
     found = []
     for host in HOSTS:
         for trait in TRAITS:
             alike: dict[str | None, Counter[str]] = {}
             for record in records:
-                counts = alike.setdefault(record.pair if by_pair and trait.of_one else None, Counter())
+                own = record.pair if trait.of_one else record.stack if trait.of_stack else None
+                counts = alike.setdefault(own if within else None, Counter())
                 counts[trait.of(record.data["provenance"][host])] += 1
             for counts in alike.values():
                 if len(counts) > 1:
@@ -76,6 +78,6 @@ def changes(left: Sequence[Record], right: Sequence[Record]) -> tuple[Difference
     """Return how the hosts of ``right`` differ from those of ``left``, pair by pair; each side's own must be alike."""
     before, after = ({record.pair: record for record in reversed(records)} for records in (left, right))
     if before.keys() != after.keys():  # none of the hosts is known to be the same
-        return _differences([*left[:1], *right[:1]], by_pair=False)
+        return _differences([*left[:1], *right[:1]], within=False)
     found = [each for pair in before for each in differences([before[pair], after[pair]])]
     return tuple({each.what: each for each in found}.values())

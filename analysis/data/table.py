@@ -13,7 +13,7 @@ from ...plugins.plugin_utils._records.records import Experiment, Record
 from ...plugins.plugin_utils._records.schema import measurement_names
 
 WORKLOAD_COLUMNS = ("window_mb", "pattern", "rate_mb_per_s", "work_per_page", "writes_percent")
-SETTING_COLUMNS = ("trial_id", "repeat", "method", "workload", *WORKLOAD_COLUMNS, "pair")
+SETTING_COLUMNS = ("trial_id", "repeat", "method", "workload", *WORKLOAD_COLUMNS, "pair", "stack")
 VALIDITY_COLUMNS = ("valid", "lost", "reasons")
 _FRAGMENT = "not pooled: its pair has a single trial of some method on this workload, and another pair has more"
 
@@ -22,9 +22,9 @@ def tidy(experiment: Experiment) -> pd.DataFrame:
     """Return the trials of ``experiment``, valid or not, by workload, method (in the scenario's order) and repeat.
 
     Columns: ``trial_id``, ``repeat``, ``method``, ``workload`` (a label), ``window_mb`` (nullable integer),
-    ``pattern``, ``rate_mb_per_s``, ``work_per_page`` and ``writes_percent`` (nullable numbers), ``pair`` (empty where
-    the inventory names none), ``valid``, ``lost`` (see `Record.lost`), ``reasons`` (joined by "; "), and every
-    measurement under its name in the record, unit included, as float with NaN for what is missing.
+    ``pattern``, ``rate_mb_per_s``, ``work_per_page`` and ``writes_percent`` (nullable numbers), ``pair`` and ``stack``
+    (empty where the experiment has none), ``valid``, ``lost`` (see `Record.lost`), ``reasons`` (joined by "; "), and
+    every measurement under its name in the record, unit included, as float with NaN for what is missing.
     """
     place = {cell: index for index, cell in enumerate(experiment.planned)}
     rows = [_row(record) for record in sorted(experiment.records, key=lambda record: place[record.cell])]
@@ -56,6 +56,7 @@ def _row(record: Record) -> dict[str, object]:
         "trial_id": record.trial_id,
         "repeat": trial["repeat"],
         "pair": record.pair or "",
+        "stack": record.stack or "",
         "method": trial["method"]["name"],
         "workload": record.cell.workload,
         **trial["workload"],

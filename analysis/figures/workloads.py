@@ -27,17 +27,17 @@ def workload_figure(trials: pd.DataFrame, methods: Sequence[str], metric: Metric
 
     ``trials`` is the table of `table.tidy`, or one with the metric's measurement added; trials whose window is not
     stated are left out. ``label`` comes before the title, such as "Figure 3. ". Workloads that differ in more than
-    their window get separate panels.
+    their window get separate panels, and so do stacks.
     """
     title = f"{label}{metric.title} by working window"
     sized = trials.dropna(subset=["window_mb"])
-    points = means(sized, ["workload", *WORKLOAD_COLUMNS, "method"], metric.measurement)
+    points = means(sized, ["workload", *WORKLOAD_COLUMNS, "stack", "method"], metric.measurement)
     if points.empty:
         return Figure(title, f"No valid trial has a {metric.title.lower()}.", None)
     # An amount is not negative, nor is a share more than all.
     points["low"] = points["low"].clip(lower=0)
     points["high"] = points["high"].clip(upper=100 if metric.unit.startswith("%") else None)
-    kinds = points[list(WORKLOAD_COLUMNS[1:])]
+    kinds = points[["stack", *WORKLOAD_COLUMNS[1:]]]
     points["panel"] = [_panel_title(*kind) for kind in kinds.itertuples(index=False)]
     points = points.astype({"window_mb": int}).drop(columns=kinds.columns)
     panels = list(dict.fromkeys(points["panel"]))
@@ -47,8 +47,9 @@ def workload_figure(trials: pd.DataFrame, methods: Sequence[str], metric: Metric
     return Figure(title, ", ".join(part for part in (panels[0], _subtitle(points)) if part), chart)
 
 
-def _panel_title(pattern: str, rate_mb_per_s: float, work_per_page: int, writes_percent: int) -> str:
+def _panel_title(stack: str, pattern: str, rate_mb_per_s: float, work_per_page: int, writes_percent: int) -> str:
     parts = [
+        stack,
         "" if pd.isna(pattern) else f"{pattern} walk",
         "" if pd.isna(rate_mb_per_s) else f"{rate_mb_per_s:g} MB/s",
         "" if pd.isna(work_per_page) else f"work {work_per_page} per page",

@@ -15,7 +15,7 @@ from typing import Any
 from ...plugins.module_utils._method import Method
 from ...plugins.plugin_utils._records.errors import InputError
 from ...plugins.plugin_utils._records.printable import printable
-from ...plugins.plugin_utils._records.records import Experiment, Record, workload_label
+from ...plugins.plugin_utils._records.records import Cell, Experiment, Record, workload_label
 from ...plugins.plugin_utils._records.traits import HOSTS
 from ...plugins.plugin_utils._scenario.schema import fill, place_schema
 from ...plugins.plugin_utils._scenario.trials import trial_id
@@ -104,8 +104,8 @@ def read_night(directory: Path) -> Night:
     cells = _cells(experiment)
     values: dict[str, dict[str, list[float]]] = {cell: {} for cell in cells.values()}
     for record in sorted(valid, key=lambda each: each.data["trial"]["repeat"]):
-        cell = cells[record.cell.workload, record.cell.method]
         # A pair is compared with itself alone.
+        cell = cells[_key(record.cell)]
         of_pair = values.setdefault(cell if record.pair is None else f"{cell} on {record.pair}", {})
         for metric in METRICS:
             value = record.data["measurements"][metric.measurement]
@@ -118,7 +118,7 @@ def read_night(directory: Path) -> Night:
         _kind(experiment.scenario, valid),
         wished_percent(experiment.scenario),
         values,
-        _stack(valid),
+        _stack(experiment, valid),
         tuple(printable(failure) for failure in _failures(experiment, valid, cells)),
         (
             *_named("invalid", [f"{record.trial_id} ({'; '.join(record.reasons)})" for record in others]),
@@ -127,33 +127,41 @@ def read_night(directory: Path) -> Night:
     )
 
 
-def _cells(experiment: Experiment) -> dict[tuple[str, str], str]:
-    """Return (label of a workload, method) -> the name of the cell, that of its trials without their repeat."""
+def _cells(experiment: Experiment) -> dict[Cell, str]:
+    """Return each cell, as `_key` has it -> its name, that of its trials without their repeat."""
     workloads = experiment.scenario["workloads"]
     found = {}
     for workload in workloads:
         for method in experiment.methods:
-            name = trial_id(workloads, 1, workload, method)
-            label = workload_label(workload)
-            found[label, method] = f"{label} {method}" if name is None else name.removeprefix("r01-")
+            for stack in experiment.stacks or (None,):
+                name = trial_id(workloads, 1, workload, method, stack)
+                label = workload_label(workload)
+                found[Cell(0, label, method, stack)] = (
+                    f"{label} {method}" if name is None else name.removeprefix("r01-")
+                )
     return found
+
+
+def _key(cell: Cell) -> Cell:
+    """Return a cell for all of its repeats."""
+    return replace(cell, repeat=0)
 
 
 def _is_failure(record: Record) -> bool:
     return record.lost or record.data["memory_verified"] is False
 
 
-def _failures(experiment: Experiment, valid: Sequence[Record], cells: Mapping[tuple[str, str], str]) -> Iterator[str]:
+def _failures(experiment: Experiment, valid: Sequence[Record], cells: Mapping[Cell, str]) -> Iterator[str]:
     for record in experiment.records:
         if record.data["memory_verified"] is False:
             yield f"{record.trial_id}: the guest's memory check failed"
         elif record.lost:
             yield f"{record.trial_id}: lost: the migration did not end in time"
-    ids = [f"repeat {cell.repeat} of {cells[cell.workload, cell.method]}" for cell in experiment.missing]
+    ids = [f"repeat {cell.repeat} of {cells[_key(cell)]}" for cell in experiment.missing]
     yield from _named("not measured", ids)
     counts = dict.fromkeys(cells.values(), 0)
     for record in valid:
-        counts[cells[record.cell.workload, record.cell.method]] += 1
+        counts[cells[_key(record.cell)]] += 1
     # A single trial shows no scatter; where most are unusable, the rest was chosen by what spoiled the others.
     least = max(2, experiment.scenario["repeats"] / 2)
     for cell, count in counts.items():
@@ -180,6 +188,8 @@ def _kind(scenario: Mapping[str, Any], valid: Sequence[Record]) -> str:
         for pair in sorted(one_of_each, key=str)
         for host in HOSTS
     ]
+    if stacks := sorted({record.stack for record in valid if record.stack is not None}):
+        settings["stacks"] = stacks
     text = json.dumps([settings, machines], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -201,8 +211,18 @@ def _kept(settings: Mapping[str, Any], defaults: Mapping[str, Any], stated: Coll
     return {name: value for name, value in settings.items() if name in stated or value != defaults[name]}
 
 
-def _stack(valid: Sequence[Record]) -> dict[str, str]:
-    """Return what the trials ran on, by title."""
+def _stack(experiment: Experiment, valid: Sequence[Record]) -> dict[str, str]:
+    """Return what the trials ran on, by title; of an experiment that compares stacks, those of each."""
+    if not experiment.stacks:
+        return _facts(valid)
+    return {
+        f"{title} ({stack})": value
+        for stack in experiment.stacks
+        for title, value in _facts([record for record in valid if record.stack == stack]).items()
+    }
+
+
+def _facts(valid: Sequence[Record]) -> dict[str, str]:
     if not valid:
         return {}
     found = stated(valid)

@@ -7,8 +7,9 @@ from __future__ import annotations
 import json
 import math
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from typing import Any
 
 from ...plugins.plugin_utils._records.printable import printable
 from ...plugins.plugin_utils._records.records import Experiment
@@ -17,7 +18,7 @@ from ..statistics.metrics import TITLES
 from .wording import aligned
 
 _OVERALL = "all workloads"
-_HEAD = ("method", "metric", "change", "95 % interval", "n", "verdict")
+HEAD = ("method", "metric", "change", "95 % interval", "n", "verdict")
 
 
 def comparison_text(comparison: Comparison) -> str:
@@ -28,20 +29,35 @@ def comparison_text(comparison: Comparison) -> str:
         *(f"differs, as allowed: {text}" for text in comparison.allowed),
         *(f"note: {text}" for text in comparison.notes),
     ]
-    workloads = dict.fromkeys(change.workload for change in comparison.changes)
-    for workload in workloads:
-        changes = [change for change in comparison.changes if change.workload == workload]
-        decides = "" if changes[0].decides else " (for information; these do not decide)"
-        lines += ["", f"{workload or _OVERALL}: change in %, positive is better{decides}", ""]
-        lines += aligned([_HEAD, *(_fields(change) for change in changes)], texts={0, 1, len(_HEAD) - 1})
-    lines += ["", f"{comparison.outcome.name}{_explanation(comparison)}"]
+    for title, table in change_tables(comparison.changes):
+        lines += ["", title, "", *aligned([HEAD, *table], texts={0, 1, len(HEAD) - 1})]
+    lines += ["", verdict(comparison)]
     lines += [f"  {obstacle}" for obstacle in comparison.obstacles]
     return "\n".join(lines)
 
 
+def change_tables(changes: Sequence[Change]) -> Iterator[tuple[str, list[tuple[str, ...]]]]:
+    """Yield the heading and the lines below `HEAD` of each workload's table, that of all workloads first."""
+    for workload in dict.fromkeys(change.workload for change in changes):
+        own = [change for change in changes if change.workload == workload]
+        decides = "" if own[0].decides else " (for information; these do not decide)"
+        title = f"{workload or _OVERALL}: change in %, positive is better{decides}"
+        yield title, [_fields(change) for change in own]
+
+
+def verdict(comparison: Comparison) -> str:
+    """Return what a comparison comes to, as a line."""
+    return f"{comparison.outcome.name}{_explanation(comparison)}"
+
+
 def comparison_json(comparison: Comparison) -> str:
-    """Return the comparison as JSON; ``schema_version`` is that of this format, null is missing."""
-    document = {
+    """Return `comparison_data` as JSON."""
+    return json.dumps(comparison_data(comparison), indent=2, allow_nan=False)
+
+
+def comparison_data(comparison: Comparison) -> dict[str, Any]:
+    """Return the comparison in plain types; ``schema_version`` is that of this format, null is missing."""
+    return {
         "schema_version": 1,
         "baseline": identity(comparison.baseline),
         "new": identity(comparison.new),
@@ -56,7 +72,6 @@ def comparison_json(comparison: Comparison) -> str:
         "notes": comparison.notes,
         "changes": [asdict(change) for change in comparison.changes],
     }
-    return json.dumps(document, indent=2, allow_nan=False)
 
 
 def comparison_junit(comparison: Comparison) -> str:
@@ -71,7 +86,7 @@ def comparison_junit(comparison: Comparison) -> str:
     for change in comparison.changes:
         name = f"{TITLES[change.metric]}, {change.workload or _OVERALL}"
         case = ElementTree.SubElement(suite, "testcase", classname=change.method, name=name)
-        text = ", ".join(f"{key} {value}" for key, value in zip(_HEAD[2:], _fields(change)[2:], strict=True))
+        text = ", ".join(f"{key} {value}" for key, value in zip(HEAD[2:], _fields(change)[2:], strict=True))
         if change.decides and change.verdict == "regression":
             ElementTree.SubElement(case, "failure", type=change.verdict, message=text)
         elif change.decides and change.verdict in {"too noisy", "too few trials"}:
@@ -97,12 +112,14 @@ FORMATS: Mapping[str, Callable[[Comparison], str]] = {
 def label(experiment: Experiment) -> str:
     """Name an experiment, and say how much of it counts."""
     valid = sum(record.valid for record in experiment.records)
-    return f"{experiment.experiment['experiment_id']}, {valid} valid trials"
+    on = f" on {experiment.stacks[0]}" if experiment.stacks else ""
+    return f"{experiment.experiment['experiment_id']}{on}, {valid} valid trials"
 
 
 def identity(experiment: Experiment) -> dict[str, str]:
-    """Name an experiment, for JSON."""
+    """Name an experiment, for JSON, and its stack if it is one of several."""
     return {
+        **({"stack": experiment.stacks[0]} if experiment.stacks else {}),
         "experiment_id": experiment.experiment["experiment_id"],
         "directory": printable(str(experiment.directory)),
     }

@@ -10,15 +10,19 @@ with the degrees of freedom of Welch and Satterthwaite.
 The percentile bootstrap, which may come to mind first, resamples three values as if they were the population: its
 intervals are too narrow, and a method differs from itself in far more than 5 % of comparisons (docs/statistics.md).
 
+Repeats of two arms may also be paired, because each was run on both sides, one right after the other. Then only what
+is left of a repeat counts as scatter, once the ratio times the base's is taken off: what drifts between repeats meets
+both sides in proportion, and does not widen the interval (the ratio estimate of survey sampling).
+
 Sources: E. C. Fieller, "Some problems in interval estimation", J. R. Stat. Soc. B 16 (1954) 175-185;
-F. E. Satterthwaite, "An approximate distribution of estimates of variance components", Biometrics 2 (1946) 110-114.
+F. E. Satterthwaite, "An approximate distribution of estimates of variance components", Biometrics 2 (1946) 110-114;
+W. G. Cochran, "Sampling techniques", 3rd ed. (Wiley, 1977), chapter 6.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -39,11 +43,19 @@ class Arm:
 
     :ivar spread: the sum over workloads of (share of the variance)^2 / (repeats - 1), so that ``variance**2 / spread``
         is Satterthwaite's degrees of freedom
+    :ivar rest: of one whose repeats are paired with those of its base: what is left of them; None if independent
     """
 
     mean: Values
     variance: Values
     spread: Values
+    rest: Arm | None = None
+
+    @property
+    def freedom(self) -> Values:
+        """Satterthwaite's degrees of freedom; infinite where all repeats are equal, which need none."""
+        with np.errstate(all="ignore"):
+            return np.where(self.spread > 0, self.variance**2 / self.spread, np.inf)
 
 
 def arm(groups: Sequence[Values], weights: Sequence[float] | None = None) -> Arm:
@@ -64,11 +76,29 @@ def arm(groups: Sequence[Values], weights: Sequence[float] | None = None) -> Arm
     return Arm(np.average(means, axis=0, weights=shares), np.sum(variances, axis=0), np.sum(spreads, axis=0))
 
 
+def paired_arm(base: Sequence[Values], new: Sequence[Values], weights: Sequence[float] | None = None) -> Arm:
+    """Return the arm of ``new``, each repeat of which is paired with that at the same place of ``base``.
+
+    The parameters are those of `arm`.
+    """
+    before, after = arm(base, weights), arm(new, weights)
+    with np.errstate(all="ignore"):
+        ratio = (after.mean / before.mean)[..., np.newaxis]
+        rest = [own - ratio * other for other, own in zip(base, new, strict=True)]
+    return replace(after, rest=arm(rest, weights))
+
+
 def t_quantile(freedom: Values | float, confidence: float = CONFIDENCE) -> Values:
     """Return how many standard errors an interval reaches to either side, by Student's t."""
     # scipy.special, not scipy.stats, which takes a second to import.
     quantile: Values = stdtrit(freedom, 0.5 + confidence / 2)
     return quantile
+
+
+def half_width(side: Arm, confidence: float = CONFIDENCE) -> Values:
+    """Return how far Student's interval of an arm's mean reaches to either side; NaN where a variance is unknown."""
+    width: Values = t_quantile(side.freedom, confidence) * np.sqrt(side.variance)
+    return width
 
 
 def ratio_interval(base: Arm, new: Arm, confidence: float = CONFIDENCE) -> tuple[Values, Values]:
@@ -79,6 +109,9 @@ def ratio_interval(base: Arm, new: Arm, confidence: float = CONFIDENCE) -> tuple
     """
     with np.errstate(all="ignore"):
         ratio = new.mean / base.mean
+        if new.rest is not None:
+            half = np.where(base.mean > 0, half_width(new.rest, confidence) / base.mean, np.nan)
+            return np.maximum(ratio - half, 0), ratio + half
         quantile = t_quantile(_freedom(base, new, ratio), confidence)
         # Repeats that are all equal have no degrees of freedom and need no quantile.
         squared = np.where(base.variance + new.variance == 0, 0.0, quantile**2)
@@ -99,11 +132,12 @@ def p_value(base: Arm, new: Arm) -> Values:
     """
     with np.errstate(all="ignore"):
         difference = new.mean - base.mean
-        score = np.abs(difference) / np.sqrt(new.variance + base.variance)
-        freedom = _freedom(base, new, new.mean / base.mean)
-        values: Values = np.where(
-            base.variance + new.variance == 0, np.where(difference == 0, 1.0, 0.0), 2 * stdtr(freedom, -score)
-        )
+        if new.rest is not None:
+            variance, freedom = new.rest.variance, new.rest.freedom
+        else:
+            variance, freedom = new.variance + base.variance, _freedom(base, new, new.mean / base.mean)
+        score = np.abs(difference) / np.sqrt(variance)
+        values: Values = np.where(variance == 0, np.where(difference == 0, 1.0, 0.0), 2 * stdtr(freedom, -score))
     return values
 
 
@@ -125,8 +159,7 @@ def mean_of(side: Arm) -> Mean:
     """Return the mean of an arm with Student's interval; measurements cannot be negative."""
     if not np.isfinite(side.variance):
         return Mean(float(side.mean), None, None)
-    freedom = float(side.variance**2 / side.spread) if side.spread > 0 else math.inf
-    half = float(t_quantile(freedom) * np.sqrt(side.variance)) if side.variance > 0 else 0.0
+    half = float(half_width(side))
     return Mean(float(side.mean), max(float(side.mean) - half, 0.0), float(side.mean) + half)
 
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -32,6 +32,7 @@ from .strata import Stratum, arm_over, values_by_stratum, workloads_of
 Convention = Literal["baseline", "paper"]
 # File name -> convention of the CSV tables.
 CSV_FILES: Mapping[str, Convention] = {"table3.csv": "baseline", "table3_paper_convention.csv": "paper"}
+_HEAD = ("method", *(f"{metric.name}_{part}" for metric in METRICS for part in ("pct", "low", "high", "n")))
 
 
 class NoTableError(InputError):
@@ -138,11 +139,22 @@ def build_table3(trials: pd.DataFrame, methods: Sequence[str], roles: Mapping[st
 
 def table3_csv(table: Table3, convention: Convention) -> str:
     """Return the table as CSV: ``method``, then ``<metric>_pct,_low,_high,_n`` for each metric; missing is empty."""
+    return _csv([[*_HEAD], *_lines(table, convention)])
+
+
+def stacks_csv(tables: Mapping[str, Table3], convention: Convention) -> str:
+    """Return the tables of several stacks as one CSV, that of `table3_csv` with a first column ``stack``."""
+    lines = [[stack, *line] for stack, table in tables.items() for line in _lines(table, convention)]
+    return _csv([["stack", *_HEAD], *lines])
+
+
+def _csv(lines: Sequence[Sequence[str]]) -> str:
     output = io.StringIO()
-    writer = csv.writer(output, lineterminator="\n")
-    writer.writerow(
-        ["method", *(f"{metric.name}_{part}" for metric in METRICS for part in ("pct", "low", "high", "n"))]
-    )
+    csv.writer(output, lineterminator="\n").writerows(lines)
+    return output.getvalue()
+
+
+def _lines(table: Table3, convention: Convention) -> Iterator[list[str]]:
     for row in table.rows:
         fields = [row.method]
         for metric in METRICS:
@@ -150,17 +162,21 @@ def table3_csv(table: Table3, convention: Convention) -> str:
             estimate = cell.estimate(convention)
             fields += ["" if x is None else f"{x:.4f}" for x in (estimate.pct, estimate.low, estimate.high)]
             fields.append(str(cell.n))
-        writer.writerow(fields)
-    return output.getvalue()
+        yield fields
 
 
-def cell_of(base: Mapping[Stratum, Values], new: Mapping[Stratum, Values], metric: Metric) -> Cell:
-    """Compare two sides over the strata that both have."""
+def cell_of(
+    base: Mapping[Stratum, Values], new: Mapping[Stratum, Values], metric: Metric, paired: bool = False
+) -> Cell:
+    """Compare two sides over the strata that both have.
+
+    :param paired: whether they are of `strata.paired_by_stratum`
+    """
     shared = tuple(stratum for stratum in base if stratum in new)
     n, n_baseline = (sum(len(side[stratum]) for stratum in shared) for side in (new, base))
     if not shared:
         return Cell(MISSING, MISSING, n, n_baseline, (), None)
-    arms = arm_over(base, shared), arm_over(new, shared)
+    arms = arm_over(base, shared), arm_over(new, shared, base if paired else None)
     baseline, paper = (estimate_of(*arms, metric, convention) for convention in ("baseline", "paper"))
     best, workloads = _best(base, new, shared, metric), workloads_of(shared)
     return Cell(baseline, paper, n, n_baseline, workloads, best, mean_of(arms[1]), mean_of(arms[0]))

@@ -51,8 +51,6 @@ class ActionModule(ControllerAction):
             lock.acquire(own, purpose, checkout, pid)
             found = plan.check(pid)  # nobody else has changed it since
             if not found.resumed:
-                experiment.begin(
-                    plan.directory, plan.experiment_id, plan.scenario, provenance, plan.compared
-                )
+                experiment.begin(plan.directory, plan.experiment_id, plan.scenario, provenance, plan.compared)
             experiment.link_latest(plan.directory)
         return {"changed": not found.resumed, **plan.describe(found), "provenance": provenance}

@@ -22,14 +22,12 @@ class ActionModule(ControllerAction):
         if self._task.check_mode:
             return {"changed": True, "msg": "check mode: no report was written"}
         # Imported here: pandas and Altair take a second, which check mode need not.
-        from ansible_collections.vcsp.testbed.analysis.report import report, text_table
+        from ansible_collections.vcsp.testbed.analysis.report import report
 
         try:
-            paths = report(directory)
+            found = report(directory)
         except (InputError, OSError) as error:
             raise AnsibleActionFail(f"No report could be made: {error}") from None
-        table = text_table(paths.summary)
-        skipped = (*paths.summary.experiment.skipped, *paths.summary.curves.skipped)
-        warnings = [f"{entry.name}: not used: {entry.reason}" for entry in skipped]
-        outcome = {"failed": True, "msg": table} if paths.summary.failed else {"table": table}
-        return {"changed": True, "path": str(paths.html), "warnings": warnings, **outcome}
+        warnings = [f"{entry.name}: not used: {entry.reason}" for entry in found.skipped]
+        outcome = {"failed": True, "msg": found.text} if found.failed else {"table": found.text}
+        return {"changed": True, "path": str(found.html), "warnings": warnings, **outcome}

@@ -67,9 +67,7 @@ def check_id(experiment_id: str) -> None:
         )
 
 
-def find(
-    directory: Path, experiment_id: str, scenario: Mapping[str, Any], stacks: Sequence[str] = ()
-) -> Found:
+def find(directory: Path, experiment_id: str, scenario: Mapping[str, Any], stacks: Sequence[str] = ()) -> Found:
     """Return how far the experiment is, changing nothing.
 
     :param stacks: those that it compares, the first of which is the reference

@@ -128,7 +128,6 @@ class Plan:
             f"no scatter, so that there is no interval; give the scenario at least {least} repeats"
         ]
 
-
     def _of_stacks(self, found: experiment.Found, dealt: int) -> list[str]:
         living = {self.stacks.get(name) for name in self.pairs}
         dead = [stack for stack in self.compared if stack not in living]

@@ -36,7 +36,7 @@ def trials(scenario: Mapping[str, Any], stacks: Sequence[str] = ()) -> list[dict
                 observation_s = default_observation_s(
                     scenario["guest"], workload["window_mb"], Link(**scenario["link"]), rate_mb_per_s(workload)
                 )
-            for stack in _turned(stacks, repeat - 1 + place) or [None]:
+            for stack in _turned(stacks or [None], repeat - 1 + place):
                 result.append(
                     {
                         "id": trial_id(scenario["workloads"], repeat, workload, method["name"], stack),
@@ -56,7 +56,7 @@ def trials(scenario: Mapping[str, Any], stacks: Sequence[str] = ()) -> list[dict
     return result
 
 
-def _turned(stacks: Sequence[str], times: int) -> list[str]:
+def _turned(stacks: Sequence[str | None], times: int) -> list[str | None]:
     """Return ``stacks`` with as many of them moved from the beginning to the end."""
     return [stacks[(times + place) % len(stacks)] for place in range(len(stacks))]
 

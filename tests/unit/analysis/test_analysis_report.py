@@ -18,7 +18,7 @@ import pytest
 
 from ansible_collections.vcsp.testbed.analysis.command_line import main
 from ansible_collections.vcsp.testbed.analysis.figures.workloads import workload_figure
-from ansible_collections.vcsp.testbed.analysis.report import Report, report, text_table
+from ansible_collections.vcsp.testbed.analysis.report import Report, report
 from ansible_collections.vcsp.testbed.analysis.statistics.metrics import METRICS
 from ansible_collections.vcsp.testbed.analysis.statistics.requests import ACCURACY
 from ansible_collections.vcsp.testbed.plugins.plugin_utils._records.errors import InputError
@@ -84,7 +84,7 @@ def test_a_finished_experiment_gives_all_files(paths: Report) -> None:
     assert "8.17" in page.text
     assert "QEMU < 9 & <no field>" in page.text
 
-    text = text_table(paths.summary)
+    text = paths.text
     assert "+75.0" in text
     assert "8.17" in text
     assert max(map(len, text.splitlines())) <= 110
@@ -111,7 +111,7 @@ def test_an_unfinished_experiment_says_what_is_left_out_and_why(tmp_path: Path) 
     paths = report(tmp_path)
     page = _Page(paths.html.read_text())
     markdown = paths.html.with_name("table3.md").read_text()
-    for text in (page.text, markdown, text_table(paths.summary)):
+    for text in (page.text, markdown, paths.text):
         assert "3 of 6 trials recorded: 2 valid, 1 invalid; 3 missing; 1 unusable entries skipped" in text
     assert page.tags.count("script") == 3  # the data, the libraries, and the page's own
     assert "b" not in page.tags
@@ -137,10 +137,10 @@ def test_without_a_comparison_there_is_a_notice_and_no_table(
     paths = report(tmp_path)
     assert not list(paths.html.parent.glob("table3*.csv"))
     assert not stale.exists()
-    assert expected in str(paths.summary.notice)
+    assert expected in str(paths.summaries[0].notice)
     assert expected in _Page(paths.html.read_text()).text
     assert expected in paths.html.with_name("table3.md").read_text()
-    assert expected in text_table(paths.summary)
+    assert expected in paths.text
     assert "## Improvement" not in paths.html.with_name("table3.md").read_text()
 
 
@@ -151,7 +151,7 @@ def test_only_failed_trials_give_reasons_and_no_table(tmp_path: Path) -> None:
     )
     paths = report(tmp_path)
     assert not list(paths.html.parent.glob("table3*.csv"))
-    assert "none of the 2 trials that were read is valid" in str(paths.summary.notice)
+    assert "none of the 2 trials that were read is valid" in str(paths.summaries[0].notice)
     assert "no userfaultfd" in _Page(paths.html.read_text()).text
 
 
@@ -170,8 +170,8 @@ def test_records_that_are_all_malformed_give_no_table(tmp_path: Path) -> None:
         path.write_text(path.read_text()[:-10])
     paths = report(tmp_path)
     assert not list(paths.html.parent.glob("table3*.csv"))
-    assert "none of the 0 trials that were read is valid" in str(paths.summary.notice)
-    assert len(paths.summary.experiment.skipped) == 4
+    assert "none of the 0 trials that were read is valid" in str(paths.summaries[0].notice)
+    assert len(paths.summaries[0].experiment.skipped) == 4
 
 
 def test_the_command_prints_the_table_and_the_path_and_gives_the_same_files_again(
@@ -180,7 +180,7 @@ def test_the_command_prints_the_table_and_the_path_and_gives_the_same_files_agai
     first = {path.name: path.read_bytes() for path in paths.html.parent.iterdir()}
     assert main(["report", str(paths.html.parents[1])]) == 0
     output = capsys.readouterr()
-    assert text_table(paths.summary) in output.out
+    assert paths.text in output.out
     assert f"Report: {paths.html}" in output.out
     assert output.err == ""
     assert {path.name: path.read_bytes() for path in paths.html.parent.iterdir()} == first
@@ -289,7 +289,7 @@ def test_what_it_was_measured_on_and_absolute_values_stand_in_the_report(tmp_pat
 
 
 def test_an_interval_of_a_share_ends_at_all_and_of_an_amount_at_nothing() -> None:
-    columns = {"method": ["vcsp"] * 2, "workload": "8 MB", "pair": "", **factory.workload(8)}
+    columns = {"method": ["vcsp"] * 2, "workload": "8 MB", "pair": "", "stack": "", **factory.workload(8)}
     frame = pd.DataFrame({**columns, "valid": True, ACCURACY.measurement: [99.0, 60.0], "downtime_ms": [1.0, 100.0]})
     for metric in (ACCURACY, METRICS[0]):
         (points,) = workload_figure(frame, ["vcsp"], metric, "").spec()["datasets"].values()

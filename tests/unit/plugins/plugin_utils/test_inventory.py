@@ -203,7 +203,9 @@ def test_a_host_knows_its_pair() -> None:
 
 
 def test_every_pair_names_its_stack_or_none_does() -> None:
-    named = {name: {**PAIRED[name], "testbed_stack": stack} for name, stack in (("left", "old"), ("right", "qemu-11.1"))}
+    named = {
+        name: {**PAIRED[name], "testbed_stack": stack} for name, stack in (("left", "old"), ("right", "qemu-11.1"))
+    }
     assert paired(**named) == ""
     assert "right has no testbed_stack, which other pairs have" in paired(left=named["left"])
     for name in ("../up", "two words", "-x", "x" * 41):

@@ -59,7 +59,11 @@ def test_a_pair_goes_on_with_what_it_began() -> None:
     first, second = fresh[0]["pair"], fresh[3]["pair"]
     # The first pair has ended its first repeat and is in the middle of its second.
     left = [trial for trial in trials(4) if trial["repeat"] != 1 and trial["id"] != "r3-0"]
-    assert owners(deal(left, PAIRS, {(None, 1): first, (None, 3): first}, scenario())) == {2: {second}, 3: {first}, 4: {second}}
+    assert owners(deal(left, PAIRS, {(None, 1): first, (None, 3): first}, scenario())) == {
+        2: {second},
+        3: {first},
+        4: {second},
+    }
 
 
 def test_the_living_share_what_a_dead_pair_left() -> None:

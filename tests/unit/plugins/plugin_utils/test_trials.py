@@ -186,7 +186,10 @@ def test_every_trial_once_a_stack_one_right_after_the_other(stacks: tuple[str, .
         assert sorted(each["stack"] for each in own) == sorted(stacks)
         for each in own:
             assert each["id"] == f"{trial['id'][:4]}{each['stack']}-{trial['id'][4:]}"
-            assert {**each, **{key: trial[key] for key in ("id", "index", "total")}} == {**trial, "stack": each["stack"]}
+            assert {**each, **{key: trial[key] for key in ("id", "index", "total")}} == {
+                **trial,
+                "stack": each["stack"],
+            }
     # Each goes first as often as the others, in each repeat and over all of them.
     for repeat in (1, 2, 3):
         first = Counter(trial["stack"] for trial in listed[::number] if trial["repeat"] == repeat)
