@@ -110,6 +110,8 @@ def _compare(options: argparse.Namespace) -> int:
 
     baseline, threshold_percent = options.baseline_directory, options.threshold_percent
     if options.new_directory is None:
+        if options.allow:
+            raise InputError("--allow: is for two experiments; stacks may differ in QEMU, libvirt and kernel anyway")
         comparison = compare_in(baseline, options.stack, threshold_percent, options.each_workload)
     elif options.stack is not None:
         raise InputError("--stack: is for one experiment that compares stacks; leave it out, or NEW_DIR")

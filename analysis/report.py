@@ -27,7 +27,7 @@ from .presentation.tables import table3_markdown, text_table, trials_csv
 from .stacks import compare_stacks
 from .statistics.metrics import METRICS
 from .statistics.neighbours import neighbour_warnings
-from .statistics.table3 import CSV_FILES, Convention, stacks_csv, table3_csv
+from .statistics.table3 import CSV_FILES, Convention, stacked_csv, table3_csv
 from .summary import Summary, summary_of
 
 __all__ = ["Report", "report"]
@@ -113,7 +113,7 @@ def _of_stacks(experiment: Experiment, target: Path) -> Report:
         write_file(target / name, figure.svg.encode("utf-8"))
     converted = pngs([target / name for name in figures])
     tables = {summary.experiment.stacks[0]: summary.table for summary in summaries if summary.table is not None}
-    _write_tables(target, (lambda convention: stacks_csv(tables, convention)) if tables else None)
+    _write_tables(target, (lambda convention: stacked_csv(tables, convention)) if tables else None)
     found = Report(target / "report.html", summaries, comparisons)
     for name, text in (
         ("trials.csv", trials_csv(trials)),

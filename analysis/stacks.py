@@ -8,19 +8,19 @@ turn, so that it is a block: what drifts between repeats meets both, and neither
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
 from ..plugins.plugin_utils._records.errors import InputError
+from ..plugins.plugin_utils._records.printable import printable
 from ..plugins.plugin_utils._records.records import Experiment, Record
-from ..plugins.plugin_utils._records.traits import TRAITS
+from ..plugins.plugin_utils._records.traits import HOSTS, TRAITS
 from .comparison import Comparison, changes_of, notes
 from .data.checked import read_checked
-from .data.likeness import changes, differences
+from .data.likeness import differences
 
 THRESHOLD_PERCENT = 10.0
-_SOFTWARE = {trait.factor for trait in TRAITS if trait.of_stack}
 _HOSTS = "each stack has hosts of its own, and whatever else these differ in counts as the stack's"
 _SAME = "both stacks have the same QEMU, libvirt and kernel: what they differ in is their hosts and chance"
 
@@ -57,15 +57,17 @@ def compare_stacks(
     found = () if obstacles else changes_of(baseline, new, threshold_percent, each_workload, paired=True)
     if not obstacles and not found:
         obstacles = ["no method has a valid measurement of one repeat on both stacks"]
-    software = [] if obstacles else _software(*valid.values())
+    software = [] if obstacles else [*_software(*(records[0] for records in valid.values()))]
     remarks = notes({f"the stack {name}": side for name, side in sides.items()})
     if not obstacles:
         remarks = (*remarks, _HOSTS if software else _SAME)
     return Comparison(baseline, new, threshold_percent, found, tuple(obstacles), tuple(software), remarks)
 
 
-def _software(reference: Sequence[Record], other: Sequence[Record]) -> list[str]:
-    """Return what the second stack has instead of the first one's."""
-    return [
-        f"{each.what}: {' -> '.join(each.values)}" for each in changes(reference, other) if each.factor in _SOFTWARE
-    ]
+def _software(reference: Record, other: Record) -> Iterator[str]:
+    """Yield what a trial of the second stack ran on instead of the first one's."""
+    for host in HOSTS:
+        for trait in (trait for trait in TRAITS if trait.of_stack):
+            before, after = (trait.of(record.data["provenance"][host]) for record in (reference, other))
+            if before != after:
+                yield printable(f"{trait.title} of the {host}: {before} -> {after}", 300)

@@ -142,7 +142,7 @@ def table3_csv(table: Table3, convention: Convention) -> str:
     return _csv([[*_HEAD], *_lines(table, convention)])
 
 
-def stacks_csv(tables: Mapping[str, Table3], convention: Convention) -> str:
+def stacked_csv(tables: Mapping[str, Table3], convention: Convention) -> str:
     """Return the tables of several stacks as one CSV, that of `table3_csv` with a first column ``stack``."""
     lines = [[stack, *line] for stack, table in tables.items() for line in _lines(table, convention)]
     return _csv([["stack", *_HEAD], *lines])

@@ -149,6 +149,8 @@ def test_of_three_stacks_one_is_chosen(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["compare", str(directory)]) == 2
     assert f"with --stack {NEW} or third" in capsys.readouterr().err
     assert main(["compare", str(directory), "--stack", OLD]) == 2
+    assert main(["compare", str(directory), "--stack", NEW, "--allow", "qemu"]) == 2
+    assert main(["compare", str(directory), str(tmp_path / "other"), "--stack", NEW]) == 2
     assert main(["compare", str(directory), "--stack", NEW]) == 10
     assert f"baseline: synthetic-1 on {OLD}, 12 valid trials" in capsys.readouterr().out
 
