@@ -62,13 +62,17 @@ def test_pairs_of_unlike_software_run_the_same_trials(planned: Callable[..., dic
 def test_without_stacks_unlike_software_is_refused_and_the_error_names_the_way_out(
     planned: Callable[..., dict[str, Any]], tmp_path: Path
 ) -> None:
-    with pytest.raises(ExperimentError, match=r"unlike in the QEMU version of the source.*give the pairs a testbed_stack"):
+    with pytest.raises(
+        ExperimentError, match=r"unlike in the QEMU version of the source.*give the pairs a testbed_stack"
+    ):
         planned(pairs(), {})
     assert not (tmp_path / "mine").exists()
 
 
 def test_unlike_hardware_is_refused(planned: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    says = r"unlike in the accelerator of the source: not stated \(left\), kvm \(right\).*QEMU, libvirt and kernel, and in"
+    says = (
+        r"unlike in the accelerator of the source: not stated \(left\), kvm \(right\).*QEMU, libvirt and kernel, and in"
+    )
     with pytest.raises(ExperimentError, match=says):
         planned(pairs(accelerator={"name": "kvm"}))
     assert not (tmp_path / "mine").exists()

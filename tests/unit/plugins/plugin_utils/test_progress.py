@@ -62,7 +62,9 @@ def test_a_trial_of_a_stack_names_it() -> None:
     stacks = [{**trial(1), "pair": "left", "stack": "old"}, {**trial(2), "pair": "right", "stack": "newer"}]
     course = Course(stacks, done=0, began_s=0)
     course.end(stacks[0], 12)
-    assert trial_line(course, recorded(stacks[0]), blocks=True).startswith("[1/2] left   old    vcsp    64 MB sequential")
+    assert trial_line(course, recorded(stacks[0]), blocks=True).startswith(
+        "[1/2] left   old    vcsp    64 MB sequential"
+    )
 
 
 def test_pairs_in_turns_and_side_by_side() -> None:
