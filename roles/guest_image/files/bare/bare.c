@@ -361,7 +361,7 @@ void bare_main(void)
     sample_ticks = ticks(SAMPLE_MS * 1000000u);
     cpus = start_cpus();
     if (!open_port()) {
-        print("vcsp: no virtio-serial device\n");
+        print("vcsp: no virtio-serial device that this guest knows\n");
         return;
     }
     print("vcsp: ready\n");

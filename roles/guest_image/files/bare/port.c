@@ -14,7 +14,9 @@ enum { GUEST_FEATURES = 4, QUEUE_PAGE = 8, QUEUE_SIZE = 12, QUEUE_SELECT = 14, Q
 enum { ACKNOWLEDGE = 1, DRIVER = 2, DRIVER_OK = 4, MULTIPORT = 1 << 1 };
 enum { CONTROL_OUT = 3, PORT_IN = 4, PORT_OUT = 5 };
 enum { DEVICE_READY = 0, PORT_READY = 3, PORT_OPEN = 6, PORT_NUMBER = 1 };
-enum { RING_MAX = 128, DESC_WRITE = 2, NO_INTERRUPT = 1 };
+// The most that QEMU gives a queue. How many a device has differs between its releases, and a driver cannot change it.
+enum { RING_MAX = 1024, QUEUE_PAGES = 8 };
+enum { DESC_WRITE = 2, NO_INTERRUPT = 1 };
 enum { LINES = 32, COMMAND_BUFFERS = 4, COMMAND_BYTES = 128 };
 
 struct descriptor {
@@ -39,7 +41,7 @@ struct used_ring {
 
 // Where the device looks for the parts of a queue follows from its size.
 struct queue {
-    unsigned char memory[3 * 4096] __attribute__((aligned(4096)));
+    unsigned char memory[QUEUE_PAGES * 4096] __attribute__((aligned(4096)));
     struct descriptor *desc;
     struct ring *avail;
     struct used_ring *used;
@@ -65,16 +67,19 @@ static void pci_write(uint32_t slot, uint32_t offset, uint32_t value)
     out32(PCI_DATA, value);
 }
 
-static void make_queue(struct queue *q, uint16_t number)
+static bool make_queue(struct queue *q, uint16_t number)
 {
     q->number = number;
     out16(IO_BASE + QUEUE_SELECT, number);
     q->size = in16(IO_BASE + QUEUE_SIZE);
+    if (q->size == 0 || q->size > RING_MAX)
+        return false;
     q->desc = (struct descriptor *)q->memory;
     q->avail = (struct ring *)(q->memory + 16u * q->size);
     q->used = (struct used_ring *)(((uintptr_t)q->avail + 6 + 2u * q->size + 4095) & ~(uintptr_t)4095);
     q->avail->flags = NO_INTERRUPT;
     out32(IO_BASE + QUEUE_PAGE, (uint32_t)q->memory >> 12);
+    return true;
 }
 
 static void notify(const struct queue *q) { out16(IO_BASE + QUEUE_NOTIFY, q->number); }
@@ -115,9 +120,8 @@ bool open_port(void)
     out8(IO_BASE + STATUS, ACKNOWLEDGE);
     out8(IO_BASE + STATUS, ACKNOWLEDGE | DRIVER);
     out32(IO_BASE + GUEST_FEATURES, MULTIPORT);
-    make_queue(&control_out, CONTROL_OUT);
-    make_queue(&port_in, PORT_IN);
-    make_queue(&port_out, PORT_OUT);
+    if (!make_queue(&control_out, CONTROL_OUT) || !make_queue(&port_in, PORT_IN) || !make_queue(&port_out, PORT_OUT))
+        return false;
     out8(IO_BASE + STATUS, ACKNOWLEDGE | DRIVER | DRIVER_OK);
     for (uint16_t i = 0; i < COMMAND_BUFFERS; i++)
         offer(&port_in, i, received[i], COMMAND_BYTES, DESC_WRITE);
