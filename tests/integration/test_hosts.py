@@ -68,9 +68,6 @@ def experiment(hosts: list[str], folder: Path, **settings: Any) -> tuple[Done, P
     scenario, results = write_scenario(folder, **settings), folder / "results"
     trials = ["-e", f"scenario={scenario}", "-e", f"results_dir={results}"]
     done = playbook("experiment.yml", *hosts, *trials, timeout_s=1200)
-    if "trials have no valid record" in done.stdout:  # a machine that is busy for a moment holds no rate
-        again = ["-e", f"experiment_id={(results / 'latest').resolve().name}"]
-        done = playbook("experiment.yml", *hosts, *trials, *again, timeout_s=1200)
     return done, results
 
 
@@ -152,14 +149,23 @@ def test_every_method_migrates_a_guest(hosts: list[str], tmp_path: Path) -> None
     check(results, "tcg")
 
 
-def test_every_method_migrates_a_bare_guest_under_kvm(hosts: list[str], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def ran_under_kvm() -> list[str]:
+    """Those of the systems, so far, on which KVM ran the bare guest: then it must on each."""
+    return []
+
+
+def test_every_method_migrates_a_bare_guest_under_kvm(
+    hosts: list[str], ran_under_kvm: list[str], tmp_path: Path
+) -> None:
     if not Path("/dev/kvm").exists():
         pytest.skip("this machine has no /dev/kvm")
     done, results = experiment(hosts, tmp_path, guest={"system": "bare", "accelerator": "kvm", "memory_mb": 64})
-    # Nothing runs it on this machine, or the older of two libvirts does not know a feature of the newer one's CPU.
     said = " ".join(done.stdout.split())
-    refused = re.search(r"KVM does not run a bare guest \(([^)]*?(did not come up|Unknown CPU feature)[^)]*)\)", said)
-    if refused:
+    refused = re.search(r"KVM does not run a bare guest \(([^)]*)\)", said)
+    # The older of two libvirts may not know a feature of the newer one's CPU.
+    if refused and ("Unknown CPU feature" in refused[1] or not ran_under_kvm):
         pytest.skip(f"KVM does not run it on these hosts: {refused[1]}")
     assert done.returncode == 0, done.stdout
     check(results, "kvm")
+    ran_under_kvm += hosts

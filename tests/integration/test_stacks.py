@@ -68,9 +68,6 @@ def experiment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("stacks")
     trials = ["-e", f"scenario={write_scenario(folder, **SETTINGS)}", "-e", f"results_dir={folder / 'results'}"]
     done = playbook("experiment.yml", *OPTIONS, *trials, timeout_s=TIMEOUT_S)
-    if "trials have no valid record" in done.stdout:  # a machine that is busy for a moment holds no rate
-        again = ["-e", f"experiment_id={(folder / 'results' / 'latest').resolve().name}"]
-        done = playbook("experiment.yml", *OPTIONS, *trials, *again, timeout_s=TIMEOUT_S)
     assert done.returncode == 0, done.stdout
     return (folder / "results" / "latest").resolve()
 
