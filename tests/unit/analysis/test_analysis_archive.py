@@ -56,7 +56,8 @@ def test_what_cannot_be_packed_is_refused(tmp_path: Path, capsys: pytest.Capture
 def test_committed_results_are_drawn_from_the_records_beside_them(tmp_path: Path, archive: Path) -> None:
     again = read_checked(unpacked(archive, tmp_path / "again"))
     if again.stacks:
-        found = stacks_text([summary_of(again.of_stack(stack)) for stack in again.stacks], [compare_stacks(again, stack) for stack in again.stacks[1:]]) + "\n"
+        summaries = [summary_of(again.of_stack(stack)) for stack in again.stacks]
+        found = stacks_text(summaries, [compare_stacks(again, stack) for stack in again.stacks[1:]]) + "\n"
     else:
         found = table3_markdown(summary_of(again))
     assert found == archive.with_name("stacks.txt" if again.stacks else "table3.md").read_text(encoding="utf-8")
