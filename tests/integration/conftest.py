@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -191,6 +192,21 @@ def records(results: Path) -> dict[str, dict[str, Any]]:
     """Method -> record of the newest experiment."""
     found = [json.loads(path.read_text()) for path in (results / "latest" / "trials").glob("*/record.json")]
     return {record["trial"]["method"]["name"]: record for record in found}
+
+
+@contextmanager
+def torn_down(options: list[str], *labs: str) -> Iterator[None]:
+    """Remove labs afterwards, and see that nothing of them is left.
+
+    :param options: those of ansible-playbook that choose them.
+    """
+    try:
+        yield
+    finally:
+        done = playbook("playbooks/teardown.yml", *options)
+    assert done.returncode == 0, done.stdout
+    for name in labs:
+        assert not Path("/run", name).exists() and not Path("/var/lib", name).exists()
 
 
 @pytest.fixture(scope="session")

@@ -121,8 +121,6 @@ def test_the_guide_leads_to_a_table_and_back(controller: Run) -> None:
     assert all(any(command in block for block in COMMANDS) for command in SAID)
     for block in COMMANDS:
         done = controller(block)
-        if "trials have no valid record" in done.stdout:  # a machine that is busy for a moment holds no rate
-            done = controller(block)
         print(block, done.stdout, sep="\n")
         assert done.returncode == 0, done.stdout
         for command, said in SAID.items():

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import ROOT, playbook, start_playbook, wait_until, write_scenario
+from .conftest import ROOT, playbook, start_playbook, torn_down, wait_until, write_scenario
 
 pytestmark = pytest.mark.long
 OPTIONS = ["-i", str(ROOT / "inventory" / "pairs")]
@@ -40,13 +40,8 @@ def begun(folder: Path, *options: str) -> tuple[subprocess.Popen[str], Path, Pat
 @pytest.fixture(scope="module", autouse=True)
 def labs() -> Iterator[None]:
     """Both labs, from nothing to nothing."""
-    try:
+    with torn_down(OPTIONS, "vcsp-left", "vcsp-right"):
         yield
-    finally:
-        done = playbook("playbooks/teardown.yml", *OPTIONS)
-    assert done.returncode == 0, done.stdout
-    for name in ("vcsp-left", "vcsp-right"):
-        assert not Path("/run", name).exists() and not Path("/var/lib", name).exists()
 
 
 def test_pairs_of_one_machine_take_turns(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import ROOT, environment, playbook, start_playbook, wait_until, write_scenario
+from .conftest import ROOT, environment, playbook, start_playbook, torn_down, wait_until, write_scenario
 
 pytestmark = pytest.mark.long
 INVENTORY = ROOT / "inventory" / "stacks"
@@ -53,13 +53,8 @@ def stacks_of(records: list[dict[str, Any]]) -> list[str]:
 @pytest.fixture(scope="module", autouse=True)
 def labs() -> Iterator[None]:
     """Both labs, from nothing to nothing."""
-    try:
+    with torn_down(OPTIONS, "vcsp-old", "vcsp-new"):
         yield
-    finally:
-        done = playbook("playbooks/teardown.yml", *OPTIONS)
-    assert done.returncode == 0, done.stdout
-    for name in ("vcsp-old", "vcsp-new"):
-        assert not Path("/run", name).exists() and not Path("/var/lib", name).exists()
 
 
 @pytest.fixture(scope="module")
